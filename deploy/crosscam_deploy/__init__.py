@@ -1,0 +1,1 @@
+"""Verified model bundles, the model zoo and the runtimes that execute them."""

@@ -1,0 +1,1 @@
+"""Cameras in, people with one identity across all of them out."""

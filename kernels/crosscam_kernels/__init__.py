@@ -1,0 +1,1 @@
+"""Fused similarity, mining and image operators, usable on their own."""

@@ -1,0 +1,1 @@
+"""Training and evaluation of ReID models. Its dependencies come with the `train` extra."""
