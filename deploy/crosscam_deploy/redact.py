@@ -1,0 +1,30 @@
+"""Keep secrets out of logs, reports, metrics and error messages."""
+
+from __future__ import annotations
+
+import re
+
+_URL_USERINFO = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s@]*@")
+_SECRET_PAIR = re.compile(
+    r"(?P<key>(?:pass(?:word|wd)?|pwd|secret|token|api_?key|access_?key|authorization|bearer)"
+    r"[\"']?\s*[=:]\s*[\"']?)(?P<value>[^\s&\"',;]+)",
+    re.IGNORECASE,
+)
+MASK = "***"
+
+
+def redact(text: str) -> str:
+    """Mask passwords in URLs and values of secret-looking keys.
+
+    Args:
+        text: Any text on its way to a log, a page or a user.
+
+    Returns:
+        The text with each secret replaced by ``***``.
+
+    Example:
+        >>> redact("rtsp://admin:pa55@10.0.0.7/stream?token=abc")
+        'rtsp://***@10.0.0.7/stream?token=***'
+    """
+    text = _URL_USERINFO.sub(rf"\g<scheme>{MASK}@", text)
+    return _SECRET_PAIR.sub(rf"\g<key>{MASK}", text)

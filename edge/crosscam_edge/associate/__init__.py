@@ -1,0 +1,1 @@
+"""From tracklets of many cameras to one identity per person."""

@@ -1,0 +1,90 @@
+"""The `crosscam` command.
+
+Commands are named in a table and imported only when they run, so `crosscam --help` is instant and
+no command pays for the imports of another (a test asserts that no torch is loaded).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import sys
+from typing import NamedTuple
+
+import click
+
+from crosscam_kernels.errors import CrosscamError
+
+
+class _Lazy(NamedTuple):
+    module: str
+    help: str
+
+
+COMMANDS: dict[str, _Lazy] = {
+    "demo": _Lazy("crosscam_edge.cli.demo", "Simulate a site, process it, evaluate it, show it."),
+    "process": _Lazy("crosscam_edge.cli.process", "Give every person in recorded videos one id."),
+    "eval": _Lazy("crosscam_edge.cli.evaluate", "Score tracks against ground truth."),
+    "simulate": _Lazy("crosscam_edge.cli.simulate", "Render a multi-camera site with exact truth."),
+    "models": _Lazy("crosscam_edge.cli.models", "List, pull, import and show models."),
+    "doctor": _Lazy("crosscam_edge.cli.doctor", "Check what is installed and what runs where."),
+}
+
+
+class _LazyGroup(click.Group):
+    """A click group whose commands live in modules that are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name].module).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, lazy.help) for name, lazy in COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="crosscam")
+@click.option("-v", "--verbose", count=True, help="Log more: -v for progress, -vv for everything.")
+@click.option("--log-json", is_flag=True, help="Log one JSON object a line.")
+def cli(verbose: int, log_json: bool) -> None:
+    """One identity per person, across every camera."""
+    from crosscam_deploy.log import configure  # structlog is not needed for --help
+
+    level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
+    configure(level=level, as_json=log_json)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit status.
+
+    Status 0: done; 2: usage; 3: bad input; 4: the run failed; 130: interrupted, results kept.
+
+    Args:
+        argv: Arguments after the program name; those of the process by default.
+    """
+    args = sys.argv[1:] if argv is None else argv
+    try:
+        code = cli.main(args, prog_name="crosscam", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except CrosscamError as error:
+        if "--json" in args:
+            fields = {"error": type(error).__name__, "found": error.found}
+            fields |= {"expected": error.expected, "fix": error.fix}
+            click.echo(json.dumps(fields), err=True)
+        else:
+            click.echo(f"crosscam: error: {error}", err=True)
+        sys.exit(error.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)
