@@ -1,0 +1,99 @@
+# crosscam: every target sets up what it needs. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt
+
+# Real weights and footage beside the checkout, where there are any; tests that need them skip without.
+ASSETS ?= $(abspath ../shared/assets)
+ifneq ($(wildcard $(ASSETS)/models),)
+export CROSSCAM_MODELS ?= $(ASSETS)/models
+export CROSSCAM_ASSETS ?= $(ASSETS)
+endif
+
+NATIVE := CMakeLists.txt $(shell find kernels/csrc edge/csrc -type f 2>/dev/null)
+
+.PHONY: help demo test test-slow test-extras gpu lint format types ctest sanitize bench docs wheel clean setup constraints
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "crosscam needs Python 3.11 or newer; found $$($(PYTHON) --version). Set PYTHON=…"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+$(VENV)/.core: pyproject.toml constraints.txt $(NATIVE) | $(BIN)/uv
+	$(UV) --build-constraints constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(UV) --build-constraints constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(VENV)/.dev  ## create .venv with everything for development
+
+demo: $(VENV)/.core  ## the main job: simulate a site, find every person in it, show the report
+	$(BIN)/crosscam demo --output demo --overwrite
+
+test: $(VENV)/.dev  ## the fast tests, two minutes
+	$(BIN)/pytest -n auto --dist worksteal
+
+test-slow: $(VENV)/.dev  ## everything that needs no GPU and no network
+	$(BIN)/pytest -m 'slow and not gpu and not network'
+
+test-extras: $(VENV)/.dev  ## exports of YOLO and CLIP models: installs the yolo and train extras (several GB)
+	$(UV) -e '.[dev,yolo,train]'
+	$(BIN)/pytest -m 'not gpu and not network' tests/deploy
+
+gpu: $(VENV)/.dev  ## tests that need a CUDA device
+	$(BIN)/pytest -m gpu
+
+lint: $(VENV)/.dev  ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	find kernels/csrc edge/csrc -name '*.cpp' -o -name '*.h' | xargs $(BIN)/clang-format --dry-run -Werror
+
+format: $(VENV)/.dev  ## rewrite the sources in the house style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	find kernels/csrc edge/csrc -name '*.cpp' -o -name '*.h' | xargs $(BIN)/clang-format -i
+
+CTEST = cmake -S . -B $(1) -DCROSSCAM_TESTS=ON -DCROSSCAM_PYTHON=OFF $(2) >/dev/null \
+  && cmake --build $(1) --parallel >/dev/null && ctest --test-dir $(1) --output-on-failure
+
+# The compiler comes with the machine; CMake and CTest come from the environment when it has none.
+ctest: export PATH := $(PATH):$(abspath $(BIN))
+ctest: $(VENV)/.dev  ## the C++ tests
+	@command -v cmake >/dev/null || $(UV) cmake ninja
+	$(call CTEST,build/ctest,)
+
+sanitize: export PATH := $(PATH):$(abspath $(BIN))
+sanitize: $(VENV)/.dev  ## the C++ tests under address and undefined-behaviour sanitizers
+	@command -v cmake >/dev/null || $(UV) cmake ninja
+	$(call CTEST,build/sanitize,-DCROSSCAM_SANITIZE=address$(comma)undefined -DCMAKE_BUILD_TYPE=RelWithDebInfo)
+comma := ,
+
+bench: $(VENV)/.dev  ## the benchmarks of this machine, results as JSON
+	@for script in kernels_cpu track_vtest associate_vtest pipeline_boxmot; do \
+	  $(BIN)/python benchmarks/$$script.py --output benchmarks/results/$$script.json || exit 1; done
+
+docs: $(VENV)/.core  ## regenerate the reference pages that come from code
+	$(BIN)/python docs/generate.py
+
+wheel: $(BIN)/uv  ## build the wheel and the sdist
+	rm -rf dist
+	$(BIN)/uv build --quiet --out-dir dist
+
+constraints: $(BIN)/uv  ## resolve the pinned versions anew
+	printf 'torch==2.14.1\ntorchvision==0.29.1\n' > build/pins.txt
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra train --extra yolo --universal --upgrade \
+	  --no-emit-index-url --no-header --no-annotate --quiet -c build/pins.txt -o constraints.txt
+
+clean:  ## remove what was built
+	rm -rf build dist demo $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,20 @@
+"""What all tests share: where the real weights and footage are, and a quiet environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# OpenVINO's usage reports and thread oversubscription have no place in a test run.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    """Folder with real models, videos and ground truth (`CROSSCAM_ASSETS`)."""
+    folder = os.environ.get("CROSSCAM_ASSETS")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("CROSSCAM_ASSETS does not name a folder with test footage")
+    return Path(folder)

@@ -1,0 +1,45 @@
+"""Secrets never reach a log."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crosscam_deploy.log import configure, get_logger
+from crosscam_deploy.redact import redact
+
+_SECRET = st.text("abcdefghijklmnopqrstuvwxyzABC0123456789!$%()", min_size=6, max_size=20)
+
+
+@given(secret=_SECRET)
+def test_url_passwords_are_masked(secret: str) -> None:
+    text = redact(f"cannot open rtsp://admin:Q{secret}Q@10.0.0.7:554/stream")
+    assert f"Q{secret}Q" not in text
+    assert "10.0.0.7:554/stream" in text
+
+
+@given(secret=_SECRET, key=st.sampled_from(["token", "api_key", "password", "PASSWORD", "secret"]))
+def test_secret_pairs_are_masked(secret: str, key: str) -> None:
+    for text in (f"{key}=Q{secret}Q rest", f'{{"{key}": "Q{secret}Q"}}', f"?a=1&{key}=Q{secret}Q&b=2"):
+        assert f"Q{secret}Q" not in redact(text)
+
+
+def test_text_without_secrets_is_unchanged() -> None:
+    text = "decoded 795 frames of vtest.avi at https://example.org/a?b=1"
+    assert redact(text) == text
+
+
+def test_logger_is_quiet_by_default_and_redacts(capsys: pytest.CaptureFixture[str]) -> None:
+    configure(as_json=True)
+    log = get_logger("test")
+    log.info("hidden")
+    log.warning("failed", url="rtsp://u:hunter2@cam/1", error=ValueError("token=hunter2"))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "hunter2" not in lines[0]
+    assert json.loads(lines[0])["component"] == "test"
+    configure(level=logging.WARNING)
