@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 # A list of what may be opened, not of what may not: FFmpeg also "demuxes" text (as a terminal),
 # playlists that name other files and URLs, and single pictures, none of which is a recording.
 _VIDEO_FORMATS = (
-    "3gp apng asf av1 avi avs2 avs3 cavsvideo dhav dv evc flv gif gxf h261 h263 h264 hevc ipmovie "
-    "ivf live_flv m4v matroska mjpeg mjpeg_2000 mov mp4 mpeg mpegts mpegvideo mtv mv mxf nsv nut "
-    "obu ogg rm smk swf vc1 vc1test vvc webm wtv wv yuv4mpegpipe"
-).split()
+    "3gp,apng,asf,av1,avi,avs2,avs3,cavsvideo,dhav,dv,evc,flv,gif,gxf,h261,h263,h264,hevc,ipmovie,"
+    "ivf,live_flv,m4v,matroska,mjpeg,mjpeg_2000,mov,mp4,mpeg,mpegts,mpegvideo,mtv,mv,mxf,nsv,nut,"
+    "obu,ogg,rm,smk,swf,vc1,vc1test,vvc,webm,wtv,wv,yuv4mpegpipe"
+)
 # Opened only to be able to say "this is sound, not a picture".
-_AUDIO_FORMATS = "aac ac3 aiff amr ape au caf eac3 flac mp3 opus w64 wav".split()
+_AUDIO_FORMATS = "aac,ac3,aiff,amr,ape,au,caf,eac3,flac,mp3,opus,w64,wav"
 _MAX_PIXELS = 16384 * 16384 // 4
 
 
@@ -38,7 +38,7 @@ def open_container(path: Path) -> Any:
             str(path),
             metadata_errors="replace",
             container_options={
-                "format_whitelist": ",".join(_VIDEO_FORMATS + _AUDIO_FORMATS),
+                "format_whitelist": f"{_VIDEO_FORMATS},{_AUDIO_FORMATS}",
                 "protocol_whitelist": "file",
             },
             options={"max_pixels": str(_MAX_PIXELS)},

@@ -51,7 +51,9 @@ def probe(path: str | Path, frame_rate: float | None = None) -> SourceInfo:
         InputError: It cannot be used; says why and what to do.
     """
     checked = check_readable(Path(path))
-    return probe_images(checked, frame_rate) if checked.is_dir() else probe_video(checked, frame_rate)
+    return (
+        probe_images(checked, frame_rate) if checked.is_dir() else probe_video(checked, frame_rate)
+    )
 
 
 def open_source(
@@ -73,6 +75,4 @@ def open_source(
     """
     if info.kind == "images":
         return ImageFolderSource(camera_id, info, start_ns=start_ns, process_fps=process_fps)
-    return VideoSource(
-        camera_id, info, start_ns=start_ns, process_fps=process_fps, threads=threads
-    )
+    return VideoSource(camera_id, info, start_ns=start_ns, process_fps=process_fps, threads=threads)

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from crosscam_kernels.errors import InputError
 
-VIDEO_SUFFIXES = frozenset(
+_VIDEO = (
     ".264 .265 .3gp .asf .av1 .avi .dav .flv .h264 .h265 .hevc .ivf .m2ts .m4v .mjpeg .mjpg .mkv "
-    ".mov .mp4 .mpeg .mpg .mts .mxf .nut .obu .ogv .ts .vob .webm .wmv .y4m".split()
+    ".mov .mp4 .mpeg .mpg .mts .mxf .nut .obu .ogv .ts .vob .webm .wmv .y4m"
 )
-IMAGE_SUFFIXES = frozenset(".bmp .jpeg .jpg .jp2 .png .ppm .tif .tiff .webp".split())
+_IMAGE = ".bmp .jpeg .jpg .jp2 .png .ppm .tif .tiff .webp"
+VIDEO_SUFFIXES = frozenset(_VIDEO.split())
+IMAGE_SUFFIXES = frozenset(_IMAGE.split())
 
 
 def check_readable(path: Path) -> Path:

@@ -28,9 +28,8 @@ DEFAULT_RATE = 25.0
 _MAX_READ_ERRORS = 16
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 # Raw streams: FFmpeg makes 25 frames/s up when the stream itself is silent.
-_RAW_FORMATS = frozenset(
-    "av1 avs2 avs3 cavsvideo evc h261 h263 h264 hevc m4v mjpeg mjpeg_2000 mpegvideo obu vc1 vvc".split()
-)
+_RAW = "av1 avs2 avs3 cavsvideo evc h261 h263 h264 hevc m4v mjpeg mjpeg_2000 mpegvideo obu vc1 vvc"
+_RAW_FORMATS = frozenset(_RAW.split())
 
 
 def probe_video(path: Path, frame_rate: float | None = None) -> SourceInfo:
@@ -69,9 +68,7 @@ def probe_video(path: Path, frame_rate: float | None = None) -> SourceInfo:
         )
 
 
-def _rate(
-    container: Any, stream: Any, frame: Any, given: float | None
-) -> tuple[float, bool, bool]:
+def _rate(container: Any, stream: Any, frame: Any, given: float | None) -> tuple[float, bool, bool]:
     """Return frames per second, whether that is a guess, and whether frames carry times."""
     timestamps = frame.pts is not None and container.format.name not in _RAW_FORMATS
     if not timestamps:
@@ -91,7 +88,7 @@ def _frame_count(container: Any, stream: Any, rate: float) -> int | None:
     if stream.duration and stream.time_base:
         return max(1, round(float(stream.duration * stream.time_base) * rate))
     if container.duration and container.duration > 0:
-        return max(1, round(container.duration / av.time_base * rate))
+        return max(1, round(float(container.duration) / av.time_base * rate))
     return None
 
 
@@ -217,7 +214,7 @@ class VideoSource:
     def _bgr(self, raw: Any) -> NDArray[np.uint8] | None:
         """Return the picture upright in BGR, or None when it cannot be converted."""
         try:
-            image = self._reformatter.reformat(raw, format="bgr24", threads=1).to_ndarray()
+            image: Any = self._reformatter.reformat(raw, format="bgr24", threads=1).to_ndarray()
         except (av.error.FFmpegError, ValueError, MemoryError):
             return None
         turn = _TURNS.get(raw.rotation % 360)

@@ -1,0 +1,189 @@
+"""Read a site file; every mistake is reported with file, key path and a suggestion."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from crosscam_edge.config.models import SiteConfig
+from crosscam_kernels.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MAX_BYTES = 1 << 20
+_MAX_DEPTH = 32
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """Safe loader that refuses a key given twice, and aliases (they can blow a file up)."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.constructor.ConstructorError(
+                None, None, "aliases (*name) are not used", mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key}' is given twice", key_node.start_mark
+                )
+            seen.add(key if isinstance(key, str) else id(key_node))
+        return dict(super().construct_mapping(node, deep))
+
+
+def load_config(path: str | Path) -> SiteConfig:
+    """Read and check a site file.
+
+    Args:
+        path: YAML file. Relative videos in it are taken from its folder and made absolute.
+
+    Raises:
+        InputError: The file cannot be read.
+        UsageError: It is not YAML, or a key or value is wrong.
+    """
+    file = Path(path)
+    config = parse_config(_read(file), file)
+    cameras = [
+        camera
+        if camera.video is None
+        else camera.model_copy(update={"video": str(file.absolute().parent / camera.video)})
+        for camera in config.cameras
+    ]
+    return config.model_copy(update={"cameras": cameras})
+
+
+def _read(file: Path) -> str:
+    try:
+        if file.is_dir():
+            raise InputError(f"'{file}' is a folder", expected="a YAML file", fix="name the file")
+        data = file.read_bytes()
+    except FileNotFoundError:
+        raise InputError(
+            f"the configuration '{file}' does not exist",
+            expected="a YAML file",
+            fix="check the path",
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"the configuration '{file}' cannot be read: {error.strerror}",
+            expected="a readable YAML file",
+            fix="check its permissions",
+        ) from None
+    if len(data) > _MAX_BYTES:
+        raise InputError(
+            f"the configuration '{file}' has {len(data)} bytes",
+            expected="a YAML file of at most 1 MiB",
+            fix="give the site file, not a video",
+        )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"the configuration '{file}' is not text in UTF-8 (byte {error.start})",
+            expected="a YAML file in UTF-8",
+            fix="save it as UTF-8",
+        ) from None
+
+
+def parse_config(text: str, file: Path) -> SiteConfig:
+    """Check the text of a site file.
+
+    Args:
+        text: YAML.
+        file: Its name, for messages.
+
+    Raises:
+        UsageError: It is not YAML, or a key or value is wrong.
+    """
+    try:
+        data = yaml.load(text, _UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UsageError(
+            f"{file}{where}: not valid YAML: {problem}",
+            expected="YAML: 'key: value' lines, indented with spaces",
+            fix="correct that line",
+        ) from None
+    except (RecursionError, ValueError) as error:
+        raise UsageError(f"{file}: not valid YAML: {error}", fix="correct the file") from None
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise UsageError(
+            f"{file}: the file holds {_kind(data)}",
+            expected="keys such as 'cameras:' and 'detector:'",
+            fix="see docs/guides/process.md for an example",
+        )
+    try:
+        return SiteConfig.model_validate(data)
+    except ValidationError as error:
+        raise _explain(error, file) from None
+
+
+def _explain(error: ValidationError, file: Path) -> UsageError:
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    path = _key_path(first["loc"])
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    where = f"{file}: {path}" if path else f"{file}"
+    kind = first["type"]
+    if kind == "extra_forbidden":
+        keys = _keys_beside(first["loc"])
+        close = difflib.get_close_matches(str(first["loc"][-1]), keys, n=1, cutoff=0.5)
+        return UsageError(
+            f"{where}: unknown key{more}",
+            expected="one of " + ", ".join(keys),
+            fix=f"did you mean '{close[0]}'?" if close else "remove it",
+        )
+    if kind == "value_error":
+        return UsageError(f"{where}: {first['ctx']['error']!s}{more}", fix="correct the value")
+    message = first["msg"].removeprefix("Input should be ").removeprefix("String should ")
+    return UsageError(
+        f"{where}: found {_kind(first['input'])}{more}",
+        expected=message,
+        fix="correct the value",
+    )
+
+
+def _key_path(loc: Sequence[int | str]) -> str:
+    text = ""
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else str(part))
+    return text
+
+
+def _keys_beside(loc: Sequence[int | str]) -> list[str]:
+    """Return the keys allowed where the last one of `loc` was found."""
+    model: Any = SiteConfig
+    for part in loc[:-1]:
+        if isinstance(part, str) and part in model.model_fields:
+            model = _model_in(model.model_fields[part].annotation) or model
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((m for a in get_args(annotation) if (m := _model_in(a))), None)
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict | list):
+        return f"a {'mapping' if isinstance(value, dict) else 'list'} of {len(value)}"
+    text = str(value)
+    return f"{'text ' if isinstance(value, str) else ''}'{text[:60]}'"

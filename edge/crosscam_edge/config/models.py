@@ -1,0 +1,153 @@
+"""The keys of a site file, their types, ranges and meaning."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+CAMERA_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+# `video/mosaic.mp4` is the picture of all cameras, so no camera may be called that.
+RESERVED_IDS = frozenset({"mosaic"})
+
+Point = tuple[float, float]
+
+
+def _polygon(points: list[Point]) -> list[Point]:
+    if len(points) < 3:
+        raise ValueError(f"a polygon needs at least 3 points, this one has {len(points)}")
+    if not all(math.isfinite(x) and math.isfinite(y) for x, y in points):
+        raise ValueError("coordinates must be finite numbers")
+    area = sum(
+        a[0] * b[1] - b[0] * a[1] for a, b in zip(points, points[1:] + points[:1], strict=True)
+    )
+    if area == 0:
+        raise ValueError("the polygon has no area")
+    return points
+
+
+Polygon = Annotated[list[Point], AfterValidator(_polygon)]
+
+
+class Strict(BaseModel):
+    """Base of all parts: unknown keys are errors, values are not converted silently."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class CameraConfig(Strict):
+    """One camera of the site."""
+
+    id: str | None = Field(
+        default=None,
+        pattern=CAMERA_ID,
+        description="name of the camera in all outputs; from the file name when left out",
+    )
+    video: str | None = Field(
+        default=None,
+        min_length=1,
+        description="recorded video or folder of pictures; relative to this file",
+    )
+    offset_seconds: float = Field(
+        default=0.0, ge=-1e9, le=1e9, description="added to every time of this camera"
+    )
+    start_time: datetime | None = Field(
+        default=None,
+        description="UTC time of the first frame; all cameras start together if left out",
+    )
+    frame_rate: float | None = Field(
+        default=None, gt=0, le=1000, description="frames per second, where the video does not say"
+    )
+    region: Polygon | None = Field(
+        default=None, description="keep only people whose feet are inside this polygon; pixels"
+    )
+    masks: list[Polygon] = Field(
+        default_factory=list, description="ignore people whose feet are inside one of these; pixels"
+    )
+    overlaps_with: list[str] = Field(
+        default_factory=list,
+        description="cameras that see a part of the same ground at the same time",
+    )
+
+    @field_validator("id")
+    @classmethod
+    def _not_reserved(cls, value: str | None) -> str | None:
+        if value is not None and value.lower() in RESERVED_IDS:
+            raise ValueError(f"'{value}' is the name of an output; choose another camera id")
+        return value
+
+    @field_validator("start_time")
+    @classmethod
+    def _utc(cls, value: datetime | None) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class OutputConfig(Strict):
+    """What is written besides the tables."""
+
+    video: bool = Field(default=True, description="annotated videos and the mosaic")
+    report: bool = Field(default=True, description="HTML report")
+    crops: bool = Field(default=True, description="pictures of each identity")
+    cache: bool = Field(default=True, description="keep what a resumed run needs")
+
+
+class SiteConfig(Strict):
+    """Everything `crosscam process` can be told."""
+
+    cameras: list[CameraConfig] = Field(default_factory=list, description="the cameras of the site")
+    detector: str | None = Field(
+        default=None,
+        min_length=1,
+        description="detector bundle or 'motion'; best available if left out",
+    )
+    embedder: str | None = Field(
+        default=None,
+        min_length=1,
+        description="ReID bundle or 'colour'; best available if left out",
+    )
+    min_confidence: float = Field(
+        default=0.1, ge=0.01, lt=1, description="detections below this are dropped before tracking"
+    )
+    embed_every: int = Field(
+        default=5, ge=1, le=1000, description="embed each track once in this many frames"
+    )
+    process_fps: float | None = Field(
+        default=None, gt=0, le=1000, description="process at most this many frames per second"
+    )
+    max_people: int = Field(
+        default=300, ge=1, le=5000, description="at most this many detections of a frame are kept"
+    )
+    checkpoint_seconds: float = Field(
+        default=10.0, gt=0, le=3600, description="how much work a crash may lose, seconds"
+    )
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, description="threads for models; all cores if left out"
+    )
+    outputs: OutputConfig = Field(default_factory=OutputConfig)
+
+    @model_validator(mode="after")
+    def _cameras_fit_together(self) -> Self:
+        seen: dict[str, int] = {}
+        for index, camera in enumerate(self.cameras):
+            if camera.id is None:
+                continue
+            key = camera.id.lower()  # output files must differ on every file system
+            if key in seen:
+                raise ValueError(
+                    f"cameras[{seen[key]}] and cameras[{index}] have the same id '{camera.id}'"
+                )
+            seen[key] = index
+        known = {camera.id for camera in self.cameras}
+        for index, camera in enumerate(self.cameras):
+            for other in camera.overlaps_with:
+                if other not in known:
+                    raise ValueError(
+                        f"cameras[{index}].overlaps_with names '{other}', which is no camera here"
+                    )
+                if other == camera.id:
+                    raise ValueError(f"cameras[{index}].overlaps_with names the camera itself")
+        return self
