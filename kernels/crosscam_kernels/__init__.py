@@ -1,1 +1,39 @@
-"""Fused similarity, mining and image operators, usable on their own."""
+"""Fused similarity, mining and image operators, usable on their own.
+
+The operators are loaded on first use, so that importing a part of this package (its errors, say)
+costs neither NumPy nor the native library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crosscam_kernels.ops import (
+        TopK,
+        crop_resize_normalize,
+        pack_adjacency,
+        simd_level,
+        simd_levels,
+        similarity_topk,
+    )
+
+__all__ = [
+    "TopK",
+    "crop_resize_normalize",
+    "pack_adjacency",
+    "simd_level",
+    "simd_levels",
+    "similarity_topk",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("crosscam_kernels.ops"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

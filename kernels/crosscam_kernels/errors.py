@@ -66,6 +66,6 @@ class MissingExtraError(RunError):
     def __init__(self, feature: str, extra: str) -> None:
         self.extra = extra
         super().__init__(
-            f"{feature} needs the optional dependencies of extra '{extra}', which are not installed",
+            f"{feature} needs the dependencies of extra '{extra}', which are not installed",
             fix=f"pip install 'crosscam[{extra}]'",
         )

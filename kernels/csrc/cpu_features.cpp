@@ -1,18 +1,56 @@
 #include "cpu_features.h"
 
+#include <stdexcept>
+
 namespace crosscam {
 
-const char* simd_level() {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")) return "avx512";
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return "avx2";
+const char* simd_name(SimdLevel level) {
+  switch (level) {
+    case SimdLevel::kAvx512:
+      return "avx512";
+    case SimdLevel::kAvx2:
+      return "avx2";
+    case SimdLevel::kNeon:
+      return "neon";
+    case SimdLevel::kScalar:
+      break;
+  }
   return "scalar";
-#elif defined(__aarch64__)
-  return "neon";
-#else
-  return "scalar";
+}
+
+const std::vector<SimdLevel>& simd_levels() {
+  static const std::vector<SimdLevel> levels = [] {
+    std::vector<SimdLevel> found;
+#if defined(CROSSCAM_HAVE_X86_KERNELS)
+    // The builtin also asks the operating system (XGETBV) whether it saves the wide registers.
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+      found.push_back(SimdLevel::kAvx512);
+    }
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+      found.push_back(SimdLevel::kAvx2);
+    }
+#elif defined(CROSSCAM_HAVE_NEON_KERNELS)
+    found.push_back(SimdLevel::kNeon);  // part of the aarch64 baseline
 #endif
+    found.push_back(SimdLevel::kScalar);
+    return found;
+  }();
+  return levels;
+}
+
+SimdLevel simd_level(const std::string& name) {
+  const auto& levels = simd_levels();
+  if (name.empty()) return levels.front();
+  std::string known;
+  for (const SimdLevel level : levels) {
+    if (name == simd_name(level)) return level;
+    known += known.empty() ? "" : ", ";
+    known += simd_name(level);
+  }
+  throw std::invalid_argument("instruction set '" + name +
+                              "' cannot run here; available: " + known);
 }
 
 }  // namespace crosscam

@@ -1,0 +1,36 @@
+"""The C++ module. Arguments are checked by `similarity` and `crop`, not here."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+def simd_levels() -> list[str]: ...
+def similarity_topk(
+    *,
+    queries: NDArray[np.float32],
+    gallery: NDArray[np.float32],
+    valid: NDArray[np.uint8] | None,
+    query_camera: NDArray[np.int32] | None,
+    gallery_camera: NDArray[np.int32] | None,
+    rule: str,
+    adjacency: NDArray[np.uint64] | None,
+    query_time: NDArray[np.int64] | None,
+    gallery_time: NDArray[np.int64] | None,
+    window: tuple[int, int],
+    threads: int,
+    simd: str,
+    similarity: NDArray[np.float32],
+    index: NDArray[np.int64],
+) -> None: ...
+def crop_resize_normalize(
+    *,
+    images: Sequence[NDArray[np.uint8]],
+    boxes: NDArray[np.int64],
+    source_channel: tuple[int, int, int],
+    gain: tuple[float, float, float],
+    bias: tuple[float, float, float],
+    threads: int,
+    simd: str,
+    out: NDArray[np.float32],
+) -> None: ...

@@ -1,0 +1,20 @@
+"""The public operators.
+
+Each has a plain NumPy reference in `crosscam_kernels.reference` that defines what it computes, and
+one implementation in C++ that picks its instruction set at run time.
+"""
+
+from __future__ import annotations
+
+from crosscam_kernels.crop import crop_resize_normalize
+from crosscam_kernels.simd import simd_level, simd_levels
+from crosscam_kernels.similarity import TopK, pack_adjacency, similarity_topk
+
+__all__ = [
+    "TopK",
+    "crop_resize_normalize",
+    "pack_adjacency",
+    "simd_level",
+    "simd_levels",
+    "similarity_topk",
+]

@@ -1,0 +1,276 @@
+"""Exact masked top-k by cosine similarity."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from crosscam_kernels import _native
+from crosscam_kernels._arrays import as_numpy, feature_rows, integer_column, worker_limit
+from crosscam_kernels.errors import InputError, ShapeError, UsageError
+from crosscam_kernels.simd import simd_level
+
+CameraRule = Literal["any", "exclude_same", "only_same"]
+CAMERA_RULES: tuple[CameraRule, ...] = ("any", "exclude_same", "only_same")
+
+
+class TopK(NamedTuple):
+    """Best gallery rows of each query, best first.
+
+    Attributes:
+        similarity: (Q, k) float32; minus infinity where there is no result.
+        index: (Q, k) int64 gallery rows; -1 where there is no result.
+    """
+
+    similarity: NDArray[np.float32]
+    index: NDArray[np.int64]  # type: ignore[assignment]  # hides tuple.index on purpose
+
+
+class Masks(NamedTuple):
+    """The checked masks of a call, in the types the implementations take."""
+
+    valid: NDArray[np.uint8] | None
+    query_camera: NDArray[np.int32] | None
+    gallery_camera: NDArray[np.int32] | None
+    adjacency: NDArray[np.uint64] | None
+    query_time: NDArray[np.int64] | None
+    gallery_time: NDArray[np.int64] | None
+    window: tuple[int, int]
+
+
+def similarity_topk(
+    queries: ArrayLike,
+    gallery: ArrayLike,
+    k: int,
+    *,
+    valid: ArrayLike | None = None,
+    query_camera: ArrayLike | None = None,
+    gallery_camera: ArrayLike | None = None,
+    camera_rule: CameraRule = "any",
+    adjacency: ArrayLike | None = None,
+    query_time: ArrayLike | None = None,
+    gallery_time: ArrayLike | None = None,
+    window: tuple[int | None, int | None] | None = None,
+    threads: int | None = None,
+) -> TopK:
+    """Finds the k most similar gallery rows of each query among those its masks allow.
+
+    Exact. Results are ordered by similarity descending, then gallery index ascending. A similarity
+    that is NaN or minus infinity is never a result. Specification:
+    `crosscam_kernels.reference.similarity`.
+
+    The similarity of a pair is ``s = fma(g[d], q[d], s)`` in float32 for d = 0, 1, .. D - 1. This
+    order never changes, so the output is the same to the last bit for any number of threads,
+    any instruction set, and wherever in the gallery a row stands; equal rows tie exactly. There is
+    no (Q, G) buffer: memory beside the inputs is one copy of the queries and O(threads * Q * k).
+
+    Args:
+        queries: (Q, D) float32, rows L2-normalised by contract, so that the inner product is the
+            cosine. Rows may be strided; other layouts are copied.
+        gallery: (G, D) float32, likewise.
+        k: Number of results per query, >= 0; may exceed G.
+        valid: (G,) bool; rows that are False are never a result.
+        query_camera: (Q,) integer camera of each query.
+        gallery_camera: (G,) integer camera of each gallery row. Small numbers are fastest.
+        camera_rule: ``"any"``, or ``"exclude_same"`` / ``"only_same"``: gallery rows of the query's
+            own camera are left out, or are the only ones considered.
+        adjacency: (A, B) bool, or its bitset (A, ceil(B / 64)) uint64 made by `pack_adjacency`:
+            whether a query of camera a may match camera b. Cameras must lie inside the matrix.
+            Applies together with `camera_rule`.
+        query_time: (Q,) integer time of each query, ns.
+        gallery_time: (G,) integer time of each gallery row, ns.
+        window: Inclusive bounds (lo, hi) of ``query_time - gallery_time``, ns; None is unbounded.
+        threads: At most this many threads; None for one per processor. Small problems use fewer.
+
+    Returns:
+        `TopK` with (Q, k) similarities and indices; index -1 and similarity -inf pad the rows of
+        queries that have fewer than k results.
+
+    Raises:
+        ShapeError: An array has the wrong shape or dtype.
+        UsageError: Arguments that belong together are not given together, or a value is impossible.
+        InputError: A camera lies outside `adjacency`.
+    """
+    query_rows = feature_rows(queries, "queries", "Q")
+    gallery_rows = feature_rows(gallery, "gallery", "G")
+    check_call(query_rows, gallery_rows, k, camera_rule)
+    masks = checked_masks(
+        query_count=len(query_rows),
+        gallery_count=len(gallery_rows),
+        valid=valid,
+        query_camera=query_camera,
+        gallery_camera=gallery_camera,
+        camera_rule=camera_rule,
+        adjacency=adjacency,
+        query_time=query_time,
+        gallery_time=gallery_time,
+        window=window,
+    )
+    result = TopK(
+        np.empty((len(query_rows), k), np.float32), np.empty((len(query_rows), k), np.int64)
+    )
+    _native.similarity_topk(
+        queries=query_rows,
+        gallery=gallery_rows,
+        rule=camera_rule,
+        threads=worker_limit(threads),
+        simd=simd_level(),
+        **masks._asdict(),
+        **result._asdict(),
+    )
+    return result
+
+
+def pack_adjacency(allowed: ArrayLike) -> NDArray[np.uint64]:
+    """Packs a boolean camera matrix into the bitset that `similarity_topk` takes.
+
+    Args:
+        allowed: (A, B) bool: whether a query of camera a may match gallery camera b.
+
+    Returns:
+        (A, ceil(B / 64)) uint64; bit ``b % 64`` of word ``b // 64``.
+
+    Raises:
+        ShapeError: `allowed` is not a boolean matrix.
+    """
+    matrix = as_numpy(allowed, "adjacency")
+    if matrix.ndim != 2 or matrix.dtype != np.bool_:
+        raise ShapeError(
+            f"adjacency is {matrix.dtype} of shape {matrix.shape}",
+            expected="bool of shape (query cameras, gallery cameras)",
+        )
+    rows, columns = matrix.shape
+    padded = np.zeros((rows, -(-columns // 64) * 64), np.bool_)
+    padded[:, :columns] = matrix
+    packed = np.packbits(padded, axis=1, bitorder="little")
+    return np.ascontiguousarray(packed).view("<u8").astype(np.uint64)
+
+
+def check_call(
+    queries: NDArray[np.float32], gallery: NDArray[np.float32], k: int, camera_rule: str
+) -> None:
+    """Checks what does not concern the masks.
+
+    Raises:
+        ShapeError: The feature dimensions differ or are zero.
+        UsageError: `k` is negative or the rule unknown.
+    """
+    if queries.shape[1] != gallery.shape[1] or queries.shape[1] == 0:
+        raise ShapeError(
+            f"queries have {queries.shape[1]} features and the gallery {gallery.shape[1]}",
+            expected="the same number, at least 1",
+            fix="compare embeddings of one model only",
+        )
+    if k < 0:
+        raise UsageError(f"k={k}", expected="a number of results of at least 0")
+    if camera_rule not in CAMERA_RULES:
+        raise UsageError(
+            f"camera_rule={camera_rule!r}", expected="one of " + ", ".join(CAMERA_RULES)
+        )
+
+
+def checked_masks(
+    *,
+    query_count: int,
+    gallery_count: int,
+    valid: ArrayLike | None,
+    query_camera: ArrayLike | None,
+    gallery_camera: ArrayLike | None,
+    camera_rule: str,
+    adjacency: ArrayLike | None,
+    query_time: ArrayLike | None,
+    gallery_time: ArrayLike | None,
+    window: tuple[int | None, int | None] | None,
+) -> Masks:
+    """Checks the masks of `similarity_topk` and brings them to their native types.
+
+    Raises:
+        ShapeError: An array has the wrong shape or dtype.
+        UsageError: Arguments that belong together are not given together.
+        InputError: A camera lies outside `adjacency`.
+    """
+    cameras = _pair(query_camera, gallery_camera, "camera", query_count, gallery_count, np.int32)
+    times = _pair(query_time, gallery_time, "time", query_count, gallery_count, np.int64)
+    if cameras is None and (camera_rule != "any" or adjacency is not None):
+        raise UsageError(
+            "camera_rule or adjacency is given without cameras",
+            fix="pass query_camera and gallery_camera as well",
+        )
+    if (times is None) != (window is None):
+        raise UsageError(
+            "times and window must be given together",
+            fix="pass query_time, gallery_time and window, or none of them",
+        )
+    bits = None
+    if adjacency is not None and cameras is not None:
+        bits = _adjacency_bits(adjacency, *cameras)
+    return Masks(
+        valid=None if valid is None else _valid_bytes(valid, gallery_count),
+        query_camera=None if cameras is None else cameras[0],
+        gallery_camera=None if cameras is None else cameras[1],
+        adjacency=bits,
+        query_time=None if times is None else times[0],
+        gallery_time=None if times is None else times[1],
+        window=_window(window),
+    )
+
+
+def _pair(
+    of_queries: ArrayLike | None,
+    of_gallery: ArrayLike | None,
+    kind: str,
+    query_count: int,
+    gallery_count: int,
+    dtype: type[np.signedinteger[Any]],
+) -> tuple[Any, Any] | None:
+    if of_queries is None and of_gallery is None:
+        return None
+    if of_queries is None or of_gallery is None:
+        raise UsageError(
+            f"only one of query_{kind} and gallery_{kind} is given", fix="pass both or neither"
+        )
+    return (
+        integer_column(of_queries, f"query_{kind}", query_count, dtype),
+        integer_column(of_gallery, f"gallery_{kind}", gallery_count, dtype),
+    )
+
+
+def _valid_bytes(valid: ArrayLike, count: int) -> NDArray[np.uint8]:
+    array = as_numpy(valid, "valid")
+    if array.shape != (count,) or array.dtype != np.bool_:
+        raise ShapeError(
+            f"valid is {array.dtype} of shape {array.shape}",
+            expected=f"bool of shape ({count},), one per gallery row",
+        )
+    return np.ascontiguousarray(array).view(np.uint8)
+
+
+def _adjacency_bits(
+    adjacency: ArrayLike, query_camera: NDArray[np.int32], gallery_camera: NDArray[np.int32]
+) -> NDArray[np.uint64]:
+    matrix = as_numpy(adjacency, "adjacency")
+    if matrix.dtype == np.uint64 and matrix.ndim == 2:
+        bits, columns = np.ascontiguousarray(matrix), matrix.shape[1] * 64
+    else:
+        bits, columns = pack_adjacency(matrix), matrix.shape[-1] if matrix.ndim else 0
+    for name, cameras, limit in (
+        ("query_camera", query_camera, len(bits)),
+        ("gallery_camera", gallery_camera, columns),
+    ):
+        if cameras.size and (cameras.min() < 0 or cameras.max() >= limit):
+            raise InputError(
+                f"{name} holds cameras from {cameras.min()} to {cameras.max()}",
+                expected=f"cameras inside the adjacency matrix, 0 to {limit - 1}",
+            )
+    return bits
+
+
+def _window(window: tuple[int | None, int | None] | None) -> tuple[int, int]:
+    limits = np.iinfo(np.int64)
+    if window is None:
+        return (limits.min, limits.max)
+    low = limits.min if window[0] is None else int(window[0])
+    high = limits.max if window[1] is None else int(window[1])
+    return (max(low, limits.min), min(high, limits.max))

@@ -1,0 +1,67 @@
+// AVX2 with FMA: 8 lanes. See simd_kernels.h for what may be included here.
+#include <immintrin.h>
+
+#include "simd_kernels.h"
+
+#define CROSSCAM_ISA avx2
+
+namespace crosscam::avx2 {
+namespace {
+
+using V = __m256;
+constexpr int kLanes = 8;
+constexpr int kMaxVectors = 2;
+constexpr int kTileRows[4] = {12, 6, 0, 0};  // 12 of the 16 registers accumulate
+constexpr int kPixelBytes = 8;               // bytes that load_pixels reads for its two pixels
+
+inline V zero() { return _mm256_setzero_ps(); }
+inline V load(const float* p) { return _mm256_loadu_ps(p); }
+inline V broadcast(float x) { return _mm256_set1_ps(x); }
+inline V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+inline void store(float* p, V a) { _mm256_storeu_ps(p, a); }
+inline uint32_t greater(V a, V b) {
+  return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)));
+}
+
+inline uint64_t time_mask(int64_t time, const int64_t* first, const int64_t* last, int count) {
+  const __m256i t = _mm256_set1_epi64x(time);
+  uint64_t mask = 0;
+  for (int q = 0; q < count; q += 4) {
+    const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(first + q));
+    const __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(last + q));
+    const __m256i out = _mm256_or_si256(_mm256_cmpgt_epi64(a, t), _mm256_cmpgt_epi64(t, b));
+    const int outside = _mm256_movemask_pd(_mm256_castsi256_pd(out));
+    mask |= static_cast<uint64_t>(~outside & 0xF) << q;
+  }
+  return mask;
+}
+
+/// Two pixels of three bytes to [pixel][channel] floats; the fourth channel is zero.
+inline V load_pixels(const uint8_t* p) {
+  const __m128i spread = _mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_shuffle_epi8(bytes, spread)));
+}
+
+/// v[row] holds blocks (of four floats) of two pixels; afterwards v[pixel] holds two rows.
+inline void transpose_blocks(V* v) {
+  const V a = v[0], b = v[1];
+  v[0] = _mm256_permute2f128_ps(a, b, 0x20);
+  v[1] = _mm256_permute2f128_ps(a, b, 0x31);
+}
+
+/// Transposes the four by four floats made by block b of each vector, for every b.
+inline void transpose_lanes(V* v) {
+  const V a = _mm256_unpacklo_ps(v[0], v[1]), b = _mm256_unpackhi_ps(v[0], v[1]);
+  const V c = _mm256_unpacklo_ps(v[2], v[3]), d = _mm256_unpackhi_ps(v[2], v[3]);
+  v[0] = _mm256_shuffle_ps(a, c, 0x44);
+  v[1] = _mm256_shuffle_ps(a, c, 0xEE);
+  v[2] = _mm256_shuffle_ps(b, d, 0x44);
+  v[3] = _mm256_shuffle_ps(b, d, 0xEE);
+}
+
+}  // namespace
+}  // namespace crosscam::avx2
+
+#include "crop_rows.inl"
+#include "topk_tile.inl"

@@ -1,0 +1,66 @@
+// AVX-512 (F, BW, VL, DQ): 16 lanes. See simd_kernels.h for what may be included here.
+#include <immintrin.h>
+
+#include "simd_kernels.h"
+
+#define CROSSCAM_ISA avx512
+
+namespace crosscam::avx512 {
+namespace {
+
+using V = __m512;
+constexpr int kLanes = 16;
+constexpr int kMaxVectors = 4;
+constexpr int kTileRows[4] = {12, 12, 8, 6};  // keeps up to 24 of the 32 registers accumulating
+constexpr int kPixelBytes = 16;               // bytes that load_pixels reads for its four pixels
+
+inline V zero() { return _mm512_setzero_ps(); }
+inline V load(const float* p) { return _mm512_loadu_ps(p); }
+inline V broadcast(float x) { return _mm512_set1_ps(x); }
+inline V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+inline void store(float* p, V a) { _mm512_storeu_ps(p, a); }
+inline uint32_t greater(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+
+inline uint64_t time_mask(int64_t time, const int64_t* first, const int64_t* last, int count) {
+  const __m512i t = _mm512_set1_epi64(time);
+  uint64_t mask = 0;
+  for (int q = 0; q < count; q += 8) {
+    const __mmask8 after = _mm512_cmple_epi64_mask(_mm512_loadu_si512(first + q), t);
+    const __mmask8 in = _mm512_mask_cmpge_epi64_mask(after, _mm512_loadu_si512(last + q), t);
+    mask |= static_cast<uint64_t>(in) << q;
+  }
+  return mask;
+}
+
+/// Four pixels of three bytes to [pixel][channel] floats; the fourth channel is zero.
+inline V load_pixels(const uint8_t* p) {
+  const __m128i spread = _mm_setr_epi8(0, 1, 2, -1, 3, 4, 5, -1, 6, 7, 8, -1, 9, 10, 11, -1);
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_shuffle_epi8(bytes, spread)));
+}
+
+/// v[row] holds blocks (of four floats) of four pixels; afterwards v[pixel] holds four rows.
+inline void transpose_blocks(V* v) {
+  const V a = _mm512_shuffle_f32x4(v[0], v[1], 0x44), b = _mm512_shuffle_f32x4(v[0], v[1], 0xEE);
+  const V c = _mm512_shuffle_f32x4(v[2], v[3], 0x44), d = _mm512_shuffle_f32x4(v[2], v[3], 0xEE);
+  v[0] = _mm512_shuffle_f32x4(a, c, 0x88);
+  v[1] = _mm512_shuffle_f32x4(a, c, 0xDD);
+  v[2] = _mm512_shuffle_f32x4(b, d, 0x88);
+  v[3] = _mm512_shuffle_f32x4(b, d, 0xDD);
+}
+
+/// Transposes the four by four floats made by block b of each vector, for every b.
+inline void transpose_lanes(V* v) {
+  const V a = _mm512_unpacklo_ps(v[0], v[1]), b = _mm512_unpackhi_ps(v[0], v[1]);
+  const V c = _mm512_unpacklo_ps(v[2], v[3]), d = _mm512_unpackhi_ps(v[2], v[3]);
+  v[0] = _mm512_shuffle_ps(a, c, 0x44);
+  v[1] = _mm512_shuffle_ps(a, c, 0xEE);
+  v[2] = _mm512_shuffle_ps(b, d, 0x44);
+  v[3] = _mm512_shuffle_ps(b, d, 0xEE);
+}
+
+}  // namespace
+}  // namespace crosscam::avx512
+
+#include "crop_rows.inl"
+#include "topk_tile.inl"

@@ -1,0 +1,47 @@
+#include "simd_kernels.h"
+
+namespace crosscam {
+
+namespace scalar {
+extern const TopkKernels topk;
+extern const CropKernel crop;
+}  // namespace scalar
+#if defined(CROSSCAM_HAVE_X86_KERNELS)
+namespace avx2 {
+extern const TopkKernels topk;
+extern const CropKernel crop;
+}  // namespace avx2
+namespace avx512 {
+extern const TopkKernels topk;
+extern const CropKernel crop;
+}  // namespace avx512
+#elif defined(CROSSCAM_HAVE_NEON_KERNELS)
+namespace neon {
+extern const TopkKernels topk;
+extern const CropKernel crop;
+}  // namespace neon
+#endif
+
+const TopkKernels& topk_kernels(SimdLevel level) {
+#if defined(CROSSCAM_HAVE_X86_KERNELS)
+  if (level == SimdLevel::kAvx512) return avx512::topk;
+  if (level == SimdLevel::kAvx2) return avx2::topk;
+#elif defined(CROSSCAM_HAVE_NEON_KERNELS)
+  if (level == SimdLevel::kNeon) return neon::topk;
+#endif
+  (void)level;
+  return scalar::topk;
+}
+
+const CropKernel& crop_kernel(SimdLevel level) {
+#if defined(CROSSCAM_HAVE_X86_KERNELS)
+  if (level == SimdLevel::kAvx512) return avx512::crop;
+  if (level == SimdLevel::kAvx2) return avx2::crop;
+#elif defined(CROSSCAM_HAVE_NEON_KERNELS)
+  if (level == SimdLevel::kNeon) return neon::crop;
+#endif
+  (void)level;
+  return scalar::crop;
+}
+
+}  // namespace crosscam

@@ -1,0 +1,81 @@
+#pragma once
+
+// What each instruction set provides. Only plain pointers cross this line: the translation units
+// behind it are compiled with their own flags, so they must not instantiate inline code
+// (std::vector and the like) that the linker could then pick for processors that lack the
+// instructions.
+
+#include <cstdint>
+
+#include "cpu_features.h"
+
+namespace crosscam {
+
+/// Largest number of queries in a block: one bit each in a 64-bit mask.
+inline constexpr int kMaxQueryBlock = 64;
+/// Largest number of gallery rows of one tile.
+inline constexpr int kMaxTileRows = 12;
+
+/// One tile of similarities: `rows` gallery rows against one block of queries.
+///
+/// similarity(row, query) is `s = fma(row[d], query[d], s)` for d = 0, 1, .. D - 1, starting from
+/// zero. Neither the place in a tile nor the instruction set changes a bit of it.
+struct TopkTile {
+  const float* const* rows;  ///< the rows of this tile; missing ones repeat a row that exists
+  const float* const* next;  ///< rows of the tile after it, prefetched meanwhile
+  const float* queries;      ///< packed block (D, block): query fastest
+  int64_t dim;               ///< D
+  const float* threshold;    ///< (block,) a similarity must be greater to count as a hit
+  float* similarity;         ///< out (rows, block)
+  uint64_t* hits;            ///< out (rows,): bit q set when similarity(row, q) > threshold[q]
+};
+
+/// Kernels of `similarity_topk` for one instruction set.
+struct TopkKernels {
+  int lanes;         ///< queries per vector register
+  int max_vectors;   ///< registers per block: a block has up to lanes * max_vectors queries
+  int tile_rows[4];  ///< gallery rows of a tile for 1 .. max_vectors registers
+  void (*tile[4])(const TopkTile&);  ///< kernel for 1 .. max_vectors registers
+  /// Bit q set when first[q] <= time <= last[q]; `count` is a multiple of `lanes`.
+  uint64_t (*time_mask)(int64_t time, const int64_t* first, const int64_t* last, int count);
+};
+
+/// Filter of one axis: output i = sum over t of weight[i * taps + t] * input[start[i] + t].
+struct ResizeAxis {
+  const int32_t* start;
+  const int32_t* count;  ///< taps in use for output i; the rest up to `taps` is zero
+  const float* weight;
+  int taps;
+};
+
+/// One crop to resize. Strides of `source` are in bytes, those of `out` in floats.
+struct CropPlan {
+  const uint8_t* source;  ///< first pixel of the box, three interleaved bytes per pixel
+  int64_t source_stride;
+  int source_width;  ///< width of the box in pixels
+  int64_t readable;  ///< bytes from `source` to the end of its image row
+  ResizeAxis x;
+  ResizeAxis y;
+  int out_width;
+  float* out;
+  int64_t out_channel_stride;
+  int64_t out_row_stride;
+  int source_channel[3];  ///< for each output channel, the byte of the pixel it comes from
+  float gain[3];          ///< value = gain * pixel + bias
+  float bias[3];
+};
+
+/// Kernel of `crop_resize_normalize` for one instruction set.
+struct CropKernel {
+  int rows;  ///< output rows worked on together
+  int lanes;
+  /// Makes output rows [row_begin, row_end). `scratch` holds
+  /// crop_scratch_floats(kernel, plan) floats, aligned to 64 bytes.
+  void (*run)(const CropPlan& plan, int row_begin, int row_end, float* scratch);
+};
+
+/// Kernels of an instruction set that `simd_levels()` lists.
+const TopkKernels& topk_kernels(SimdLevel level);
+const CropKernel& crop_kernel(SimdLevel level);
+
+}  // namespace crosscam

@@ -1,0 +1,58 @@
+// NEON on aarch64: 4 lanes. See simd_kernels.h for what may be included here.
+#include <arm_neon.h>
+
+#include "simd_kernels.h"
+
+#define CROSSCAM_ISA neon
+
+namespace crosscam::neon {
+namespace {
+
+using V = float32x4_t;
+constexpr int kLanes = 4;
+constexpr int kMaxVectors = 4;
+constexpr int kTileRows[4] = {12, 12, 8, 6};  // keeps up to 24 of the 32 registers accumulating
+constexpr int kPixelBytes = 3;
+
+inline V zero() { return vdupq_n_f32(0.0f); }
+inline V load(const float* p) { return vld1q_f32(p); }
+inline V broadcast(float x) { return vdupq_n_f32(x); }
+inline V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
+inline void store(float* p, V a) { vst1q_f32(p, a); }
+inline uint32_t greater(V a, V b) {
+  const uint32x4_t bits = {1, 2, 4, 8};
+  return vaddvq_u32(vandq_u32(vcgtq_f32(a, b), bits));
+}
+
+inline uint64_t time_mask(int64_t time, const int64_t* first, const int64_t* last, int count) {
+  uint64_t mask = 0;
+  for (int q = 0; q < count; ++q) {
+    mask |= static_cast<uint64_t>(first[q] <= time && time <= last[q]) << q;
+  }
+  return mask;
+}
+
+/// One pixel of three bytes to floats; the fourth channel is zero.
+inline V load_pixels(const uint8_t* p) {
+  const uint32_t word = static_cast<uint32_t>(p[0]) | static_cast<uint32_t>(p[1]) << 8 |
+                        static_cast<uint32_t>(p[2]) << 16;
+  const uint16x8_t wide = vmovl_u8(vcreate_u8(word));
+  return vcvtq_f32_u32(vmovl_u16(vget_low_u16(wide)));
+}
+
+inline void transpose_blocks(V*) {}
+
+/// Transposes four by four floats.
+inline void transpose_lanes(V* v) {
+  const float32x4x2_t ab = vtrnq_f32(v[0], v[1]), cd = vtrnq_f32(v[2], v[3]);
+  v[0] = vcombine_f32(vget_low_f32(ab.val[0]), vget_low_f32(cd.val[0]));
+  v[1] = vcombine_f32(vget_low_f32(ab.val[1]), vget_low_f32(cd.val[1]));
+  v[2] = vcombine_f32(vget_high_f32(ab.val[0]), vget_high_f32(cd.val[0]));
+  v[3] = vcombine_f32(vget_high_f32(ab.val[1]), vget_high_f32(cd.val[1]));
+}
+
+}  // namespace
+}  // namespace crosscam::neon
+
+#include "crop_rows.inl"
+#include "topk_tile.inl"

@@ -1,0 +1,85 @@
+// Portable C++: four lanes as a plain array, which any compiler may or may not turn into vectors.
+#include <bit>
+#include <cmath>
+
+#include "simd_kernels.h"
+
+#define CROSSCAM_ISA scalar
+
+namespace crosscam::scalar {
+namespace {
+
+struct V {
+  float v[4];
+};
+constexpr int kLanes = 4;
+constexpr int kMaxVectors = 2;
+constexpr int kTileRows[4] = {4, 2, 0, 0};
+constexpr int kPixelBytes = 3;
+
+/// a * b + c rounded once, as the vector units do it, so that every level gives the same bits.
+inline float fma1(float a, float b, float c) {
+#if defined(FP_FAST_FMAF)
+  return __builtin_fmaf(a, b, c);
+#else
+  // The product is exact in double. The sum is rounded to odd (its last bit set when inexact),
+  // after which rounding to float is the only rounding that counts (Boldo & Melquiond, 2008).
+  const double product = static_cast<double>(a) * b;
+  const double sum = product + c;
+  const double rest = sum - product;
+  const double error = (product - (sum - rest)) + (c - rest);  // TwoSum: exact
+  int64_t bits = std::bit_cast<int64_t>(sum);
+  if ((error > 0.0 || error < 0.0) && (bits & 1) == 0)
+    bits += (error > 0.0) == (sum > 0.0) ? 1 : -1;
+  return static_cast<float>(std::bit_cast<double>(bits));
+#endif
+}
+
+inline V zero() { return {}; }
+inline V load(const float* p) { return {{p[0], p[1], p[2], p[3]}}; }
+inline V broadcast(float x) { return {{x, x, x, x}}; }
+inline V fma(const V& a, const V& b, const V& c) {
+  V out;
+  for (int i = 0; i < 4; ++i) out.v[i] = fma1(a.v[i], b.v[i], c.v[i]);
+  return out;
+}
+inline void store(float* p, const V& a) {
+  for (int i = 0; i < 4; ++i) p[i] = a.v[i];
+}
+inline uint32_t greater(const V& a, const V& b) {
+  uint32_t mask = 0;
+  for (int i = 0; i < 4; ++i) mask |= static_cast<uint32_t>(a.v[i] > b.v[i]) << i;
+  return mask;
+}
+
+inline uint64_t time_mask(int64_t time, const int64_t* first, const int64_t* last, int count) {
+  uint64_t mask = 0;
+  for (int q = 0; q < count; ++q) {
+    mask |= static_cast<uint64_t>(first[q] <= time && time <= last[q]) << q;
+  }
+  return mask;
+}
+
+/// One pixel of three bytes to floats; the fourth channel is zero.
+inline V load_pixels(const uint8_t* p) {
+  return {{static_cast<float>(p[0]), static_cast<float>(p[1]), static_cast<float>(p[2]), 0.0f}};
+}
+
+inline void transpose_blocks(V*) {}
+
+/// Transposes four by four floats.
+inline void transpose_lanes(V* v) {
+  for (int i = 0; i < 4; ++i) {
+    for (int j = 0; j < i; ++j) {
+      const float swap = v[i].v[j];
+      v[i].v[j] = v[j].v[i];
+      v[j].v[i] = swap;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace crosscam::scalar
+
+#include "crop_rows.inl"
+#include "topk_tile.inl"
