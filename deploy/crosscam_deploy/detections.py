@@ -29,7 +29,11 @@ class Detections:
 
     def __post_init__(self) -> None:
         n = len(self.xyxy)
-        if self.xyxy.shape != (n, 4) or self.confidence.shape != (n,) or self.class_id.shape != (n,):
+        if (
+            self.xyxy.shape != (n, 4)
+            or self.confidence.shape != (n,)
+            or self.class_id.shape != (n,)
+        ):
             raise ShapeError(
                 f"detections have shapes xyxy {self.xyxy.shape}, confidence "
                 f"{self.confidence.shape}, class_id {self.class_id.shape}",
@@ -46,6 +50,4 @@ class Detections:
     @classmethod
     def empty(cls) -> Detections:
         """Return detections of an image in which nothing was found."""
-        return cls(
-            np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32)
-        )
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))

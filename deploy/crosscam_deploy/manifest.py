@@ -6,13 +6,38 @@ without a manifest, and every file's sha256 is checked before it is loaded.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import hashlib
+import json
+import math
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    field_validator,
+    model_validator,
+)
 
 FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+def _safe_relative(name: str) -> str:
+    """Refuse names that could reach outside the bundle."""
+    path = PurePosixPath(name)
+    unsafe = path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name
+    if unsafe or "\0" in name or name != str(path) or name in (".", "", MANIFEST_NAME):
+        raise ValueError(f"{name!r} is not a plain relative file name")
+    return name
+
+
+BundleFile = Annotated[str, AfterValidator(_safe_relative)]
 
 
 class Strict(BaseModel):
@@ -28,15 +53,22 @@ class Preprocessing(Strict):
     in the model's channel order.
     """
 
-    height: int = Field(gt=0, description="input height in pixels")
-    width: int = Field(gt=0, description="input width in pixels")
+    height: int = Field(gt=0, le=8192, description="input height in pixels")
+    width: int = Field(gt=0, le=8192, description="input width in pixels")
     color: Literal["rgb", "bgr"] = Field(description="channel order of the input")
-    scale: float = Field(default=1.0, gt=0, description="factor on 0..255 pixel values")
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    scale: FiniteFloat = Field(default=1.0, gt=0, description="factor on 0..255 pixel values")
+    mean: tuple[FiniteFloat, FiniteFloat, FiniteFloat] = (0.0, 0.0, 0.0)
+    std: tuple[FiniteFloat, FiniteFloat, FiniteFloat] = (1.0, 1.0, 1.0)
     fit: Literal["stretch", "letterbox", "letterbox_topleft"] = "stretch"
     pad_value: int = Field(default=114, ge=0, le=255, description="letterbox colour")
     filter: Literal["bilinear", "bilinear_antialias"] = "bilinear_antialias"
+
+    @field_validator("std")
+    @classmethod
+    def _std_is_positive(cls, std: tuple[float, float, float]) -> tuple[float, float, float]:
+        if not all(math.isfinite(value) and value > 0 for value in std):
+            raise ValueError(f"std {std} must be positive")
+        return std
 
 
 class Decoder(Strict):
@@ -45,8 +77,21 @@ class Decoder(Strict):
     kind: Literal["yolox", "yolo_raw", "end2end", "detr"]
     person_class: int = Field(default=0, ge=0, description="class index of a person")
     num_classes: int = Field(default=80, ge=1)
-    strides: tuple[int, ...] = Field(default=(8, 16, 32), description="yolox grid strides")
+    strides: tuple[Annotated[int, Field(gt=0)], ...] = Field(
+        default=(8, 16, 32), min_length=1, description="yolox grid strides"
+    )
     nms_iou: float = Field(default=0.65, gt=0, le=1, description="IoU above which NMS suppresses")
+    activation: Literal["none", "sigmoid", "softmax"] = Field(
+        default="sigmoid", description="what turns detr logits into scores"
+    )
+
+    @model_validator(mode="after")
+    def _person_is_a_class(self) -> Self:
+        if self.person_class >= self.num_classes:
+            raise ValueError(
+                f"person_class {self.person_class} is not one of {self.num_classes} classes"
+            )
+        return self
 
 
 class Manifest(Strict):
@@ -56,10 +101,12 @@ class Manifest(Strict):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$")
     task: Literal["detect", "embed"]
     format: Literal["onnx", "openvino"]
-    model_file: str = Field(description="the graph, relative to the bundle")
-    files: dict[str, Sha256] = Field(description="sha256 of every file of the bundle but this one")
+    model_file: BundleFile = Field(description="the graph, relative to the bundle")
+    files: dict[BundleFile, Sha256] = Field(
+        max_length=64, description="sha256 of every file of the bundle but this one"
+    )
     input_name: str
-    output_names: tuple[str, ...]
+    output_names: tuple[str, ...] = Field(min_length=1)
     dynamic_batch: bool = Field(description="whether the graph takes any batch size")
     preprocessing: Preprocessing
     decoder: Decoder | None = None
@@ -70,3 +117,48 @@ class Manifest(Strict):
     accuracy: dict[str, float] = Field(default_factory=dict)
     thresholds: dict[str, float] = Field(default_factory=dict)
     model_id: Sha256 = Field(description="identity of the embedding space / detector")
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if self.model_file not in self.files:
+            raise ValueError(f"model_file {self.model_file!r} has no sha256 in files")
+        if self.task == "detect" and self.decoder is None:
+            raise ValueError("a detector needs a decoder")
+        if self.task == "embed" and self.embedding_dim is None:
+            raise ValueError("an embedder needs embedding_dim")
+        return self
+
+    def computed_model_id(self) -> str:
+        """Return the model id that follows from the content: see `compute_model_id`."""
+        return compute_model_id(
+            task=self.task,
+            files=self.files,
+            output_names=self.output_names,
+            preprocessing=self.preprocessing,
+            decoder=self.decoder,
+        )
+
+
+def compute_model_id(
+    *,
+    task: str,
+    files: dict[str, str],
+    output_names: tuple[str, ...],
+    preprocessing: Preprocessing,
+    decoder: Decoder | None,
+) -> str:
+    """Return the sha256 that names a model.
+
+    It covers everything that changes the numbers that come out (weights, outputs read, pre- and
+    post-processing) and nothing that does not (name, licence, measured accuracy): two bundles
+    with one id may have their embeddings compared, others never.
+    """
+    content = {
+        "task": task,
+        "files": sorted(files.values()),
+        "outputs": list(output_names),
+        "preprocessing": preprocessing.model_dump(mode="json"),
+        "decoder": decoder.model_dump(mode="json") if decoder else None,
+    }
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,97 @@
+"""What a model file says about itself: names and shapes of inputs and outputs, metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from crosscam_kernels.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Shape = tuple[int | None, ...]
+"""Sizes of a tensor; None where any size is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class GraphInfo:
+    """Inputs, outputs and metadata of a graph.
+
+    Attributes:
+        format: ``"onnx"`` or ``"openvino"``.
+        inputs: Shape by name, in order.
+        outputs: Shape by name, in order.
+        metadata: Key-value pairs the exporter left, ultralytics' class names for example.
+    """
+
+    format: Literal["onnx", "openvino"]
+    inputs: dict[str, Shape]
+    outputs: dict[str, Shape]
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def inspect(path: Path) -> GraphInfo:
+    """Read a graph's signature without preparing it for inference.
+
+    Args:
+        path: ``.onnx`` file or OpenVINO ``.xml`` with its ``.bin`` beside it.
+
+    Raises:
+        InputError: Another kind of file, or a damaged one.
+        RunError: OpenVINO is needed and not installed.
+    """
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        raise InputError(f"there is no file {path}", fix="check the path")
+    if suffix == ".onnx":
+        return _inspect_onnx(path)
+    if suffix == ".xml":
+        return _inspect_openvino(path)
+    raise InputError(
+        f"{path.name} is not a model file that crosscam reads",
+        expected="an .onnx file, or an OpenVINO .xml with its .bin",
+        fix="export the model to ONNX first (PyTorch checkpoints cannot be run without their code)",
+    )
+
+
+def _inspect_onnx(path: Path) -> GraphInfo:
+    from crosscam_deploy.runtime.onnxruntime_engine import free_or_size, session
+
+    opened = session(path, threads=1, optimise=False)
+    return GraphInfo(
+        format="onnx",
+        inputs={i.name: tuple(map(free_or_size, i.shape)) for i in opened.get_inputs()},
+        outputs={o.name: tuple(map(free_or_size, o.shape)) for o in opened.get_outputs()},
+        metadata=dict(opened.get_modelmeta().custom_metadata_map),
+    )
+
+
+def _inspect_openvino(path: Path) -> GraphInfo:
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise InputError(
+            f"{path.name} has no weights beside it",
+            expected=f"{weights.name} in the same folder",
+            fix="copy both files of the OpenVINO model",
+        )
+    try:
+        from crosscam_deploy.runtime import openvino_engine as engine
+
+        model = engine.read(path)
+    except ImportError as error:
+        raise RunError(
+            "this model is in OpenVINO's format and openvino is not installed",
+            fix="pip install openvino, or use an ONNX model",
+        ) from error
+    return GraphInfo(
+        format="openvino",
+        inputs={
+            engine.name_of(port, f"input{i}"): tuple(engine.shape_of(port))
+            for i, port in enumerate(model.inputs)
+        },
+        outputs={
+            engine.name_of(port, f"output{i}"): tuple(engine.shape_of(port))
+            for i, port in enumerate(model.outputs)
+        },
+    )

@@ -1,0 +1,25 @@
+"""Where crosscam keeps and looks for files: the cache and the user's model folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+MODELS_ENV = "CROSSCAM_MODELS"
+CACHE_ENV = "CROSSCAM_CACHE"
+
+
+def cache_dir() -> Path:
+    """Return the cache folder: ``$CROSSCAM_CACHE`` or the user's cache. It may not exist yet."""
+    override = os.environ.get(CACHE_ENV)
+    if override:
+        return Path(override).expanduser()
+    return Path(platformdirs.user_cache_dir("crosscam", appauthor=False))
+
+
+def model_dirs() -> list[Path]:
+    """Return the folders named in ``$CROSSCAM_MODELS`` (separated by `os.pathsep`), in order."""
+    value = os.environ.get(MODELS_ENV, "")
+    return [Path(part).expanduser() for part in value.split(os.pathsep) if part.strip()]

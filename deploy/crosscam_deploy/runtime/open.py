@@ -1,0 +1,79 @@
+"""Choice of the engine for a bundle."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Literal
+
+from crosscam_kernels.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from crosscam_deploy.bundle import Bundle
+    from crosscam_deploy.runtime.base import Precision, Runtime
+
+RuntimeName = Literal["auto", "openvino", "onnxruntime"]
+
+
+def available_runtimes() -> list[str]:
+    """Return the engines whose packages are installed, best first."""
+    return [name for name in ("openvino", "onnxruntime") if importlib.util.find_spec(name)]
+
+
+def open_runtime(
+    bundle: Bundle,
+    *,
+    runtime: RuntimeName = "auto",
+    precision: Precision = "auto",
+    threads: int = 0,
+    streams: int = 1,
+) -> Runtime:
+    """Open a bundle for inference.
+
+    Args:
+        bundle: From `load_bundle` or `resolve`.
+        runtime: Engine; ``"auto"`` takes OpenVINO where its wheel exists, else ONNX Runtime.
+        precision: ``"auto"`` leaves it to the engine (OpenVINO: bf16 on CPUs that have it),
+            ``"f32"`` is for comparisons.
+        threads: Threads of the engine; 0 for one a core.
+        streams: Batches that run at the same time (`submit`); each gets its share of the threads.
+
+    Raises:
+        InputError: The manifest does not fit the graph, or the file is not a valid graph.
+        RunError: No engine on this machine runs this format.
+        UsageError: The engine cannot do what was asked.
+    """
+    installed = available_runtimes()
+    if runtime == "auto":
+        usable = [n for n in installed if n == "openvino" or bundle.manifest.format == "onnx"]
+        if not usable:
+            raise RunError(
+                f"no installed engine runs {bundle.manifest.name} ({bundle.manifest.format})",
+                expected="openvino, or onnxruntime for ONNX models",
+                fix="pip install openvino (no wheel for this machine: use an ONNX model)",
+            )
+        runtime = "openvino" if "openvino" in usable else "onnxruntime"
+    elif runtime not in installed:
+        raise RunError(
+            f"the engine {runtime!r} is not installed",
+            expected=f"one of {installed}",
+            fix=f"pip install {runtime}",
+        )
+    if threads < 0 or streams < 1:
+        raise UsageError(
+            f"threads={threads}, streams={streams}",
+            expected="threads ≥ 0 and streams ≥ 1",
+            fix="leave them at their defaults",
+        )
+    if runtime == "openvino":
+        from crosscam_deploy.runtime.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(bundle, precision=precision, threads=threads, streams=streams)
+    if precision == "bf16":
+        raise UsageError(
+            "ONNX Runtime does not compute in bf16 on the CPU",
+            expected="precision auto or f32",
+            fix="use --runtime openvino",
+        )
+    from crosscam_deploy.runtime.onnxruntime_engine import OnnxRuntimeEngine
+
+    return OnnxRuntimeEngine(bundle, threads=threads, streams=streams)
