@@ -1,0 +1,1 @@
+"""Where results go: files now, brokers and web hooks later."""
