@@ -44,7 +44,7 @@ def unpack(archive: Path, parent: Path) -> Path:
             raise InputError(
                 f"{archive} is not a readable zip ({error})",
                 expected="a folder with manifest.json, or an intact zip of one",
-                fix="copy or download it again; for a plain model file use `crosscam models import`",
+                fix="download it again; for a plain model file use `crosscam models import`",
             ) from None
         staging.chmod(0o755)
         try:
