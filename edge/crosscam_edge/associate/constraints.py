@@ -1,0 +1,53 @@
+"""Which pairs of tracklets can never be one person."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from crosscam_edge.types import Tracklet
+
+
+def same_camera(tracklets: Sequence[Tracklet]) -> NDArray[np.bool_]:
+    """Return `(N, N)`: True where both tracklets are of one camera (also on the diagonal)."""
+    camera = camera_index(tracklets)
+    return camera[:, None] == camera[None, :]
+
+
+def camera_index(tracklets: Sequence[Tracklet]) -> NDArray[np.int64]:
+    """Return `(N,)`: number of each tracklet's camera, cameras in the order of their names."""
+    names = sorted({t.camera_id for t in tracklets})
+    number = {name: i for i, name in enumerate(names)}
+    return np.array([number[t.camera_id] for t in tracklets], np.int64)
+
+
+def seen_at_once(tracklets: Sequence[Tracklet]) -> NDArray[np.bool_]:
+    """Return `(N, N)`: True where two different tracklets of one camera share a frame.
+
+    This is the hard rule: such a pair is two people. A tracklet spans every frame from its first to
+    its last, so a rule on spans is at least as strict as a rule on frames. Frames are compared
+    where they exist, and times as well: whichever says that two tracklets overlap is believed.
+    """
+    start = np.array([t.start_frame for t in tracklets], np.int64)
+    end = np.array([t.end_frame for t in tracklets], np.int64)
+    both = same_camera(tracklets) & _spans_meet(start, end)
+    np.fill_diagonal(both, False)
+    return both
+
+
+def shared_seconds(tracklets: Sequence[Tracklet]) -> NDArray[np.float32]:
+    """Return `(N, N)`: seconds during which both are seen; negative is the gap between them."""
+    start = np.array([t.start_ns for t in tracklets], np.int64)
+    end = np.array([t.end_ns for t in tracklets], np.int64)
+    shared = np.minimum(end[:, None], end[None, :]) - np.maximum(start[:, None], start[None, :])
+    return (shared / 1e9).astype(np.float32)
+
+
+def _spans_meet(start: NDArray[np.int64], end: NDArray[np.int64]) -> NDArray[np.bool_]:
+    return (start[:, None] <= end[None, :]) & (start[None, :] <= end[:, None])
