@@ -1,0 +1,137 @@
+"""Frames per second and memory of `crosscam process` against BoxMOT, same weights, same run.
+
+BoxMOT (AGPL-3.0) is never imported: it runs as its own command in an environment of its own::
+
+    python -m venv rival && rival/bin/pip install boxmot ultralytics onnxruntime==1.24.3
+    python benchmarks/pipeline_boxmot.py --boxmot rival/bin/boxmot --output benchmarks/results/pipeline_boxmot.json
+
+Both sides read the video, detect with YOLOv8n (int8 ONNX), embed with OSNet x0.25, track with
+appearance and write MOT text; no video is drawn. crosscam also associates and writes its Parquet and
+JSON files. Whole processes are timed from outside, start-up included, the sides in turn. Before any
+time is reported, both results are scored against ground truth where there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import av
+
+from crosscam_edge.evaluate import evaluate_mot
+from crosscam_edge.sinks.mot import read_mot
+
+DETECTOR, EMBEDDER = "yolov8n_int8.onnx", "osnet_x0_25_msmt17.onnx"
+
+
+def _timed(command: list[str], env: dict[str, str]) -> tuple[float, float]:
+    """Run a command; return its wall time in seconds and the peak memory of its tree's largest process in MiB."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    output, _ = process.communicate()
+    wall = time.perf_counter() - start
+    if process.returncode != 0:
+        sys.exit(f"{' '.join(command)} ended with {process.returncode}:\n{output[-3000:]}")
+    return wall, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+
+
+def _crosscam(video: Path, out: Path) -> list[str]:
+    return [
+        *(str(Path(sys.executable).parent / "crosscam"), "process", str(video), "-o", str(out)),
+        *("--detector", "yolov8n_int8", "--embedder", "osnet_x0_25_msmt17"),
+        *("--no-video", "--no-report", "--no-crops", "--overwrite"),
+    ]
+
+
+def _boxmot(program: Path, models: Path, video: Path, out: Path) -> list[str]:
+    return [
+        *(str(program), "track", "--source", str(video), "--tracker", "botsort"),
+        *("--detector", str(models / DETECTOR), "--reid", str(models / EMBEDDER)),
+        *("--classes", "0", "--device", "cpu", "--save-txt", "--project", str(out)),
+    ]
+
+
+def _frames(video: Path) -> int:
+    with av.open(str(video)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def _scores(truth: Path | None, mot: Path) -> dict[str, float]:
+    if truth is None:
+        return {}
+    scores = evaluate_mot(read_mot(truth), read_mot(mot))
+    return {"MOTA": scores.mota, "IDF1": scores.idf1, "HOTA": scores.hota}
+
+
+def run(boxmot: Path, assets: Path, repeats: int) -> dict[str, Any]:
+    """Time both sides on each video and return everything that was measured."""
+    models = assets / "models"
+    truths = {"vtest.avi": assets / "groundtruth" / "vtest_mot15.txt"}
+    env = os.environ | {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "CROSSCAM_MODELS": str(models)}
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in ("vtest.avi", "people-detection.264"):
+            video, frames = assets / "videos" / name, _frames(assets / "videos" / name)
+            ours, theirs, row = [], [], {"frames": frames}
+            for index in range(repeats):
+                out = Path(scratch) / f"{name}-{index}"
+                ours.append(_timed(_crosscam(video, out / "crosscam"), env)[0])
+                theirs.append(_timed(_boxmot(boxmot, models, video, out / "boxmot"), env)[0])
+                if index == 0:
+                    truth = truths.get(name)
+                    mot = next((out / "crosscam" / "mot").glob("*.txt"))
+                    row["crosscam_scores"] = _scores(truth, mot)
+                    row["boxmot_scores"] = _scores(truth, next((out / "boxmot").rglob("*.txt")))
+                    figures = json.loads((out / "crosscam" / "run.json").read_text())["figures"]
+                    row["crosscam_stage_seconds"] = figures["stage_seconds"]
+                shutil.rmtree(out)
+            row["crosscam_seconds"], row["boxmot_seconds"] = ours, theirs
+            row["crosscam_fps"] = frames / statistics.median(ours)
+            row["boxmot_fps"] = frames / statistics.median(theirs)
+            row["ratio"] = statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
+            results[name] = row
+            print(
+                f"{name}: crosscam {row['crosscam_fps']:.1f} fps, BoxMOT {row['boxmot_fps']:.1f} fps, "
+                f"ratio {row['ratio']:.2f}  {row['crosscam_scores']}  {row['boxmot_scores']}"
+            )
+    return results
+
+
+def main() -> None:
+    """Parse the command line, run, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--boxmot", type=Path, help="the boxmot command of its own environment")
+    parser.add_argument("--assets", type=Path, default=os.environ.get("CROSSCAM_ASSETS"))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--output", type=Path)
+    args = parser.parse_args()
+    if args.assets is None:
+        parser.error("--assets or CROSSCAM_ASSETS must name a folder with models/, videos/ and groundtruth/")
+    boxmot = args.boxmot or shutil.which("boxmot")
+    if boxmot is None:
+        print("BoxMOT is not installed (see the head of this file); nothing to compare with")
+        return
+    results = run(Path(boxmot), Path(args.assets), args.repeats)
+    environment = {
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "boxmot": subprocess.run([str(boxmot), "--version"], capture_output=True, text=True).stdout.strip(),
+    }
+    if args.output:
+        args.output.write_text(json.dumps({"environment": environment, "results": results}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
