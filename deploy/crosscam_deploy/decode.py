@@ -97,7 +97,12 @@ def nms(xyxy: NDArray[np.float32], scores: NDArray[np.float32], iou: float) -> N
     xywh = xyxy.copy()
     xywh[:, 2:] -= xywh[:, :2]
     # candidates are above the confidence already: keep even those with score 0
-    kept = cv2.dnn.NMSBoxes(xywh.astype(np.float64), np.maximum(scores, 1e-9), 0.0, iou)
+    kept = cv2.dnn.NMSBoxes(
+        xywh.astype(np.float64),  # type: ignore[arg-type]
+        np.maximum(scores, 1e-9),  # type: ignore[arg-type]
+        0.0,
+        iou,
+    )
     return np.asarray(kept, np.intp).reshape(-1)
 
 

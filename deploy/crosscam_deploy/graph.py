@@ -95,3 +95,36 @@ def _inspect_openvino(path: Path) -> GraphInfo:
             for i, port in enumerate(model.outputs)
         },
     )
+
+
+def observe(path: Path, graph: GraphInfo, size: tuple[int, int]) -> GraphInfo:
+    """Run a graph once on a black image to learn output sizes that it leaves open.
+
+    Args:
+        path: The file that `graph` was read from.
+        graph: Its signature; must have one image input.
+        size: ``(height, width)`` of the image in pixels.
+
+    Returns:
+        The signature with the sizes seen (the batch stays free); `graph` itself when it names all.
+    """
+    if all(None not in shape[1:] and shape for shape in graph.outputs.values()):
+        return graph
+    import numpy as np
+
+    name, shape = next(iter(graph.inputs.items()))
+    image = np.zeros((shape[0] or 1, 3, *size), np.float32)
+    if graph.format == "onnx":
+        from crosscam_deploy.runtime.onnxruntime_engine import session
+
+        seen = session(path).run(None, {name: image})
+    else:
+        from crosscam_deploy.runtime import openvino_engine as engine
+
+        compiled = engine.core().compile_model(engine.read(path), "CPU")
+        seen = list(compiled(image).values())
+    outputs: dict[str, Shape] = {
+        output: (before[0] if before else None, *array.shape[1:])
+        for (output, before), array in zip(graph.outputs.items(), seen, strict=True)
+    }
+    return GraphInfo(graph.format, graph.inputs, outputs, graph.metadata)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from crosscam_deploy.decode import decode, grid_size
-from crosscam_deploy.graph import GraphInfo, inspect
+from crosscam_deploy.graph import GraphInfo, inspect, observe
 from crosscam_deploy.log import get_logger
 from crosscam_deploy.manifest import Decoder, Preprocessing
 from crosscam_deploy.packing import embedding_length, pack
@@ -90,6 +90,7 @@ def import_model(
     """
     graph = inspect(file)
     height, width = _input_size(graph, file.name, options)
+    graph = observe(file, graph, (height, width))
     if task == "detect":
         decoder, preprocessing = _detector(graph, height, width, file.name, options)
     else:

@@ -89,8 +89,12 @@ class OpenVinoEngine(PooledRuntime):
             for name in (sorted(port.get_names()) or [f"output{i}"])
         }
         check_graph(bundle, inputs, outputs)
-        batch = inputs[bundle.manifest.input_name][0]
+        shape = inputs[bundle.manifest.input_name]
+        batch = shape[0]
         self.max_batch = batch
+        if None in shape[1:]:  # a known image size makes the plan static but for the batch
+            prep = bundle.manifest.preprocessing
+            model.reshape([-1 if batch is None else batch, 3, prep.height, prep.width])
         if batch is not None and opens_to_any_batch(bundle):
             model.reshape(_any_batch(model))
             self.max_batch = None

@@ -48,6 +48,7 @@ class Export(Strict):
     kind: Literal["ultralytics", "open_clip"]
     checkpoint: str
     extra: Literal["yolo", "train"]
+    url: str | None = None
 
 
 class ZooEntry(Strict):

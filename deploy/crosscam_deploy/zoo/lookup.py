@@ -331,7 +331,7 @@ def _obtain(entry: ZooEntry, *, progress: bool) -> Bundle:
     if entry.export is not None:
         from crosscam_deploy.export import export_entry
 
-        return export_entry(entry, cache_dir() / "models" / _bundle_name(entry))
+        return export_entry(entry, cache_dir() / "models" / _bundle_name(entry), progress=progress)
     name = entry.variants[0].files[0].name
     raise InputError(
         f"{entry.name} is published nowhere as a file that crosscam could download",
