@@ -1,0 +1,1 @@
+"""From crops of people to embeddings."""

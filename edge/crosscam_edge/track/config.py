@@ -1,0 +1,83 @@
+"""Settings of the per-camera tracker, in seconds and body heights so that they travel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from crosscam_edge.track.motion import MotionModel
+from crosscam_kernels.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerConfig:
+    """What the tracker believes about people and detectors.
+
+    No value depends on the frame rate or on the resolution: times are seconds, lengths are
+    fractions of the height of the person's own box, confidences are the detector's.
+
+    Attributes:
+        high_confidence: Detections from here on are matched first and may start tracks.
+        low_confidence: Detections from here on may continue a track; below, they are ignored.
+        birth_confidence: A detection needs this much to start a track.
+        confirm_s: A track is confirmed when it has been seen for this long ...
+        confirm_hits: ... and this many times.
+        tentative_patience_s: A tentative track that is missed for longer is dropped.
+        max_lost_s: A confirmed track that is missed for longer is removed.
+        motion_lost_s: After this long without a sight, position alone cannot give an id back:
+            appearance must agree.
+        max_tracks: Cap on living tracks; the longest lost are removed first.
+        exemplars: Embeddings remembered for each track.
+        embed_every_s: A confirmed track is embedded again after this long.
+        emit_tentative: Also return tracks that are not confirmed yet, for callers that see the
+            whole video before they publish (see `EndedTrack.confirmed`).
+        min_evidence: Least log-likelihood ratio, in nats, for a detection to continue a track.
+        doubt: A rival within so many nats below zero makes a match doubtful: looks are consulted.
+        duplicate_iou: A free detection that overlaps a used one this much starts no track.
+        motion: How people move and detectors err.
+    """
+
+    high_confidence: float = 0.45
+    low_confidence: float = 0.1
+    birth_confidence: float = 0.5
+    confirm_s: float = 0.2
+    confirm_hits: int = 3
+    tentative_patience_s: float = 0.35
+    max_lost_s: float = 10.0
+    motion_lost_s: float = 1.0
+    max_tracks: int = 512
+    exemplars: int = 8
+    embed_every_s: float = 0.5
+    emit_tentative: bool = False
+    min_evidence: float = 0.0
+    doubt: float = 3.0
+    duplicate_iou: float = 0.7
+    motion: MotionModel = field(default_factory=MotionModel)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low_confidence <= self.high_confidence <= self.birth_confidence <= 1:
+            raise UsageError(
+                f"tracker confidences are low {self.low_confidence}, high "
+                f"{self.high_confidence}, birth {self.birth_confidence}",
+                expected="0 <= low_confidence <= high_confidence <= birth_confidence <= 1",
+                fix="order the three thresholds",
+            )
+        for name in ("confirm_hits", "max_tracks", "exemplars"):
+            if getattr(self, name) < 1:
+                raise UsageError(
+                    f"tracker setting {name} is {getattr(self, name)}",
+                    expected="at least 1",
+                    fix=f"raise {name}",
+                )
+        for name in (
+            "confirm_s",
+            "tentative_patience_s",
+            "max_lost_s",
+            "motion_lost_s",
+            "embed_every_s",
+        ):
+            if not getattr(self, name) >= 0:
+                raise UsageError(
+                    f"tracker setting {name} is {getattr(self, name)}",
+                    expected="seconds, not negative",
+                    fix=f"set {name} to 0 or more",
+                )

@@ -1,0 +1,441 @@
+"""The tracker of one camera: detections of a frame in, identities out, one frame after the other.
+
+Association adds up evidence in nats (log-likelihood ratios), as multiple-hypothesis trackers do
+(Blackman & Popoli, Design and Analysis of Modern Tracking Systems, 1999): how much better is a
+detection explained by this track than by somebody new anywhere in the picture? Motion answers from
+the Kalman filter, looks from embeddings that are asked for only where motion leaves a doubt, and
+both fade naturally: the longer a track is lost, the less its position says and the more looks must.
+Detections are taken in two rounds, sure ones first (Zhang et al., ByteTrack, 2022).
+
+The tracker is deterministic: the same calls give the same tracks, so a stopped run is resumed by
+replaying stored detections and embeddings.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crosscam_edge.embed.quality import QualityConfig, crop_quality
+from crosscam_edge.track.appearance import AppearanceScale, Memory, usable
+from crosscam_edge.track.config import TrackerConfig
+from crosscam_edge.track.geometry import iou, to_cxcywh, to_xyxy
+from crosscam_edge.track.matching import assign, motion_evidence
+from crosscam_edge.track.motion import KalmanBatch
+from crosscam_edge.types import Tracks, TrackState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from crosscam_edge.types import Detections
+
+    Embed = Callable[[NDArray[np.intp]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class EndedTrack:
+    """A track that will never be seen again under its id.
+
+    Attributes:
+        track_id: Its id.
+        confirmed: Whether it ever was confirmed; the others are noise.
+        last_ns: UTC time of its last detection.
+    """
+
+    track_id: int
+    confirmed: bool
+    last_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrameDetails:
+    """What the last update did beside the tracks.
+
+    Attributes:
+        quality: `(N,)` float32 crop quality of the detections; 0 = not worth embedding.
+        embedded: `(K,)` indices of the detections whose embedding was asked for, ascending.
+        embeddings: `(K, D)` float32 what came back; rows may be zero.
+    """
+
+    quality: NDArray[np.float32]
+    embedded: NDArray[np.intp]
+    embeddings: NDArray[np.float32]
+
+
+class _Track:
+    """Bookkeeping of one track; its filter lives at the same position of the `KalmanBatch`."""
+
+    __slots__ = (
+        "confidence",
+        "embedded_ns",
+        "first_ns",
+        "hits",
+        "last_ns",
+        "memory",
+        "state",
+        "track_id",
+    )
+
+    def __init__(self, track_id: int, time_ns: int, confidence: float, exemplars: int) -> None:
+        self.track_id = track_id
+        self.state = TrackState.TENTATIVE
+        self.hits = 1
+        self.first_ns = self.last_ns = time_ns
+        self.embedded_ns: int | None = None
+        self.confidence = confidence
+        self.memory = Memory(exemplars)
+
+
+class _LazyEmbeddings:
+    """Embeddings of one frame, fetched when first needed and never twice."""
+
+    def __init__(self, quality: NDArray[np.float32], embed: Embed | None) -> None:
+        self._embed = embed
+        self.quality = quality
+        self.asked: NDArray[np.bool_] = np.zeros(len(quality), np.bool_)
+        self.known: NDArray[np.bool_] = np.zeros(len(quality), np.bool_)
+        self.rows: NDArray[np.float32] = np.zeros((len(quality), 0), np.float32)
+
+    def fetch(self, wanted: NDArray[np.bool_]) -> None:
+        """Make the rows of the mask `wanted` `(N,)` available where the gate allows it."""
+        if self._embed is None:
+            return
+        index = np.flatnonzero(wanted & ~self.asked & (self.quality > 0))
+        if not len(index):
+            return
+        rows = np.asarray(self._embed(index), np.float32)
+        if self.rows.shape[1] != rows.shape[1]:
+            self.rows = np.zeros((len(self.quality), rows.shape[1]), np.float32)
+        self.asked[index] = True
+        good = usable(rows)
+        self.known[index[good]] = True
+        self.rows[index] = np.where(good[:, None], rows, np.float32(0))
+
+    def details(self) -> FrameDetails:
+        index = np.flatnonzero(self.asked)
+        return FrameDetails(self.quality, index, self.rows[index])
+
+
+class Tracker:
+    """Tracks the people of one fixed camera.
+
+    Args:
+        config: Settings; the defaults are meant for every camera.
+        frame_rate: Nominal frames per second; only used for a frame whose time does not advance.
+        quality: Gate for the crops that may be embedded.
+
+    Attributes:
+        details: What the last `update` did beside the tracks.
+        counts: `births`, `confirmed`, `refound` (by looks), `embedded`, `evicted` since the start.
+    """
+
+    def __init__(
+        self,
+        config: TrackerConfig | None = None,
+        frame_rate: float = 25.0,
+        *,
+        quality: QualityConfig | None = None,
+    ) -> None:
+        self.config = config or TrackerConfig()
+        self.scale = AppearanceScale()
+        self.counts: Counter[str] = Counter()
+        self.details = FrameDetails(
+            np.zeros(0, np.float32), np.zeros(0, np.intp), np.zeros((0, 0), np.float32)
+        )
+        self._quality = quality or QualityConfig()
+        self._frame_s = 1.0 / frame_rate if frame_rate > 0 else 0.04
+        self._kalman = KalmanBatch(self.config.motion)
+        self._tracks: list[_Track] = []
+        self._ended: list[EndedTrack] = []
+        self._next_id = 1
+        self._time_ns: int | None = None
+
+    def __len__(self) -> int:
+        """Living tracks of any state."""
+        return len(self._tracks)
+
+    def update(
+        self,
+        detections: Detections,
+        *,
+        time_ns: int,
+        image_size: tuple[int, int],
+        embed: Embed | None = None,
+        image: NDArray[np.uint8] | None = None,
+    ) -> Tracks:
+        """Take one frame.
+
+        Args:
+            detections: People of the frame, in pixels.
+            time_ns: Capture time; must grow from call to call.
+            image_size: `(width, height)` in pixels.
+            embed: Returns the L2-normalised embeddings `(n, D)` of the detections at the given
+                ascending indices; rows of zeros or NaN mean "no embedding".
+            image: `(H, W, 3)` uint8 pixels for the sharpness gate; may be left out.
+
+        Returns:
+            The tracks seen in this frame, in order of their ids.
+        """
+        self._advance(time_ns)
+        config = self.config
+        looks = _LazyEmbeddings(
+            crop_quality(detections, image_size, self._quality, image=image), embed
+        )
+        box = to_cxcywh(detections.xyxy)
+        confidence = detections.confidence.astype(np.float64)
+        valid = np.isfinite(box).all(axis=1) & (box[:, 2:] > 0).all(axis=1)
+        high = valid & (confidence >= config.high_confidence)
+        low = valid & ~high & (confidence >= config.low_confidence)
+        noise = 0.5 + (1.0 - np.clip(confidence, 0, 1))
+        picture = float(image_size[0]) * float(image_size[1])
+
+        match = np.full(len(self._tracks), -1, np.intp)  # detection of each track
+        settled = np.array([t.state is not TrackState.TENTATIVE for t in self._tracks], np.bool_)
+        seen = np.array([t.state is not TrackState.LOST for t in self._tracks], np.bool_)
+        free = high.copy()
+        for rows, columns, with_looks in (
+            (settled, high, True),
+            (~settled, high, False),
+            (seen, low, False),
+        ):
+            tracks = np.flatnonzero(rows & (match < 0))
+            candidates = np.flatnonzero(columns & (free | low))
+            if not len(tracks) or not len(candidates):
+                continue
+            evidence = self._evidence(tracks, candidates, box, noise, picture)
+            if with_looks:
+                evidence += self._looks(tracks, candidates, evidence, looks)
+            pairs = assign(evidence, config.min_evidence)
+            match[tracks[pairs[0]]] = candidates[pairs[1]]
+            free[candidates[pairs[1]]] = False
+        self._learn(match, looks)
+        return self._finish(detections, box, noise, match, free, looks, time_ns)
+
+    def ended(self) -> list[EndedTrack]:
+        """Return the tracks that ended since the last call; each is returned once."""
+        out, self._ended = self._ended, []
+        return out
+
+    def flush(self) -> list[EndedTrack]:
+        """End all tracks (end of the video or of the camera) and return what `ended` would."""
+        for track in self._tracks:
+            self._end(track)
+        self._tracks = []
+        self._kalman.keep(np.zeros(len(self._kalman), np.bool_))
+        return self.ended()
+
+    def _advance(self, time_ns: int) -> None:
+        if self._time_ns is not None:
+            seconds = (time_ns - self._time_ns) / 1e9
+            self._kalman.predict(seconds if seconds > 0 else self._frame_s)
+        self._time_ns = time_ns if self._time_ns is None else max(time_ns, self._time_ns + 1)
+
+    def _evidence(
+        self,
+        tracks: NDArray[np.intp],
+        candidates: NDArray[np.intp],
+        box: NDArray[np.float64],
+        noise: NDArray[np.float64],
+        picture: float,
+    ) -> NDArray[np.float64]:
+        return motion_evidence(
+            self._kalman, tracks, box[candidates], noise[candidates], picture=picture
+        )
+
+    def _gaps(self, tracks: NDArray[np.intp]) -> NDArray[np.float64]:
+        now = self._time_ns or 0
+        return np.array([(now - self._tracks[i].last_ns) / 1e9 for i in tracks])
+
+    def _looks(
+        self,
+        tracks: NDArray[np.intp],
+        candidates: NDArray[np.intp],
+        evidence: NDArray[np.float64],
+        looks: _LazyEmbeddings,
+    ) -> NDArray[np.float64]:
+        """Ask for embeddings where motion leaves a doubt, and return the evidence of looks."""
+        possible = evidence > -self.config.doubt
+        stale = self._gaps(tracks) > self.config.motion_lost_s
+        doubt = possible & (
+            (possible.sum(axis=1) > 1)[:, None] | (possible.sum(axis=0) > 1)[None, :]
+        )
+        doubt |= possible & stale[:, None]
+        wanted = np.zeros(len(looks.quality), np.bool_)
+        wanted[candidates[doubt.any(axis=0)]] = True
+        looks.fetch(wanted)
+        out = np.zeros_like(evidence)
+        known = looks.known[candidates]
+        similarity = np.full(evidence.shape, np.nan)
+        if known.any():
+            rows = looks.rows[candidates[known]]
+            for i, track in enumerate(tracks.tolist()):
+                if possible[i].any():
+                    similarity[i, known] = self._tracks[track].memory.similarity(rows)
+            out = self.scale.evidence(similarity)
+        # A track lost for long comes back by its looks or not at all.
+        out[np.isnan(similarity) & stale[:, None]] = -np.inf
+        return out
+
+    def _learn(self, match: NDArray[np.intp], looks: _LazyEmbeddings) -> None:
+        """Embed what is due, update memories and similarity distributions."""
+        every = self.config.embed_every_s * 1e9
+        now = self._time_ns or 0
+        due = np.zeros(len(looks.quality), np.bool_)
+        for track, index in zip(self._tracks, match.tolist(), strict=True):
+            if index >= 0 and (track.embedded_ns is None or now - track.embedded_ns >= every):
+                due[index] = True
+        looks.fetch(due)
+        if not looks.known.any():
+            return
+        matched = [i for i in np.flatnonzero(match >= 0).tolist() if looks.known[match[i]]]
+        for i in matched:
+            track, index = self._tracks[i], int(match[i])
+            row = looks.rows[index]
+            if track.state is TrackState.CONFIRMED and len(track.memory) >= 2:
+                self.scale.learn_genuine(track.memory.similarity(row[None]))
+                others = [
+                    self._tracks[k].memory.similarity(row[None])
+                    for k in matched
+                    if k != i
+                    and self._tracks[k].state is TrackState.CONFIRMED
+                    and len(self._tracks[k].memory) >= 2
+                ]
+                if others:
+                    self.scale.learn_impostor(np.concatenate(others))
+        for i in matched:
+            track, index = self._tracks[i], int(match[i])
+            track.memory.add(looks.rows[index], float(looks.quality[index]))
+            track.embedded_ns = now
+
+    def _finish(
+        self,
+        detections: Detections,
+        box: NDArray[np.float64],
+        noise: NDArray[np.float64],
+        match: NDArray[np.intp],
+        free: NDArray[np.bool_],
+        looks: _LazyEmbeddings,
+        time_ns: int,
+    ) -> Tracks:
+        config = self.config
+        hit = np.flatnonzero(match >= 0)
+        self._kalman.update(hit, box[match[hit]], noise[match[hit]])
+        now = self._time_ns or time_ns
+        for i in hit.tolist():
+            track = self._tracks[i]
+            if (now - track.last_ns) / 1e9 > config.motion_lost_s:
+                self.counts["refound"] += 1
+            track.hits += 1
+            track.last_ns = now
+            track.confidence = float(detections.confidence[match[i]])
+            if track.state is TrackState.LOST:
+                track.state = TrackState.CONFIRMED
+            elif track.state is TrackState.TENTATIVE and self._is_confirmed(track):
+                track.state = TrackState.CONFIRMED
+                self.counts["confirmed"] += 1
+        match = np.concatenate([match, self._births(detections, box, noise, match, free, looks)])
+        out = self._emit(detections, match)
+        self._retire(match)
+        self.details = looks.details()
+        self.counts["embedded"] += len(self.details.embedded)
+        return out
+
+    def _is_confirmed(self, track: _Track) -> bool:
+        lived = (track.last_ns - track.first_ns) / 1e9
+        return track.hits >= self.config.confirm_hits and lived >= self.config.confirm_s
+
+    def _births(
+        self,
+        detections: Detections,
+        box: NDArray[np.float64],
+        noise: NDArray[np.float64],
+        match: NDArray[np.intp],
+        free: NDArray[np.bool_],
+        looks: _LazyEmbeddings,
+    ) -> NDArray[np.intp]:
+        """Start tracks from sure detections that nobody claimed and that double nobody."""
+        config = self.config
+        new = np.flatnonzero(free & (detections.confidence >= config.birth_confidence))
+        new = new[np.argsort(-detections.confidence[new], kind="stable")]
+        taken = match[match >= 0].tolist()
+        born: list[int] = []
+        overlap = iou(detections.xyxy, detections.xyxy) if len(new) else np.zeros((0, 0))
+        for k in new.tolist():
+            if (overlap[k, taken] > config.duplicate_iou).any():
+                continue
+            born.append(k)
+            taken.append(k)
+        index = np.array(born, np.intp)
+        now = self._time_ns or 0
+        self._kalman.add(box[index], noise[index])
+        wanted = np.zeros(len(detections), np.bool_)
+        wanted[index] = True
+        looks.fetch(wanted)
+        for k in born:
+            track = _Track(self._next_id, now, float(detections.confidence[k]), config.exemplars)
+            self._next_id += 1
+            if looks.known[k]:
+                track.memory.add(looks.rows[k], float(looks.quality[k]))
+                track.embedded_ns = now
+            if config.confirm_hits == 1 and config.confirm_s == 0:
+                track.state = TrackState.CONFIRMED
+                self.counts["confirmed"] += 1
+            self._tracks.append(track)
+        self.counts["births"] += len(born)
+        return index
+
+    def _emit(self, detections: Detections, match: NDArray[np.intp]) -> Tracks:
+        shown = [
+            i
+            for i, track in enumerate(self._tracks)
+            if match[i] >= 0 and (self.config.emit_tentative or track.state is TrackState.CONFIRMED)
+        ]
+        shown.sort(key=lambda i: self._tracks[i].track_id)
+        index = match[shown].astype(np.int64) if shown else np.zeros(0, np.int64)
+        return Tracks(
+            np.array([self._tracks[i].track_id for i in shown], np.int64),
+            detections.xyxy[index].astype(np.float32),
+            detections.confidence[index].astype(np.float32),
+            index,
+        )
+
+    def _retire(self, match: NDArray[np.intp]) -> None:
+        """Mark missed tracks as lost, remove those lost for too long, keep the cap."""
+        config = self.config
+        now = self._time_ns or 0
+        keep = np.ones(len(self._tracks), np.bool_)
+        for i, track in enumerate(self._tracks):
+            if match[i] >= 0:
+                continue
+            gap = (now - track.last_ns) / 1e9
+            if track.state is TrackState.TENTATIVE:
+                keep[i] = gap <= config.tentative_patience_s
+            else:
+                track.state = TrackState.LOST
+                keep[i] = gap <= config.max_lost_s
+        living = np.flatnonzero(keep)
+        if len(living) > config.max_tracks:
+            oldest = sorted(living.tolist(), key=lambda i: self._tracks[i].last_ns)
+            evicted = oldest[: len(living) - config.max_tracks]
+            keep[evicted] = False
+            self.counts["evicted"] += len(evicted)
+        if keep.all():
+            return
+        for i in np.flatnonzero(~keep).tolist():
+            self._end(self._tracks[i])
+        self._tracks = [t for t, kept in zip(self._tracks, keep.tolist(), strict=True) if kept]
+        self._kalman.keep(keep)
+
+    def _end(self, track: _Track) -> None:
+        confirmed = track.state is not TrackState.TENTATIVE
+        track.state = TrackState.REMOVED
+        self._ended.append(EndedTrack(track.track_id, confirmed, track.last_ns))
+
+    def predicted(self) -> NDArray[np.float64]:
+        """Return the `(T, 4)` boxes x1, y1, x2, y2 where all living tracks are believed to be."""
+        return to_xyxy(self._kalman.mean)
