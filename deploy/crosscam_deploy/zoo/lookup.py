@@ -285,7 +285,7 @@ def _how(entry: ZooEntry) -> str:
     if any(variant.downloadable for variant in entry.variants):
         return "download"
     if entry.export is not None:
-        return f"export with the extra '{entry.export.extra}'"
+        return f"export (extra {entry.export.extra})"
     return f"put {entry.variants[0].files[0].name} into {MODELS_ENV}"
 
 

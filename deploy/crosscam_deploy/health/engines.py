@@ -1,0 +1,126 @@
+"""Checks of what runs: each inference engine and the video decoders are really used once."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import io
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crosscam_deploy.health.check import Check, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_AREA = "engines"
+# A graph of two nodes, global average pooling and flatten: (n, 3, 8, 8) -> (n, 3). Made with
+# onnx.helper, opset 13, so that the engines are tried when no model is at hand.
+_PROBE = (
+    "CAg6ZwoZCgF4EgFwIhFHbG9iYWxBdmVyYWdlUG9vbAoPCgFwEgF5IgdGbGF0dGVuEgVwcm9iZVocCgF4EhcKFQgBEhEK"
+    "AxIBbgoCCAMKAggICgIICGIUCgF5Eg8KDQgBEgkKAxIBbgoCCANCBAoAEA0="
+)
+
+
+def checks() -> Iterator[Check]:
+    """Yield the findings about inference engines and decoders."""
+    results = [_openvino(), _onnxruntime()]
+    if not any(result.status is Status.OK for result in results):
+        fix = "pip install --force-reinstall onnxruntime"
+        yield Check(_AREA, "inference", Status.PROBLEM, "no engine works", fix)
+    yield from results
+    yield _decoders()
+    yield _ffmpeg()
+
+
+def _try(name: str, package: str, run: Any) -> Check:
+    if importlib.util.find_spec(package) is None:
+        fix = f"pip install {package}"
+        return Check(_AREA, name, Status.WARNING, "not installed", fix)
+    images = np.random.default_rng(0).random((2, 3, 8, 8), np.float32)
+    try:
+        with tempfile.TemporaryDirectory(prefix="crosscam-doctor-") as folder:
+            file = Path(folder) / "probe.onnx"
+            file.write_bytes(base64.b64decode(_PROBE))
+            answer, found = run(file, images)
+        if not np.allclose(answer, images.mean((2, 3)), atol=1e-2):
+            raise ValueError("wrong numbers come out")
+    except Exception as error:  # whatever a broken installation throws is the finding
+        fix = f"pip install --force-reinstall {package}"
+        found = f"does not work ({type(error).__name__}: {str(error)[:200]})"
+        return Check(_AREA, name, Status.WARNING, found, fix)
+    return Check(_AREA, name, Status.OK, found)
+
+
+def _openvino() -> Check:
+    def run(file: Path, images: Any) -> tuple[Any, str]:
+        import openvino
+
+        from crosscam_deploy.runtime.openvino_engine import core
+
+        compiled = core().compile_model(core().read_model(str(file)), "CPU")
+        chosen = str(compiled.get_property("INFERENCE_PRECISION_HINT"))
+        precision = "bf16" if "bfloat16" in chosen else "f32"
+        devices = ", ".join(core().available_devices)
+        version = openvino.__version__.split("-")[0]
+        return compiled(images)[0], f"{version}, devices {devices}, {precision} by default"
+
+    return _try("OpenVINO", "openvino", run)
+
+
+def _onnxruntime() -> Check:
+    def run(file: Path, images: Any) -> tuple[Any, str]:
+        import onnxruntime as ort
+
+        from crosscam_deploy.runtime.onnxruntime_engine import session
+
+        answer = session(file).run(None, {"x": images})[0]
+        providers = (p.removesuffix("ExecutionProvider") for p in ort.get_available_providers())
+        return answer, f"{ort.__version__}, providers {', '.join(providers)}"
+
+    return _try("ONNX Runtime", "onnxruntime", run)
+
+
+def _decoders() -> Check:
+    fix = "pip install --force-reinstall av"
+    try:
+        import av
+
+        missing = [n for n in ("h264", "hevc", "mjpeg") if n not in av.codecs_available]
+        frames = _round_trip(av)
+    except Exception as error:  # whatever a broken installation throws is the finding
+        found = f"PyAV does not work ({type(error).__name__}: {str(error)[:200]})"
+        return Check(_AREA, "video decoding", Status.PROBLEM, found, fix)
+    if frames != 3:
+        found = f"PyAV {av.__version__} returned {frames} of 3 frames"
+        return Check(_AREA, "video decoding", Status.PROBLEM, found, fix)
+    if missing:
+        found = f"PyAV {av.__version__} lacks {', '.join(missing)}"
+        return Check(_AREA, "video decoding", Status.WARNING, found, fix)
+    found = f"PyAV {av.__version__} with H.264, HEVC and MJPEG"
+    return Check(_AREA, "video decoding", Status.OK, found)
+
+
+def _round_trip(av: Any) -> int:
+    """Encode three frames in memory and count those that come back."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="matroska") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for level in (0, 100, 200):
+            image = np.full((64, 64, 3), level, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+        container.mux(stream.encode())
+    buffer.seek(0)
+    with av.open(buffer) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def _ffmpeg() -> Check:
+    path = shutil.which("ffmpeg")
+    found = path or "not installed (not needed: PyAV brings its own libraries)"
+    return Check(_AREA, "ffmpeg command", Status.INFO, found)
