@@ -28,10 +28,11 @@ inline float fma1(float a, float b, float c) {
   const double sum = product + c;
   const double rest = sum - product;
   const double error = (product - (sum - rest)) + (c - rest);  // TwoSum: exact
-  int64_t bits = std::bit_cast<int64_t>(sum);
-  if ((error > 0.0 || error < 0.0) && (bits & 1) == 0)
-    bits += (error > 0.0) == (sum > 0.0) ? 1 : -1;
-  return static_cast<float>(std::bit_cast<double>(bits));
+  const uint64_t bits = std::bit_cast<uint64_t>(sum);
+  const uint64_t inexact = static_cast<uint64_t>(error > 0.0) | static_cast<uint64_t>(error < 0.0);
+  const uint64_t opposite = (bits ^ std::bit_cast<uint64_t>(error)) >> 63;
+  const uint64_t step = (1 - 2 * opposite) * (inexact & ~bits & 1);  // 0, or one unit to the error
+  return static_cast<float>(std::bit_cast<double>(bits + step));
 #endif
 }
 
