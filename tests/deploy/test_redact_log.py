@@ -24,7 +24,11 @@ def test_url_passwords_are_masked(secret: str) -> None:
 
 @given(secret=_SECRET, key=st.sampled_from(["token", "api_key", "password", "PASSWORD", "secret"]))
 def test_secret_pairs_are_masked(secret: str, key: str) -> None:
-    for text in (f"{key}=Q{secret}Q rest", f'{{"{key}": "Q{secret}Q"}}', f"?a=1&{key}=Q{secret}Q&b=2"):
+    for text in (
+        f"{key}=Q{secret}Q rest",
+        f'{{"{key}": "Q{secret}Q"}}',
+        f"?a=1&{key}=Q{secret}Q&b=2",
+    ):
         assert f"Q{secret}Q" not in redact(text)
 
 

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 _log = get_logger("download")
 _ATTEMPTS = 4
-_CHUNK = 1 << 18
 _TIMEOUT = httpx.Timeout(20, connect=10)
 MAX_BYTES = 8 << 30
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -198,7 +197,7 @@ def _write(
 ) -> None:
     done = start
     with part.open("ab" if start else "wb") as out, _bar(name, start, total, progress) as advance:
-        for chunk in response.iter_raw(_CHUNK):
+        for chunk in response.iter_raw():
             out.write(chunk)
             done += len(chunk)
             advance(len(chunk))
