@@ -1,0 +1,58 @@
+"""Which detector a run uses, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crosscam_deploy import zoo
+from crosscam_deploy.log import get_logger
+from crosscam_deploy.runtime import open_runtime
+from crosscam_edge.detect.model import ModelDetector
+from crosscam_edge.detect.motion import MotionDetector
+from crosscam_kernels.errors import CrosscamError
+
+if TYPE_CHECKING:
+    from crosscam_edge.detect.base import Detector
+
+_log = get_logger("detect")
+
+
+def choose_detector(
+    name: str | None, *, min_confidence: float, threads: int = 0, streams: int = 1
+) -> tuple[Detector, str]:
+    """Open the detector of a run.
+
+    Args:
+        name: Bundle or zoo name, ``"motion"``, or None for the best at hand.
+        min_confidence: Boxes with a lower score are dropped, in [0, 1].
+        threads: Threads of the engine; 0 for one a core.
+        streams: Images that are worked on at the same time.
+
+    Returns:
+        The detector, and in words why it is this one.
+
+    Raises:
+        InputError: The name is unknown or the bundle damaged.
+        RunError: It cannot be downloaded or run here.
+    """
+    if name == MotionDetector.name:
+        return MotionDetector(), "asked for"
+    why = "asked for"
+    if name is not None:
+        bundle = zoo.resolve(name)
+    else:
+        found = zoo.best_available("detect")
+        why = "best on this machine"
+        if found is None:
+            try:
+                found = zoo.resolve("detector")
+            except CrosscamError as error:
+                _log.info("no detector can be had", reason=str(error))
+                return MotionDetector(), (
+                    "no detection model is on this machine and none could be downloaded; motion "
+                    "finds whatever moves (get a model with `crosscam models pull`)"
+                )
+            why = "downloaded: none was on this machine"
+        bundle = found
+    runtime = open_runtime(bundle, threads=threads, streams=streams)
+    return ModelDetector(runtime, min_confidence), why
