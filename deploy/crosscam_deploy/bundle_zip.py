@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import stat
 import tempfile
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from crosscam_deploy.hashing import sha256_file
 from crosscam_deploy.manifest import MANIFEST_NAME
-from crosscam_kernels.errors import InputError
+from crosscam_kernels.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MAX_MEMBERS = 65
 MAX_UNPACKED_BYTES = 4 << 30
@@ -30,48 +34,70 @@ def unpack(archive: Path, parent: Path) -> Path:
 
     Raises:
         InputError: Not a zip, unsafe member names, links, encryption, or too large.
+        RunError: The cache cannot be written.
     """
     target = parent / f"zip-{sha256_file(archive)[:32]}"
     if target.is_dir():
         return target
-    parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".unpack-", dir=parent))
     try:
+        parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".unpack-", dir=parent))
         try:
-            with zipfile.ZipFile(archive) as opened:
-                _extract(opened, staging, archive)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise InputError(
-                f"{archive} is not a readable zip ({error})",
-                expected="a folder with manifest.json, or an intact zip of one",
-                fix="download it again; for a plain model file use `crosscam models import`",
-            ) from None
-        staging.chmod(0o755)
-        try:
-            staging.rename(target)
-        except OSError:
-            if not target.is_dir():  # another process was faster otherwise
-                raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+            _extract(archive, staging)
+            staging.chmod(0o755)
+            try:
+                staging.rename(target)
+            except OSError:
+                if not target.is_dir():  # another process was faster otherwise
+                    raise
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise RunError(
+                f"{archive.name} cannot be unpacked into {parent} ({error.strerror})",
+                fix="free some space, or set CROSSCAM_CACHE to another folder",
+            ) from error
+        raise _unsafe(archive, f"cannot be unpacked ({error.strerror or error})") from error
     return target
 
 
-def _extract(opened: zipfile.ZipFile, staging: Path, archive: Path) -> None:
-    members = _safe_members(opened, archive)
-    budget = MAX_UNPACKED_BYTES
-    packed = archive.stat().st_size
-    for info, name in members:
-        destination = staging / name
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        with opened.open(info) as source, destination.open("xb") as out:
-            # sizes in the directory can lie: count what really comes out
+def _extract(archive: Path, staging: Path) -> None:
+    try:
+        opened = zipfile.ZipFile(archive)
+    except Exception as error:  # hostile bytes make zipfile raise nearly anything
+        raise _unreadable(archive, error) from error
+    with opened:
+        budget = MAX_UNPACKED_BYTES
+        packed = archive.stat().st_size
+        for info, name in _safe_members(opened, archive):
+            destination = staging / name
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            with destination.open("xb") as out:
+                # sizes in the directory can lie: count what really comes out
+                for chunk in _chunks(opened, info, archive):
+                    budget -= len(chunk)
+                    written = MAX_UNPACKED_BYTES - budget
+                    if budget < 0 or (written > RATIO_FREE_BYTES and written > MAX_RATIO * packed):
+                        raise _unsafe(archive, f"unpacks to more than {written >> 20} MiB")
+                    out.write(chunk)
+
+
+def _chunks(opened: zipfile.ZipFile, info: zipfile.ZipInfo, archive: Path) -> Iterator[bytes]:
+    try:
+        with opened.open(info) as source:
             while chunk := source.read(_CHUNK):
-                budget -= len(chunk)
-                written = MAX_UNPACKED_BYTES - budget
-                if budget < 0 or (written > RATIO_FREE_BYTES and written > MAX_RATIO * packed):
-                    raise _unsafe(archive, f"unpacks to more than {written >> 20} MiB")
-                out.write(chunk)
+                yield chunk
+    except Exception as error:  # hostile bytes make zipfile raise nearly anything
+        raise _unreadable(archive, error) from error
+
+
+def _unreadable(archive: Path, error: Exception) -> InputError:
+    return InputError(
+        f"{archive} is not a readable zip ({error})",
+        expected="a folder with manifest.json, or an intact zip of one",
+        fix="download it again; for a plain model file use `crosscam models import`",
+    )
 
 
 def _safe_members(opened: zipfile.ZipFile, archive: Path) -> list[tuple[zipfile.ZipInfo, str]]:

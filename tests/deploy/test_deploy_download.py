@@ -42,7 +42,8 @@ class Server:
                 del args
 
         self.httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.httpd.serve_forever, daemon=True).start()
+        serve = self.httpd.serve_forever
+        threading.Thread(target=serve, args=(0.02,), daemon=True).start()
 
     def answer(self, handler) -> None:
         wanted = handler.headers.get("Range")

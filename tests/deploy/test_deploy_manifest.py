@@ -115,7 +115,7 @@ def test_arbitrary_json_is_refused_readably(value):
     "name", ["../x", "/x", "a/../b", "", ".", "c:x", "a\\b", "manifest.json", "./x", "a//b", "x\0"]
 )
 def test_file_names_that_could_leave_the_bundle(name):
-    with pytest.raises(ValueError, match="not a plain relative|at least|String"):
+    with pytest.raises(ValueError, match=r"not a plain relative|at least|String"):
         Manifest.model_validate(
             {
                 "name": "m",

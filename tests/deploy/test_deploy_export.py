@@ -1,0 +1,108 @@
+"""Exports for real, with random weights; needs the extras."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from crosscam_deploy.decode import decode
+from crosscam_deploy.preprocess import preprocess
+from crosscam_deploy.runtime import available_runtimes, open_runtime
+from crosscam_kernels.errors import InputError, RunError, UsageError
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("family", "kind"), [("yolo26n", "end2end"), ("yolo11n", "yolo_raw"), ("yolov8n", "yolo_raw")]
+)
+def test_ultralytics(family, kind, tmp_path, monkeypatch):
+    pytest.importorskip("ultralytics", reason="needs the extra 'yolo'")
+    from crosscam_deploy.export import ultralytics as export
+
+    yolo = export._load_package()
+    checkpoint = tmp_path / f"{family}.pt"
+    yolo(f"{family}.yaml").save(checkpoint)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    bundle = export.export_ultralytics(checkpoint, tmp_path / "b", image_size=(320, 256))
+    assert sorted(p for p in tmp_path.iterdir() if p.name not in ("b", "cache")) == [
+        p for p in before if p.name != "cache"
+    ]
+    manifest = bundle.manifest
+    assert manifest.licence == "AGPL-3.0"
+    assert manifest.dynamic_batch
+    assert manifest.decoder is not None
+    assert (manifest.decoder.kind, manifest.decoder.person_class) == (kind, 0)
+    images = [np.full((200, 300, 3), value, np.uint8) for value in (0, 90, 180)]
+    batch, transforms = preprocess(images, manifest.preprocessing)
+    answers = []
+    for engine in available_runtimes():
+        with open_runtime(bundle, runtime=engine, precision="f32") as runtime:
+            assert runtime.max_batch is None
+            answers.append(runtime.infer(batch)[0])
+        decode([answers[-1]], manifest.decoder, transforms, (320, 256), 0.001)
+    if kind == "yolo_raw":
+        np.testing.assert_allclose(answers[0], answers[-1], atol=1e-2)
+
+
+def test_ultralytics_refuses_what_is_no_detector(tmp_path):
+    pytest.importorskip("ultralytics", reason="needs the extra 'yolo'")
+    from crosscam_deploy.export import ultralytics as export
+
+    checkpoint = tmp_path / "cls.pt"
+    export._load_package()("yolo11n-cls.yaml").save(checkpoint)
+    with pytest.raises(InputError, match="a model for 'classify'"):
+        export.export_ultralytics(checkpoint, tmp_path / "b")
+    (tmp_path / "bad.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(RunError, match="failed"):
+        export.export_ultralytics(tmp_path / "bad.pt", tmp_path / "c")
+
+
+@pytest.mark.parametrize("architecture", ["ViT-S-32-alt", "RN50", "MobileCLIP2-S0"])
+def test_open_clip(architecture, tmp_path):
+    pytest.importorskip("open_clip", reason="needs the extra 'train'")
+    from crosscam_deploy.export.open_clip import export_open_clip
+
+    bundle = export_open_clip(f"{architecture}/random", tmp_path / "b")
+    manifest = bundle.manifest
+    assert manifest.dynamic_batch
+    assert (manifest.preprocessing.height, manifest.preprocessing.width) == (256, 128)
+    rng = np.random.default_rng(0)
+    batch = rng.normal(size=(5, 3, 256, 128)).astype(np.float32)
+    answers = []
+    for engine in available_runtimes():
+        with open_runtime(bundle, runtime=engine, precision="f32") as runtime:
+            answers.append(runtime.infer(batch)[0])
+    np.testing.assert_allclose(np.linalg.norm(answers[0], axis=1), 1, atol=1e-4)
+    np.testing.assert_allclose(answers[0], answers[-1], atol=1e-3)
+
+
+def test_attention_pool_keeps_its_embedding_at_its_own_size():
+    torch = pytest.importorskip("torch", reason="needs the extra 'train'")
+    from crosscam_deploy.export.open_clip import _resize_attention_pool
+
+    class Pool:
+        positional_embedding = torch.randn(50, 6)
+
+    class Visual:
+        attnpool = Pool()
+
+    before = Pool.positional_embedding.clone()
+    visual = Visual()
+    _resize_attention_pool(torch, visual, (224, 224))
+    torch.testing.assert_close(visual.attnpool.positional_embedding.data, before)
+    _resize_attention_pool(torch, visual, (448, 224 * 2))
+    assert visual.attnpool.positional_embedding.shape == (1 + 14 * 14, 6)
+    with pytest.raises(InputError, match="multiples of 32"):
+        _resize_attention_pool(torch, visual, (250, 128))
+
+
+def test_unknown_clip_names(tmp_path):
+    pytest.importorskip("open_clip", reason="needs the extra 'train'")
+    from crosscam_deploy.export.open_clip import export_open_clip
+
+    with pytest.raises(UsageError, match="no architecture"):
+        export_open_clip("ViT-Z-99/openai", tmp_path / "b")
+    with pytest.raises(UsageError, match="no weights"):
+        export_open_clip("ViT-B-16/nothing", tmp_path / "b")
