@@ -1,13 +1,13 @@
-"""Frames per second and memory of `crosscam process` against BoxMOT, same weights, same run.
+"""Frames per second of `crosscam process` against BoxMOT, same weights, same run.
 
 BoxMOT (AGPL-3.0) is never imported: it runs as its own command in an environment of its own::
 
     python -m venv rival && rival/bin/pip install boxmot ultralytics onnxruntime==1.24.3
-    python benchmarks/pipeline_boxmot.py --boxmot rival/bin/boxmot --output benchmarks/results/pipeline_boxmot.json
+    python benchmarks/pipeline_boxmot.py --boxmot rival/bin/boxmot
 
 Both sides read the video, detect with YOLOv8n (int8 ONNX), embed with OSNet x0.25, track with
-appearance and write MOT text; no video is drawn. crosscam also associates and writes its Parquet and
-JSON files. Whole processes are timed from outside, start-up included, the sides in turn. Before any
+appearance and write MOT text; no video is drawn. crosscam also associates and writes its Parquet
+and JSON files. Whole processes are timed from outside, start-up included, the sides in turn. Before any
 time is reported, both results are scored against ground truth where there is one.
 """
 
@@ -17,7 +17,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import shutil
 import statistics
 import subprocess
@@ -35,15 +34,14 @@ from crosscam_edge.sinks.mot import read_mot
 DETECTOR, EMBEDDER = "yolov8n_int8.onnx", "osnet_x0_25_msmt17.onnx"
 
 
-def _timed(command: list[str], env: dict[str, str]) -> tuple[float, float]:
-    """Run a command; return its wall time in seconds and the peak memory of its tree's largest process in MiB."""
+def _seconds(command: list[str], env: dict[str, str]) -> float:
+    """Run a command to its end and return its wall time in seconds."""
     start = time.perf_counter()
-    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    output, _ = process.communicate()
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
     wall = time.perf_counter() - start
-    if process.returncode != 0:
-        sys.exit(f"{' '.join(command)} ended with {process.returncode}:\n{output[-3000:]}")
-    return wall, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-3000:]}")
+    return wall
 
 
 def _crosscam(video: Path, out: Path) -> list[str]:
@@ -78,7 +76,11 @@ def run(boxmot: Path, assets: Path, repeats: int) -> dict[str, Any]:
     """Time both sides on each video and return everything that was measured."""
     models = assets / "models"
     truths = {"vtest.avi": assets / "groundtruth" / "vtest_mot15.txt"}
-    env = os.environ | {"YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "CROSSCAM_MODELS": str(models)}
+    env = os.environ | {
+        "YOLO_OFFLINE": "true",
+        "YOLO_AUTOINSTALL": "false",
+        "CROSSCAM_MODELS": str(models),
+    }
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in ("vtest.avi", "people-detection.264"):
@@ -86,8 +88,8 @@ def run(boxmot: Path, assets: Path, repeats: int) -> dict[str, Any]:
             ours, theirs, row = [], [], {"frames": frames}
             for index in range(repeats):
                 out = Path(scratch) / f"{name}-{index}"
-                ours.append(_timed(_crosscam(video, out / "crosscam"), env)[0])
-                theirs.append(_timed(_boxmot(boxmot, models, video, out / "boxmot"), env)[0])
+                ours.append(_seconds(_crosscam(video, out / "crosscam"), env))
+                theirs.append(_seconds(_boxmot(boxmot, models, video, out / "boxmot"), env))
                 if index == 0:
                     truth = truths.get(name)
                     mot = next((out / "crosscam" / "mot").glob("*.txt"))
@@ -102,8 +104,9 @@ def run(boxmot: Path, assets: Path, repeats: int) -> dict[str, Any]:
             row["ratio"] = statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
             results[name] = row
             print(
-                f"{name}: crosscam {row['crosscam_fps']:.1f} fps, BoxMOT {row['boxmot_fps']:.1f} fps, "
-                f"ratio {row['ratio']:.2f}  {row['crosscam_scores']}  {row['boxmot_scores']}"
+                f"{name}: crosscam {row['crosscam_fps']:.1f} fps {row['crosscam_scores']}, "
+                f"BoxMOT {row['boxmot_fps']:.1f} fps {row['boxmot_scores']}, "
+                f"ratio {row['ratio']:.2f}"
             )
     return results
 
@@ -117,7 +120,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
     if args.assets is None:
-        parser.error("--assets or CROSSCAM_ASSETS must name a folder with models/, videos/ and groundtruth/")
+        parser.error(
+            "--assets or CROSSCAM_ASSETS must name a folder with models/, videos/ and groundtruth/"
+        )
     boxmot = args.boxmot or shutil.which("boxmot")
     if boxmot is None:
         print("BoxMOT is not installed (see the head of this file); nothing to compare with")
@@ -127,10 +132,14 @@ def main() -> None:
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "boxmot": subprocess.run([str(boxmot), "--version"], capture_output=True, text=True).stdout.strip(),
+        "boxmot": subprocess.run(
+            [str(boxmot), "--version"], capture_output=True, text=True
+        ).stdout.strip(),
     }
     if args.output:
-        args.output.write_text(json.dumps({"environment": environment, "results": results}, indent=2) + "\n")
+        args.output.write_text(
+            json.dumps({"environment": environment, "results": results}, indent=2) + "\n"
+        )
 
 
 if __name__ == "__main__":

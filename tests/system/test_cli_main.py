@@ -8,7 +8,13 @@ import click
 import pytest
 
 from crosscam_edge import cli
-from crosscam_kernels.errors import CrosscamError, InputError, MissingExtraError, RunError, UsageError
+from crosscam_kernels.errors import (
+    CrosscamError,
+    InputError,
+    MissingExtraError,
+    RunError,
+    UsageError,
+)
 
 
 def _exit(argv: list[str]) -> int:
