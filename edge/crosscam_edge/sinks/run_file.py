@@ -66,6 +66,7 @@ class CameraRecord(_Record):
     start_time_ns: int
     region: list[tuple[float, float]] | None = None
     masks: list[list[tuple[float, float]]] = Field(default_factory=list)
+    process_fps: float | None = None
 
     @classmethod
     def from_info(cls, camera: CameraInfo) -> Self:
@@ -81,6 +82,7 @@ class CameraRecord(_Record):
             start_time_ns=camera.start_time_ns,
             region=None if camera.region is None else list(camera.region),
             masks=[list(mask) for mask in camera.masks],
+            process_fps=camera.process_fps,
         )
 
     def to_info(self) -> CameraInfo:
@@ -96,6 +98,7 @@ class CameraRecord(_Record):
             start_time_ns=self.start_time_ns,
             region=None if self.region is None else tuple(self.region),
             masks=tuple(tuple(mask) for mask in self.masks),
+            process_fps=self.process_fps,
         )
 
 

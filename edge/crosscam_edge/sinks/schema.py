@@ -60,6 +60,7 @@ class CameraInfo:
         start_time_ns: UTC time of frame 0 in nanoseconds.
         region: Only people inside this polygon count; None for the whole picture.
         masks: People inside any of these polygons do not count.
+        process_fps: Frames per second of video time that were processed; None for all frames.
     """
 
     camera_id: str
@@ -72,6 +73,7 @@ class CameraInfo:
     start_time_ns: int
     region: Polygon | None = None
     masks: tuple[Polygon, ...] = ()
+    process_fps: float | None = None
 
     def __post_init__(self) -> None:
         who = f"camera {self.camera_id!r}"
