@@ -7,7 +7,7 @@ BoxMOT (AGPL-3.0) is never imported: it runs as its own command in an environmen
 
 Both sides read the video, detect with YOLOv8n (int8 ONNX), embed with OSNet x0.25, track with
 appearance and write MOT text; no video is drawn. crosscam also associates and writes its Parquet
-and JSON files. Whole processes are timed from outside, start-up included, the sides in turn. Before any
+and JSON files. Whole processes are timed, start-up included, the sides in turn. Before any
 time is reported, both results are scored against ground truth where there is one.
 """
 
