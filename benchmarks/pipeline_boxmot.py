@@ -69,7 +69,7 @@ def _scores(truth: Path | None, mot: Path) -> dict[str, float]:
     if truth is None:
         return {}
     scores = evaluate_mot(read_mot(truth), read_mot(mot))
-    return {"MOTA": scores.mota, "IDF1": scores.idf1, "HOTA": scores.hota}
+    return {"MOTA": scores.clear.mota, "IDF1": scores.identity.idf1, "HOTA": scores.hota.hota}
 
 
 def run(boxmot: Path, assets: Path, repeats: int) -> dict[str, Any]:
