@@ -18,7 +18,7 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr int kRowStep = 24;  // multiple of every tile height, so that full lists need no padding
 constexpr int kMaxListRows = 960;
 constexpr int64_t kListBytes = 256 << 10;  // gallery rows kept in the L2 cache between blocks
-constexpr double kWorkPerThread = 4e6;     // multiply-adds below which a thread costs more
+constexpr double kStepsPerThread = 250e3;  // vector multiply-adds below which a thread costs more
 constexpr int64_t kRangesPerWorker = 16;
 
 /// The queries, packed for the micro-kernel: blocks of (D, width), the query fastest.
@@ -194,10 +194,11 @@ void similarity_topk(const TopkProblem& problem, float* similarity, int64_t* ind
   const PackedQueries packed(problem, kernels);
   const TopkMask mask(problem, packed.block());
 
-  const double work = static_cast<double>(problem.query_count) *
-                      static_cast<double>(problem.gallery_count) * static_cast<double>(problem.dim);
+  const double vectors = std::ceil(static_cast<double>(problem.query_count) / kernels.lanes);
+  const double steps =
+      vectors * static_cast<double>(problem.gallery_count) * static_cast<double>(problem.dim);
   const int workers = static_cast<int>(
-      std::clamp<double>(work / kWorkPerThread, 1.0, worker_count(problem.threads)));
+      std::clamp<double>(steps / kStepsPerThread, 1.0, worker_count(problem.threads)));
   std::vector<Scanner> scanners;
   scanners.reserve(static_cast<size_t>(workers));
   for (int w = 0; w < workers; ++w) scanners.emplace_back(problem, kernels, packed, mask);
