@@ -1,7 +1,23 @@
 """People of one camera: from detections to tracks, tracklets and joined fragments."""
 
 from crosscam_edge.track.config import TrackerConfig
+from crosscam_edge.track.link import LinkConfig, link
+from crosscam_edge.track.refine import RefineConfig, TrackRow
+from crosscam_edge.track.runner import CameraTracking, Verdict, apply_verdict
 from crosscam_edge.track.tracker import EndedTrack, FrameDetails, Tracker
 from crosscam_edge.track.tracklets import TrackletBuilder
 
-__all__ = ["EndedTrack", "FrameDetails", "Tracker", "TrackerConfig", "TrackletBuilder"]
+__all__ = [
+    "CameraTracking",
+    "EndedTrack",
+    "FrameDetails",
+    "LinkConfig",
+    "RefineConfig",
+    "TrackRow",
+    "Tracker",
+    "TrackerConfig",
+    "TrackletBuilder",
+    "Verdict",
+    "apply_verdict",
+    "link",
+]

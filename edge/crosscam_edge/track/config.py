@@ -33,12 +33,13 @@ class TrackerConfig:
         min_evidence: Least log-likelihood ratio, in nats, for a detection to continue a track.
         doubt: A rival within so many nats below zero makes a match doubtful: looks are consulted.
         duplicate_iou: A free detection that overlaps a used one this much starts no track.
+        min_inside: A missed track whose predicted box is less inside the picture has left.
         motion: How people move and detectors err.
     """
 
     high_confidence: float = 0.45
     low_confidence: float = 0.1
-    birth_confidence: float = 0.5
+    birth_confidence: float = 0.6
     confirm_s: float = 0.2
     confirm_hits: int = 3
     tentative_patience_s: float = 0.35
@@ -51,6 +52,7 @@ class TrackerConfig:
     min_evidence: float = 0.0
     doubt: float = 3.0
     duplicate_iou: float = 0.7
+    min_inside: float = 0.5
     motion: MotionModel = field(default_factory=MotionModel)
 
     def __post_init__(self) -> None:

@@ -54,3 +54,22 @@ def iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]
     union = area(a)[:, None] + area(b)[None, :] - common
     out: NDArray[np.float64] = common / np.maximum(union, _TINY)
     return out
+
+
+def share_inside(xyxy: NDArray[np.floating], image_size: tuple[int, int]) -> NDArray[np.float64]:
+    """Return which share `(N,)` in [0, 1] of each box lies in an image of `(width, height)`."""
+    size = np.array([*image_size, *image_size], np.float64)
+    inside = np.clip(xyxy, 0, size)
+    out: NDArray[np.float64] = area(inside) / np.maximum(area(xyxy), _TINY)
+    return out
+
+
+def at_border(
+    xyxy: NDArray[np.floating], image_size: tuple[int, int], *, margin: float = 0.05
+) -> NDArray[np.bool_]:
+    """Return which boxes `(N,)` come within `margin` box heights of the border of the image."""
+    near = margin * np.maximum(xyxy[:, 3:4] - xyxy[:, 1:2], 1.0)
+    size = np.array([image_size], np.float64)
+    cut = (xyxy[:, :2] <= near) | (xyxy[:, 2:] >= size - near)
+    out: NDArray[np.bool_] = cut[:, 0] | cut[:, 1]
+    return out

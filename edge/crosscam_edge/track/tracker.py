@@ -22,7 +22,7 @@ import numpy as np
 from crosscam_edge.embed.quality import QualityConfig, crop_quality
 from crosscam_edge.track.appearance import AppearanceScale, Memory, usable
 from crosscam_edge.track.config import TrackerConfig
-from crosscam_edge.track.geometry import iou, to_cxcywh, to_xyxy
+from crosscam_edge.track.geometry import at_border, iou, share_inside, to_cxcywh, to_xyxy
 from crosscam_edge.track.matching import assign, motion_evidence
 from crosscam_edge.track.motion import KalmanBatch
 from crosscam_edge.types import Tracks, TrackState
@@ -71,6 +71,7 @@ class _Track:
     """Bookkeeping of one track; its filter lives at the same position of the `KalmanBatch`."""
 
     __slots__ = (
+        "border",
         "confidence",
         "embedded_ns",
         "first_ns",
@@ -87,6 +88,7 @@ class _Track:
         self.hits = 1
         self.first_ns = self.last_ns = time_ns
         self.embedded_ns: int | None = None
+        self.border = False  # was cut by the border of the picture when last seen
         self.confidence = confidence
         self.memory = Memory(exemplars)
 
@@ -214,7 +216,7 @@ class Tracker:
             match[tracks[pairs[0]]] = candidates[pairs[1]]
             free[candidates[pairs[1]]] = False
         self._learn(match, looks)
-        return self._finish(detections, box, noise, match, free, looks, time_ns)
+        return self._finish(detections, box, noise, match, free, looks, image_size)
 
     def ended(self) -> list[EndedTrack]:
         """Return the tracks that ended since the last call; each is returned once."""
@@ -320,18 +322,20 @@ class Tracker:
         match: NDArray[np.intp],
         free: NDArray[np.bool_],
         looks: _LazyEmbeddings,
-        time_ns: int,
+        image_size: tuple[int, int],
     ) -> Tracks:
         config = self.config
         hit = np.flatnonzero(match >= 0)
         self._kalman.update(hit, box[match[hit]], noise[match[hit]])
-        now = self._time_ns or time_ns
+        now = self._time_ns or 0
+        cut = at_border(detections.xyxy, image_size)
         for i in hit.tolist():
             track = self._tracks[i]
             if (now - track.last_ns) / 1e9 > config.motion_lost_s:
                 self.counts["refound"] += 1
             track.hits += 1
             track.last_ns = now
+            track.border = bool(cut[match[i]])
             track.confidence = float(detections.confidence[match[i]])
             if track.state is TrackState.LOST:
                 track.state = TrackState.CONFIRMED
@@ -340,7 +344,7 @@ class Tracker:
                 self.counts["confirmed"] += 1
         match = np.concatenate([match, self._births(detections, box, noise, match, free, looks)])
         out = self._emit(detections, match)
-        self._retire(match)
+        self._retire(match, image_size)
         self.details = looks.details()
         self.counts["embedded"] += len(self.details.embedded)
         return out
@@ -404,9 +408,14 @@ class Tracker:
             index,
         )
 
-    def _retire(self, match: NDArray[np.intp]) -> None:
-        """Mark missed tracks as lost, remove those lost for too long, keep the cap."""
+    def _retire(self, match: NDArray[np.intp], image_size: tuple[int, int]) -> None:
+        """Mark missed tracks as lost, remove those that left or are lost too long, keep the cap.
+
+        A track is a continuous presence: who walks out of the picture ends it, and whether the
+        person who comes in later is the same one is for association to say, over all cameras.
+        """
         config = self.config
+        outside = share_inside(self.predicted(), image_size) < config.min_inside
         now = self._time_ns or 0
         keep = np.ones(len(self._tracks), np.bool_)
         for i, track in enumerate(self._tracks):
@@ -417,7 +426,8 @@ class Tracker:
                 keep[i] = gap <= config.tentative_patience_s
             else:
                 track.state = TrackState.LOST
-                keep[i] = gap <= config.max_lost_s
+                left = outside[i] or (track.border and gap > config.motion_lost_s)
+                keep[i] = gap <= config.max_lost_s and not left
         living = np.flatnonzero(keep)
         if len(living) > config.max_tracks:
             oldest = sorted(living.tolist(), key=lambda i: self._tracks[i].last_ns)

@@ -1,0 +1,196 @@
+"""Joins the fragments of one person inside one camera, after the fact.
+
+The tracker gives up a track when nothing it sees can continue it. Afterwards more is known: the
+whole looks of both fragments, where the second one came from, and where in this picture people
+really come and go. Joining is a one-to-one assignment of ends to beginnings under that evidence; it
+is conservative, for a wrong join cannot be undone later while a missed one is mended by
+association.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crosscam_edge.track.appearance import AppearanceScale
+from crosscam_edge.track.geometry import at_border
+from crosscam_edge.track.matching import assign
+from crosscam_edge.track.motion import MotionModel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from crosscam_edge.types import Tracklet
+
+
+@dataclass(frozen=True, slots=True)
+class LinkConfig:
+    """How far fragments may lie apart and how sure a join must be.
+
+    Attributes:
+        max_gap_s: Longest time between two fragments.
+        max_overlap_s: Fragments may overlap by this much (a double box at the change-over).
+        min_evidence: Least log-likelihood ratio of a join, in nats.
+        blind_evidence: The same when one fragment has no embedding.
+        blind_gap_s: Longest gap that is joined without looks.
+        min_similarity_quantile: Looks must be at least as alike as this quantile of this camera's
+            genuine pairs (the two halves of a tracklet).
+    """
+
+    max_gap_s: float = 10.0
+    max_overlap_s: float = 0.0
+    min_evidence: float = 4.0
+    blind_evidence: float = 4.0
+    blind_gap_s: float = 1.0
+    min_similarity_quantile: float = 0.05
+
+
+def mean_embedding(tracklet: Tracklet, part: slice | NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the quality-weighted, normalised mean `(D,)` of a part of a tracklet's exemplars."""
+    mean = tracklet.qualities[part] @ tracklet.embeddings[part]
+    out: NDArray[np.float32] = (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
+    return out
+
+
+def calibrate(tracklets: Sequence[Tracklet]) -> tuple[AppearanceScale, NDArray[np.float64]]:
+    """Learn this camera's similarities from its own tracklets.
+
+    Tracklets seen at the same time are certainly different people; the earlier and the later half
+    of one tracklet's exemplars are certainly one.
+
+    Returns:
+        The learned scale and the `(K,)` sorted genuine similarities.
+    """
+    scale = AppearanceScale()
+    seen = [t for t in tracklets if len(t.embeddings) >= 4]
+    genuine = []
+    for t in seen:
+        order = np.argsort(t.embedding_times_ns, kind="stable")
+        half = len(order) // 2
+        first, second = np.zeros(len(order), np.bool_), np.zeros(len(order), np.bool_)
+        first[order[:half]], second[order[half:]] = True, True
+        genuine.append(float(mean_embedding(t, first) @ mean_embedding(t, second)))
+    whole = [mean_embedding(t, slice(None)) for t in seen]
+    impostor = [
+        float(whole[i] @ whole[j])
+        for i in range(len(seen))
+        for j in range(i)
+        if seen[i].start_ns <= seen[j].end_ns and seen[j].start_ns <= seen[i].end_ns
+    ]
+    scale.learn_genuine(np.array(genuine))
+    scale.learn_impostor(np.array(impostor))
+    return scale, np.sort(np.array(genuine, np.float64))
+
+
+def _centre(box: NDArray[np.floating]) -> NDArray[np.float64]:
+    out: NDArray[np.float64] = np.stack([box[..., 0] + box[..., 2], box[..., 1] + box[..., 3]], -1)
+    return out / 2
+
+
+def _busy(places: NDArray[np.float64], at: NDArray[np.float64], reach: float) -> float:
+    """Count how many of `places` `(K, 2)` lie within `reach` of `at`, apart from itself."""
+    return float((np.linalg.norm(places - at, axis=1) < reach).sum() - 1)
+
+
+def pair_evidence(
+    before: Tracklet, after: Tracklet, *, motion: MotionModel, picture: float
+) -> float:
+    """Return the motion evidence that `after` continues `before`, in nats.
+
+    The end of one is extrapolated forwards and the beginning of the other backwards, both with
+    velocities that fade, and meet in the middle.
+    """
+    gap = max((after.start_ns - before.end_ns) / 1e9, 1e-3)
+    tau, half = motion.memory, gap / 2
+    reach = tau * (1 - np.exp(-half / tau))
+    height = float((before.exit_box[3] - before.exit_box[1]) / 2) + float(
+        (after.entry_box[3] - after.entry_box[1]) / 2
+    )
+    height = max(height, 1.0)
+    end = _centre(before.exit_box) + before.exit_velocity * reach
+    begin = _centre(after.entry_box) - after.entry_velocity * reach
+    # Spread of the position after `gap` when the velocity at both ends is known only roughly.
+    wander = tau * tau * (gap - 2 * tau * (1 - np.exp(-gap / tau)))
+    wander = 2 * motion.speed**2 / tau * max(wander + tau**3 / 2 * (1 - np.exp(-2 * gap / tau)), 0)
+    variance = height**2 * (wander / 2 + 2 * motion.noise**2 + 0.01)
+    distance = float(np.sum(np.square(end - begin)))
+    size = float(
+        np.log(
+            max(after.entry_box[3] - after.entry_box[1], 1)
+            / max(before.exit_box[3] - before.exit_box[1], 1)
+        )
+    )
+    size_sd = 0.12 + 0.05 * gap
+    return float(
+        -0.5 * distance / variance
+        + float(np.log(picture / (2 * np.pi * variance)))
+        - 0.5 * (size / size_sd) ** 2
+        + float(np.log(np.log(20.0) / (np.sqrt(2 * np.pi) * size_sd)))
+    )
+
+
+def link(
+    tracklets: Sequence[Tracklet],
+    config: LinkConfig | None = None,
+    *,
+    motion: MotionModel | None = None,
+) -> dict[int, int]:
+    """Find fragments of one person among the finished tracklets of one camera.
+
+    Args:
+        tracklets: All of one camera, in any order.
+        config: Limits.
+        motion: How people move.
+
+    Returns:
+        For every track id the id of the first fragment of its person (itself when not joined).
+        Fragments that share an id never overlap in time.
+    """
+    config, motion = config or LinkConfig(), motion or MotionModel()
+    out = {t.track_id: t.track_id for t in tracklets}
+    n = len(tracklets)
+    if n < 2:
+        return out
+    scale, genuine = calibrate(tracklets)
+    least = -1.0
+    if len(genuine) >= 8:
+        least = float(np.quantile(genuine, config.min_similarity_quantile))
+    means = [mean_embedding(t, slice(None)) if len(t.embeddings) else None for t in tracklets]
+    begins = _centre(np.stack([t.entry_box for t in tracklets]))
+    ends = _centre(np.stack([t.exit_box for t in tracklets]))
+    came_in = np.array([bool(at_border(t.entry_box[None], t.image_size)[0]) for t in tracklets])
+    went_out = np.array([bool(at_border(t.exit_box[None], t.image_size)[0]) for t in tracklets])
+    evidence = np.full((n, n), -np.inf)
+    for i, before in enumerate(tracklets):
+        for j, after in enumerate(tracklets):
+            gap = (after.start_ns - before.end_ns) / 1e9
+            if i == j or gap > config.max_gap_s or gap <= -config.max_overlap_s:
+                continue
+            if (went_out[i] or came_in[j]) and gap > config.blind_gap_s:
+                continue
+            a, b = means[i], means[j]
+            value = pair_evidence(
+                before, after, motion=motion, picture=float(np.prod(before.image_size))
+            )
+            height = float(before.exit_box[3] - before.exit_box[1])
+            # Where others came and went too is a door, and a door explains both without a join.
+            value -= np.log1p(_busy(begins, begins[j], height) + _busy(ends, ends[i], height))
+            if a is None or b is None:
+                if gap > config.blind_gap_s:
+                    continue
+                value -= config.blind_evidence - config.min_evidence
+            else:
+                similarity = float(a @ b)
+                if similarity < least:
+                    continue
+                value += float(scale.evidence(np.array(similarity)))
+            evidence[i, j] = value
+    rows, columns = assign(evidence, config.min_evidence)
+    follows = dict(zip(columns.tolist(), rows.tolist(), strict=True))
+    for j in sorted(follows, key=lambda k: tracklets[k].start_ns):
+        out[tracklets[j].track_id] = out[tracklets[follows[j]].track_id]
+    return out

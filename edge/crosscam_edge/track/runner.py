@@ -1,0 +1,173 @@
+"""All of one camera in one object: tracker, tracklets, and the verdict at the end.
+
+Feed it frame by frame; write its rows where you like; when it is finished it says which tracks to
+drop and which to join. Memory does not grow with the length of the video but for a summary and a
+tracklet per track, both of bounded size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from crosscam_edge.track.config import TrackerConfig
+from crosscam_edge.track.link import LinkConfig, link
+from crosscam_edge.track.refine import (
+    GapFiller,
+    RefineConfig,
+    TrackRow,
+    TrackSummary,
+    fill,
+    furniture,
+    spurious,
+)
+from crosscam_edge.track.tracker import EndedTrack, Tracker
+from crosscam_edge.track.tracklets import TrackletBuilder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from crosscam_edge.embed.quality import QualityConfig
+    from crosscam_edge.types import Detections, Tracklet
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the end of the video tells about its tracks.
+
+    Attributes:
+        tracklets: The tracks that are kept, before joining, in order of their ids.
+        joined: For each kept track id, the id of the first fragment of its person.
+        dropped: Reason by track id of the tracks that were no people.
+        furniture: By track id, first and last frame of the stretches in which a kept track sat on
+            a thing instead of a person.
+    """
+
+    tracklets: list[Tracklet]
+    joined: dict[int, int]
+    dropped: dict[int, str]
+    furniture: dict[int, list[tuple[int, int]]]
+
+    def keeps(self, track_id: int, frame_index: int) -> bool:
+        """Return whether the box of a track in a frame is that of a person."""
+        return track_id in self.joined and not any(
+            first <= frame_index <= last for first, last in self.furniture.get(track_id, ())
+        )
+
+
+class CameraTracking:
+    """Tracks one recorded camera, to be judged at its end.
+
+    Args:
+        camera_id: Name of the camera.
+        image_size: `(width, height)` in pixels.
+        frame_rate: Nominal frames per second.
+        tracker: Settings; `emit_tentative` is switched on so that no track loses its beginning.
+        refine: When tracks are dropped and gaps filled.
+        link: When fragments are joined; None = never.
+        quality: Gate for the crops.
+
+    Attributes:
+        tracker: The tracker underneath.
+    """
+
+    def __init__(
+        self,
+        camera_id: str,
+        image_size: tuple[int, int],
+        frame_rate: float,
+        *,
+        tracker: TrackerConfig | None = None,
+        refine: RefineConfig | None = None,
+        link: LinkConfig | None = LinkConfig(),  # noqa: B008 (frozen)
+        quality: QualityConfig | None = None,
+    ) -> None:
+        self.image_size = image_size
+        self.tracker = Tracker(
+            replace(tracker or TrackerConfig(), emit_tentative=True), frame_rate, quality=quality
+        )
+        self._refine = refine or RefineConfig()
+        self._link = link
+        self._builder = TrackletBuilder(camera_id, image_size)
+        self._filler = GapFiller(self._refine.max_gap_s)
+        self._summaries: dict[int, TrackSummary] = {}
+        self._finished: dict[int, Tracklet] = {}
+
+    def step(
+        self,
+        frame_index: int,
+        time_ns: int,
+        detections: Detections,
+        embed: Callable[[NDArray[np.intp]], NDArray[np.float32]] | None = None,
+        image: NDArray[np.uint8] | None = None,
+    ) -> list[TrackRow]:
+        """Take one frame and return its rows, preceded by rows that fill gaps just closed.
+
+        Rows of tracks that turn out to be noise are among them: filter by `finish`.
+        """
+        tracks = self.tracker.update(
+            detections, time_ns=time_ns, image_size=self.image_size, embed=embed, image=image
+        )
+        self._builder.observe(frame_index, time_ns, tracks, self.tracker.details)
+        rows = []
+        for track_id, box, confidence in zip(
+            tracks.track_id.tolist(), tracks.xyxy, tracks.confidence.tolist(), strict=True
+        ):
+            summary = self._summaries.get(track_id)
+            if summary is None:
+                summary = self._summaries[track_id] = TrackSummary(frame_index, time_ns)
+            summary.add(frame_index, time_ns, box, confidence)
+            rows.append(TrackRow(frame_index, time_ns, track_id, box, confidence))
+        self._close(self.tracker.ended())
+        return self._filler.push(rows)
+
+    def finish(self) -> Verdict:
+        """End all tracks and judge them."""
+        self._close(self.tracker.flush())
+        dropped = spurious(self._summaries, self._refine)
+        kept = [self._finished[k] for k in sorted(self._finished) if k not in dropped]
+        joined = link(kept, self._link) if self._link else {t.track_id: t.track_id for t in kept}
+        still = furniture(self._summaries, self._refine)
+        return Verdict(kept, joined, dropped, {k: v for k, v in still.items() if k in joined})
+
+    def _close(self, ended: list[EndedTrack]) -> None:
+        for track in ended:
+            tracklet = self._builder.finish(track.track_id)
+            self._filler.forget(track.track_id)
+            if tracklet is not None and track.confirmed:
+                self._finished[track.track_id] = tracklet
+            else:
+                self._summaries.pop(track.track_id, None)
+
+
+def apply_verdict(
+    rows: Iterable[TrackRow], verdict: Verdict, *, max_gap_s: float = RefineConfig().max_gap_s
+) -> list[TrackRow]:
+    """Return the rows of people only, joined fragments under one id, gaps between them filled.
+
+    Args:
+        rows: All rows of `CameraTracking.step`.
+        verdict: Result of `CameraTracking.finish`.
+        max_gap_s: Longer gaps stay open.
+
+    Returns:
+        Rows in order of frame, then track.
+    """
+    out: list[TrackRow] = []
+    last: dict[int, TrackRow] = {}
+    for row in sorted(rows, key=lambda r: (r.frame_index, r.track_id)):
+        if not verdict.keeps(row.track_id, row.frame_index):
+            continue
+        target = verdict.joined[row.track_id]
+        row = TrackRow(
+            row.frame_index, row.time_ns, target, row.xyxy, row.confidence, row.interpolated
+        )
+        before = last.get(target)
+        if before is not None:
+            out.extend(fill(before, row, max_gap_s))
+        last[target] = row
+        out.append(row)
+    return sorted(out, key=lambda r: (r.frame_index, r.track_id))
