@@ -106,3 +106,76 @@ def test_unknown_clip_names(tmp_path):
         export_open_clip("ViT-Z-99/openai", tmp_path / "b")
     with pytest.raises(UsageError, match="no weights"):
         export_open_clip("ViT-B-16/nothing", tmp_path / "b")
+
+
+def weights_of_graph(onnx, torch, file, own):
+    """Read a published OSNet graph into our parameter names; its batch norms are folded."""
+    graph = onnx.load(file).graph
+    arrays = {
+        t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in graph.initializer
+    }
+    weights = {key: value.clone() for key, value in own.items()}
+    weights |= {name: array for name, array in arrays.items() if name in own}
+    for node in graph.node:
+        if node.op_type != "Conv" or not node.input[1].startswith("onnx::"):
+            continue
+        path = ""
+        for part in node.name.strip("/").split("/")[:-1]:  # /conv2/conv2.0/conv1/conv/Conv
+            # a part inside a sequence repeats the sequence's name
+            steps = path.split(".")
+            tails = (i for i in range(len(steps)) if part.startswith(".".join(steps[i:]) + "."))
+            keep = steps[: next(tails, len(steps))] if path else []
+            path = ".".join([*keep, part])
+        module, _, leaf = path.rpartition(".")
+        weights[f"{path}.weight"] = arrays[node.input[1]]
+        bn = f"{module}.bn"
+        assert leaf in ("conv", "conv2")
+        weights[f"{bn}.bias"] = arrays[node.input[2]]
+        weights[f"{bn}.weight"] = torch.full_like(own[f"{bn}.weight"], (1 + 1e-5) ** 0.5)
+        weights[f"{bn}.running_mean"] = torch.zeros_like(own[f"{bn}.running_mean"])
+        weights[f"{bn}.running_var"] = torch.ones_like(own[f"{bn}.running_var"])
+    return weights
+
+
+def test_osnet_is_the_network_of_the_published_graph(real_models, tmp_path):
+    """The weights of a published graph, in our network, give the graph's embeddings."""
+    torch = pytest.importorskip("torch", reason="needs the extra 'train'")
+    import onnx
+
+    from crosscam_deploy.export.osnet import build_osnet, export_osnet
+    from crosscam_deploy.runtime.onnxruntime_engine import session
+    from crosscam_deploy.zoo import entries
+
+    file = real_models / "osnet_x0_25_msmt17.onnx"
+    own = build_osnet(torch, width=0.25).state_dict()
+    weights = weights_of_graph(onnx, torch, file, own)
+    checkpoint = tmp_path / "osnet.pth"
+    torch.save({"state_dict": {f"module.{k}": v for k, v in weights.items()}}, checkpoint)
+    entry = next(e for e in entries() if e.name == "osnet_x0_25")
+    bundle = export_osnet(checkpoint, tmp_path / "osnet_x0_25", entry)
+    images = np.random.default_rng(0).normal(size=(3, 3, 256, 128)).astype(np.float32)
+    expected = session(file).run(None, {"images": images})[0]
+    with open_runtime(bundle, precision="f32") as runtime:
+        found = runtime.infer(images)[0]
+    np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_osnet_has_the_size_of_the_paper():
+    torch = pytest.importorskip("torch", reason="needs the extra 'train'")
+    from crosscam_deploy.export.osnet import build_osnet
+
+    count = sum(p.numel() for p in build_osnet(torch, width=1.0).parameters())
+    assert 2.1e6 < count < 2.3e6  # 2.2 M without classifier
+
+
+def test_osnet_refuses_other_checkpoints(tmp_path):
+    torch = pytest.importorskip("torch", reason="needs the extra 'train'")
+    from crosscam_deploy.export.osnet import export_osnet
+    from crosscam_deploy.zoo import entries
+
+    entry = next(e for e in entries() if e.name == "osnet_x1_0")
+    torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "other.pth")
+    (tmp_path / "bytes.pth").write_bytes(b"no checkpoint")
+    for name in ("other.pth", "bytes.pth"):
+        with pytest.raises(InputError, match="is not an OSNet checkpoint"):
+            export_osnet(tmp_path / name, tmp_path / "b", entry)

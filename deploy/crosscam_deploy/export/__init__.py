@@ -28,6 +28,10 @@ def export_entry(entry: ZooEntry, target: Path, *, progress: bool = True) -> Bun
         from crosscam_deploy.export.ultralytics import export_ultralytics_entry
 
         return export_ultralytics_entry(entry, target, progress=progress)
+    if entry.export.kind == "osnet":
+        from crosscam_deploy.export.osnet import export_osnet_entry
+
+        return export_osnet_entry(entry, target, progress=progress)
     from crosscam_deploy.export.open_clip import export_open_clip
 
     return export_open_clip(

@@ -36,7 +36,7 @@ def session(path: Path, *, threads: int = 0, optimise: bool = True) -> Any:
 
     options = ort.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = threads or usable_cores()
     options.inter_op_num_threads = 1
     # idle threads sleep instead of taking the cores from decoding and tracking
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -50,6 +50,13 @@ def session(path: Path, *, threads: int = 0, optimise: bool = True) -> Any:
             expected="a valid ONNX graph of an opset that this version knows",
             fix="export the model again, or update onnxruntime",
         ) from error
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def free_or_size(dim: object) -> int | None:

@@ -45,7 +45,7 @@ class Variant(Strict):
 class Export(Strict):
     """A model that is made here from a checkpoint, with an extra installed."""
 
-    kind: Literal["ultralytics", "open_clip"]
+    kind: Literal["ultralytics", "open_clip", "osnet"]
     checkpoint: str
     extra: Literal["yolo", "train"]
     url: str | None = None

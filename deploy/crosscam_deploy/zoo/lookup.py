@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from crosscam_deploy.bundle import Bundle, load_bundle
+from crosscam_deploy import bundle_zip
+from crosscam_deploy.bundle import Bundle, load_bundle, parse_manifest
 from crosscam_deploy.hashing import sha256_file
 from crosscam_deploy.log import get_logger
 from crosscam_deploy.manifest import MANIFEST_NAME
@@ -244,17 +245,26 @@ def _scan_bundles() -> Iterator[ModelStatus]:
         except OSError:  # not there or not readable: nothing found in it; doctor reports it
             continue
         for child in [folder, *children]:
-            manifest = child / MANIFEST_NAME
-            if child.name.startswith(".") or not manifest.is_file():
+            if child.name.startswith("."):
                 continue
-            status = _status_of(child, kind)
+            bundle = _unzipped(child) if child.suffix == ".zip" else child
+            if bundle is None or not (bundle / MANIFEST_NAME).is_file():
+                continue
+            status = _status_of(bundle, kind)
             if status is not None:
                 yield status
 
 
-def _status_of(folder: Path, kind: Literal["models", "cache"]) -> ModelStatus | None:
-    from crosscam_deploy.bundle import parse_manifest
+def _unzipped(archive: Path) -> Path | None:
+    """Return the folder of a zipped bundle; None for any other zip."""
+    try:
+        return bundle_zip.unpack(archive, cache_dir() / "bundles")
+    except CrosscamError as error:
+        _log.warning("zip skipped", path=str(archive), reason=str(error))
+        return None
 
+
+def _status_of(folder: Path, kind: Literal["models", "cache"]) -> ModelStatus | None:
     try:
         manifest = parse_manifest((folder / MANIFEST_NAME).read_bytes(), origin=str(folder))
     except (InputError, OSError) as error:
