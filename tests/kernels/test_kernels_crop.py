@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -60,6 +60,7 @@ def test_within_one_level_of_pillow(level: str, size: tuple[int, int]) -> None:
         assert np.abs(ours[n] - pillow).max() <= 1.001, (n, box)
 
 
+@settings(deadline=None)  # the first call loads the library, on whatever machine this is
 @given(data=st.data())
 def test_any_image_box_and_size(data: st.DataObject) -> None:
     height, width = data.draw(st.integers(1, 60)), data.draw(st.integers(1, 60))

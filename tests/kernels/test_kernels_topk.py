@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -65,6 +65,7 @@ def test_integer_data_is_index_exact(
     assert_identical(similarity_topk(q, g, k, **masks), reference.similarity_topk(q, g, k, **masks))
 
 
+@settings(deadline=None)  # the first call loads the library, on whatever machine this is
 @given(data=st.data())
 def test_any_shape_and_any_combination_of_masks(data: st.DataObject) -> None:
     queries, gallery = data.draw(st.integers(0, 90)), data.draw(st.integers(0, 200))
@@ -86,6 +87,7 @@ def test_any_shape_and_any_combination_of_masks(data: st.DataObject) -> None:
     assert_identical(found, reference.similarity_topk(q, g, k, **masks))
 
 
+@settings(deadline=None)  # the first call loads the library, on whatever machine this is
 @given(
     values=hnp.arrays(
         np.float32,
