@@ -112,8 +112,8 @@ class SiteConfig(Strict):
     min_confidence: float = Field(
         default=0.1, ge=0.01, lt=1, description="detections below this are dropped before tracking"
     )
-    embed_every: int = Field(
-        default=5, ge=1, le=1000, description="embed each track once in this many frames"
+    embed_every_seconds: float = Field(
+        default=0.5, ge=0, le=3600, description="embed each track again after this long, seconds"
     )
     process_fps: float | None = Field(
         default=None, gt=0, le=1000, description="process at most this many frames per second"

@@ -83,9 +83,7 @@ class MotionDetector:
         return _people(np.asarray(stats[1:], np.float32), small.shape[:2], width / small.shape[1])
 
 
-def _people(
-    stats: NDArray[np.float32], size: tuple[int, int], to_source: float
-) -> Detections:
+def _people(stats: NDArray[np.float32], size: tuple[int, int], to_source: float) -> Detections:
     """Return the person-shaped regions of connected components `(R, 5)` x, y, w, h, area."""
     if not len(stats):
         return Detections.empty()

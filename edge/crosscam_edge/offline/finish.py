@@ -1,0 +1,126 @@
+"""The end of a run: identities over all cameras, and everything that is written."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from crosscam_edge.associate import AssociationConfig, associate
+from crosscam_edge.offline.people import embedding_batches, joined_tracklets, track_batches
+from crosscam_edge.offline.prepare import camera_info
+from crosscam_edge.sinks.files import write_outputs, write_parquet
+from crosscam_edge.sinks.run_file import (
+    CalibrationRecord,
+    RunStatus,
+    identities_of,
+    transits_of,
+    write_identities,
+    write_run,
+)
+from crosscam_edge.sinks.schema import EMBEDDINGS_SCHEMA
+from crosscam_kernels.errors import CrosscamError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from crosscam_edge.offline.camera import CameraPlan, CameraResult, Shared
+    from crosscam_edge.sinks.run_file import RunFile
+    from crosscam_edge.sinks.schema import CameraInfo
+
+
+def finish(
+    out: Path,
+    run: RunFile,
+    results: list[CameraResult],
+    shared: Shared,
+    failed: dict[str, str],
+) -> int:
+    """Associate and write; fills the rest of `run`.
+
+    Args:
+        out: Output folder.
+        run: ``run.json`` so far.
+        results: One for each camera.
+        shared: What the cameras had in common.
+        failed: Error by camera that could not be finished.
+
+    Returns:
+        Number of identities seen in more than one camera.
+
+    Raises:
+        CrosscamError: The output folder cannot be written.
+    """
+    timers, progress = shared.timers, shared.progress
+    progress.stage("associating")
+    dim = shared.embedder.dim
+    tracklets = [t for result in results for t in joined_tracklets(result.verdict, dim)]
+    with timers.measure("associate"):
+        association = associate(
+            tracklets,
+            model_id=shared.embedder.model_id,
+            config=_site_knowledge([r.plan for r in results]),
+        )
+    ids = {a.key: a.global_id for a in association.assignments}
+    identities = identities_of(association.assignments, {t.key: t for t in tracklets})
+    fps = shared.settings.process_fps
+    cameras = [camera_info(r.plan, r.last_index + 1, fps) for r in results]
+    progress.stage("writing")
+    with timers.measure("write"):
+        write_outputs(out, track_batches(results, ids), cameras)
+        write_parquet(
+            out / "embeddings.parquet",
+            embedding_batches(results, ids, shared.embedder.model_id),
+            EMBEDDINGS_SCHEMA,
+        )
+        write_identities(out, identities)
+    run.figures.tracklets = len(tracklets)
+    run.figures.people = len(identities.identities)
+    run.calibration = CalibrationRecord.from_calibration(association.calibration)
+    run.transits = transits_of(association.transits)
+    run.status = RunStatus.INTERRUPTED if shared.stop.is_set() else RunStatus.COMPLETE
+    run.error = "; ".join(f"{name}: {error}" for name, error in failed.items()) or None
+    run.finished = datetime.now(UTC)
+    write_run(out, run)
+    _pictures(out, run, cameras, shared)
+    if run.status is RunStatus.COMPLETE and not failed and not shared.settings.outputs.cache:
+        shutil.rmtree(out / "cache", ignore_errors=True)
+    else:
+        for result in results:  # rebuilt by the next run from the checkpoints
+            result.tracks.path.unlink(missing_ok=True)
+            result.embeddings.path.unlink(missing_ok=True)
+    return sum(len(identity.cameras) > 1 for identity in identities.identities)
+
+
+def _site_knowledge(plans: list[CameraPlan]) -> AssociationConfig:
+    names = {plan.camera_id for plan in plans}
+    pairs = {
+        frozenset((plan.camera_id, other))
+        for plan in plans
+        for other in plan.config.overlaps_with
+        if other in names
+    }
+    return AssociationConfig(overlapping=frozenset(pairs))
+
+
+def _pictures(out: Path, run: RunFile, cameras: list[CameraInfo], shared: Shared) -> None:
+    """Videos, crops and report; a failure costs them but not the tables, which are written."""
+    wanted = shared.settings.outputs
+    if not (wanted.video or wanted.report):
+        return
+    # Imported late: a run without pictures needs neither an encoder nor the templates.
+    from crosscam_edge.report import render_videos, write_report
+
+    try:
+        if wanted.video:
+            shared.progress.stage("drawing videos")
+            with shared.timers.measure("render"):
+                render_videos(out, cameras)
+        if wanted.report:
+            shared.progress.stage("writing the report")
+            run.figures.stage_seconds = shared.timers.seconds()
+            write_run(out, run)
+            with shared.timers.measure("render"):
+                write_report(out)
+    except CrosscamError as error:
+        run.warnings.append(f"videos or report could not be made: {error}")
