@@ -227,7 +227,7 @@ def make_outfit(person: Person, rng: np.random.Generator) -> Outfit:
     )
 
 
-def uniform_outfit(person: Person, team: int, rng: np.random.Generator) -> Outfit:
+def uniform_outfit(team: int) -> Outfit:
     """Work clothes: the same for everybody of a team, so that only the body tells them apart."""
     schemes = [("navy", "white", "black"), ("red", "white", "dark grey"), ("olive", "yellow", "black")]
     top, mark, trousers = schemes[team % len(schemes)]
