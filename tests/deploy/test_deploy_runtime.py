@@ -221,3 +221,27 @@ def test_without_openvino(tiny, monkeypatch):
         open_runtime(tiny, runtime="openvino")
     with pytest.raises(RunError, match="no installed engine"):
         open_runtime(with_manifest(tiny, format="openvino"))
+
+
+def test_no_usage_reports_and_no_network(tiny):
+    """Opening and running in a fresh process with connections made impossible."""
+    import subprocess
+    import sys
+
+    code = f"""
+import socket, sys
+def refuse(*args, **kwargs):
+    raise SystemExit("tried to connect")
+socket.socket.connect = socket.getaddrinfo = refuse
+import numpy as np
+from pathlib import Path
+from crosscam_deploy.bundle import load_bundle
+from crosscam_deploy.runtime import available_runtimes, open_runtime
+for engine in available_runtimes():
+    with open_runtime(load_bundle(Path({str(tiny.path)!r})), runtime=engine) as runtime:
+        runtime.infer(np.zeros((2, 3, 32, 16), np.float32))
+assert sys.modules["openvino_telemetry"] is None
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -183,3 +183,42 @@ def test_any_clip_name_is_understood():
     assert entry.export is not None
     assert entry.export.checkpoint == "ViT-L-14/some path.pt"
     assert lookup._bundle_name(entry) == "clip-vit-l-14-some-path.pt"
+
+
+def test_zipped_bundle_in_a_model_folder(tiny, tmp_path, monkeypatch):
+    models = tmp_path / "models"
+    models.mkdir()
+    with zipfile.ZipFile(models / "any name.zip", "w") as out:
+        for file in tiny.path.iterdir():
+            out.write(file, file.name)
+    (models / "holiday.zip").write_bytes(b"not a zip")
+    monkeypatch.setenv("CROSSCAM_MODELS", str(models))
+    assert resolve("tiny").model_id == tiny.model_id
+    best = best_available("embed")
+    assert best is not None
+    assert best.model_id == tiny.model_id
+
+
+def test_example_of_the_guide_is_a_valid_manifest():
+    from pathlib import Path
+
+    from crosscam_deploy.bundle import parse_manifest
+
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "models.md"
+    example = guide.read_text(encoding="utf-8").split("```json\n")[1].split("```")[0]
+    example = example.replace("<sha256>", "0" * 64)
+    manifest = parse_manifest(example, origin="guide")
+    entry = next(e for e in entries() if e.name == "yolox-nano")
+    assert manifest.preprocessing == entry.preprocessing
+    assert manifest.decoder == entry.decoder
+
+
+def test_guide_names_every_entry():
+    from pathlib import Path
+
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "models.md"
+    text = guide.read_text(encoding="utf-8")
+    for entry in entries():
+        short = entry.name.removeprefix("person-reidentification-retail-")
+        if not entry.name.startswith("clip:MobileCLIP"):
+            assert short in text

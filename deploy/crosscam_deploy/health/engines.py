@@ -58,15 +58,13 @@ def _try(name: str, package: str, run: Any) -> Check:
 
 def _openvino() -> Check:
     def run(file: Path, images: Any) -> tuple[Any, str]:
-        import openvino
-
-        from crosscam_deploy.runtime.openvino_engine import core
+        from crosscam_deploy.runtime.openvino_engine import core, load
 
         compiled = core().compile_model(core().read_model(str(file)), "CPU")
         chosen = str(compiled.get_property("INFERENCE_PRECISION_HINT"))
         precision = "bf16" if "bfloat16" in chosen else "f32"
         devices = ", ".join(core().available_devices)
-        version = openvino.__version__.split("-")[0]
+        version = load().__version__.split("-")[0]
         return compiled(images)[0], f"{version}, devices {devices}, {precision} by default"
 
     return _try("OpenVINO", "openvino", run)

@@ -8,6 +8,7 @@ silently mix the images.
 from __future__ import annotations
 
 import queue
+import sys
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +34,27 @@ _PROBE_TOLERANCE = 5e-3
 
 
 @cache
-def core() -> Any:
-    """Return the process's ``openvino.Core``."""
+def load() -> Any:
+    """Import openvino without its usage reports.
+
+    ``import openvino`` sends an event to Google Analytics from a forked process. Its converter
+    takes a stub instead when the package ``openvino_telemetry`` cannot be imported, so that is
+    made so, for this process.
+
+    Raises:
+        ImportError: openvino is not installed.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino
 
-    return openvino.Core()
+    return openvino
+
+
+@cache
+def core() -> Any:
+    """Return the process's ``openvino.Core``."""
+    return load().Core()
 
 
 def read(path: Path) -> Any:
@@ -197,9 +214,7 @@ def opens_to_any_batch(bundle: Bundle) -> bool:
 
     The verdict is kept in the cache for each model and OpenVINO version.
     """
-    import openvino
-
-    key = f"any-batch openvino {openvino.__version__} {bundle.model_id}"
+    key = f"any-batch openvino {load().__version__} {bundle.model_id}"
     known = verdicts.get(key)
     if known is None:
         known = _probe_any_batch(bundle)
