@@ -16,7 +16,7 @@ from crosscam_deploy import bundle_zip
 from crosscam_deploy.hashing import sha256_file
 from crosscam_deploy.manifest import MANIFEST_NAME, Manifest
 from crosscam_deploy.paths import cache_dir
-from crosscam_kernels.errors import InputError
+from crosscam_kernels.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,7 +82,7 @@ def load_bundle(path: Path) -> Bundle:
     """
     path = Path(path)
     if path.is_file():
-        return _load_folder(bundle_zip.unpack(path, cache_dir() / "bundles"), origin=str(path))
+        return _load_zip(path)
     if not path.exists():
         raise InputError(
             f"there is no bundle at {path}",
@@ -90,6 +90,17 @@ def load_bundle(path: Path) -> Bundle:
             fix="give the path of a bundle, or a name listed by `crosscam models list`",
         )
     return _load_folder(path, origin=str(path))
+
+
+def _load_zip(path: Path) -> Bundle:
+    parent = cache_dir() / "bundles"
+    folder = bundle_zip.unpack(path, parent)
+    try:
+        return _load_folder(folder, origin=str(path))
+    except InputError:
+        # either the zip is bad or the unpacked copy was damaged since: unpack once more
+        shutil.rmtree(folder, ignore_errors=True)
+        return _load_folder(bundle_zip.unpack(path, parent), origin=str(path))
 
 
 def _load_folder(folder: Path, *, origin: str) -> Bundle:
@@ -131,7 +142,13 @@ def _check_files(folder: Path, manifest: Manifest, *, origin: str) -> None:
                 expected="plain files inside the bundle's folder",
                 fix="replace the link by the file itself",
             )
-        found = sha256_file(file)
+        try:
+            found = sha256_file(file)
+        except OSError as error:
+            raise InputError(
+                f"{name} in {origin} cannot be read ({error.strerror or error})",
+                fix="make it readable, or copy the bundle again",
+            ) from error
         if found != expected:
             raise InputError(
                 f"{name} in {origin} has sha256 {found}",
@@ -160,6 +177,7 @@ def write_bundle(target: Path, manifest: Manifest, sources: Mapping[str, Path]) 
 
     Raises:
         InputError: `target` holds something else, or a source has another hash.
+        RunError: The disk is full or the folder cannot be written.
     """
     if target.exists():
         existing = load_bundle(target)
@@ -169,6 +187,17 @@ def write_bundle(target: Path, manifest: Manifest, sources: Mapping[str, Path]) 
             f"{target} already holds another bundle ({existing.manifest.name})",
             fix="choose another output folder or delete that one",
         )
+    try:
+        _write_folder(target, manifest, sources)
+    except OSError as error:
+        raise RunError(
+            f"{target} cannot be written ({error.strerror or error})",
+            fix="free some space or choose another folder (the cache: CROSSCAM_CACHE)",
+        ) from error
+    return load_bundle(target)
+
+
+def _write_folder(target: Path, manifest: Manifest, sources: Mapping[str, Path]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
@@ -183,11 +212,10 @@ def write_bundle(target: Path, manifest: Manifest, sources: Mapping[str, Path]) 
         try:
             staging.rename(target)
         except OSError:
-            if not target.exists():  # another process was faster: its bundle is checked below
+            if not target.exists():  # another process was faster: its bundle is checked next
                 raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return load_bundle(target)
 
 
 def _link_or_copy(source: Path, destination: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import stat
 import struct
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from crosscam_deploy import bundle_zip
 from crosscam_deploy.bundle import load_bundle, write_bundle
-from crosscam_kernels.errors import InputError
+from crosscam_kernels.errors import InputError, RunError
 
 
 def zip_of(folder: Path, target: Path, prefix: str = "") -> Path:
@@ -100,6 +101,27 @@ def test_links_are_refused(tiny, tmp_path):
 def test_missing_path(tmp_path):
     with pytest.raises(InputError, match="no bundle at"):
         load_bundle(tmp_path / "nowhere")
+
+
+def test_damaged_copy_of_a_zip_is_unpacked_again(tiny, tmp_path):
+    archive = zip_of(tiny.path, tmp_path / "b.zip")
+    copy = load_bundle(archive)
+    copy.model_path.write_bytes(b"x")
+    assert load_bundle(archive).model_path.read_bytes() == tiny.model_path.read_bytes()
+
+
+def test_full_disk(tiny, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("crosscam_deploy.bundle._link_or_copy", full)
+    sources = {tiny.manifest.model_file: tiny.model_path}
+    with pytest.raises(RunError, match="No space left"):
+        write_bundle(tmp_path / "new", tiny.manifest, sources)
+    assert not [p for p in tmp_path.iterdir() if "new" in p.name]
+    monkeypatch.setattr("tempfile.mkdtemp", full)
+    with pytest.raises(RunError, match="No space left"):
+        load_bundle(zip_of(tiny.path, tmp_path / "b.zip"))
 
 
 def build_zip(target: Path, members: list[tuple[zipfile.ZipInfo, bytes]]) -> Path:

@@ -112,6 +112,20 @@ def test_raw_file_under_a_known_name(tmp_path, make, monkeypatch):
     assert resolve(str(raw)).model_id == ids[0]
 
 
+def test_damaged_import_is_made_anew(tmp_path, make, monkeypatch):
+    models = tmp_path / "models"
+    models.mkdir()
+    monkeypatch.setenv("CROSSCAM_MODELS", str(models))
+    raw = make.write_embedder(models / "osnet_x0_25_msmt17.onnx", size=(256, 128))
+    content = raw.read_bytes()
+    first = resolve("osnet_x0_25")
+    first.model_path.unlink()
+    first.model_path.write_bytes(b"damaged")
+    again = resolve("osnet_x0_25")
+    assert again == first
+    assert again.model_path.read_bytes() == content
+
+
 def test_raw_file_that_is_not_a_model(tmp_path, monkeypatch):
     models = tmp_path / "models"
     models.mkdir()
@@ -156,6 +170,12 @@ def test_downloaded_model_becomes_a_bundle_in_the_cache(tmp_path, make, monkeypa
     best = best_available("embed")
     assert best is not None
     assert best.manifest.name == "osnet_x0_25"
+    bundle.model_path.unlink()
+    bundle.model_path.write_bytes(b"damaged")
+    with pytest.raises(InputError, match="has sha256"):
+        resolve("osnet_x0_25", download=False)
+    assert resolve("osnet_x0_25").model_id == bundle.model_id  # had again
+    assert len(fetched) == 2
 
 
 def test_missing_extra_is_named(monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -75,7 +76,14 @@ def resolve(name_or_path: str, *, download: bool = True, progress: bool = True) 
     entry = _find_entry(name_or_path)
     own = _own_bundle(entry.name if entry else name_or_path)
     if own is not None:
-        return load_bundle(own)
+        try:
+            return load_bundle(own)
+        except InputError as error:
+            # what the cache holds can be had again, what the user placed is theirs
+            if entry is None or not download or not own.is_relative_to(cache_dir()):
+                raise
+            _log.warning("damaged cached model replaced", model=entry.name, reason=str(error))
+            shutil.rmtree(own, ignore_errors=True)
     if entry is None:
         raise _unknown(name_or_path)
     raw = _raw_files(entry)
@@ -308,7 +316,11 @@ def _import(entry: ZooEntry, files: dict[str, Path]) -> Bundle:
     digest.update(entry.model_dump_json().encode())
     target = cache_dir() / "imports" / f"{_bundle_name(entry)}-{digest.hexdigest()[:16]}"
     if target.is_dir():
-        return load_bundle(target)
+        try:
+            return load_bundle(target)
+        except InputError as error:
+            _log.warning("damaged import made anew", path=str(target), reason=str(error))
+            shutil.rmtree(target, ignore_errors=True)
     return _pack(entry, files, target)
 
 
