@@ -2,26 +2,183 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from crosscam_edge.types import Tracklet
 
+EXEMPLARS = 4
 _TINY = 1e-12
+_BLOCK = 256  # tracklets compared with all others at once; bounds the memory of `similarity`
+# People that the origin of the embedding space counts for when the centre of all people is taken.
+_ORIGIN_WEIGHT = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """Looks of N tracklets.
+
+    Attributes:
+        mean: `(N, D)` quality-weighted mean embeddings of length 1; zeros when there is none.
+        exemplars: `(N, K, D)` diverse embeddings; a short tracklet repeats its own.
+    """
+
+    mean: NDArray[np.float64]
+    exemplars: NDArray[np.float64]
 
 
 def normalise(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return `(..., D)` vectors of length 1; a zero vector stays zero."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), _TINY)
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    unit: NDArray[np.float64] = vectors / np.maximum(length, _TINY)
+    return unit
 
 
-def mean_embedding(tracklet: Tracklet) -> NDArray[np.float64]:
-    """Return `(D,)`: the quality-weighted mean direction of a tracklet, of length 1."""
-    weights = np.maximum(tracklet.qualities.astype(np.float64), _TINY)
-    mean: NDArray[np.float64] = weights @ tracklet.embeddings.astype(np.float64)
+def mean_embedding(
+    embeddings: NDArray[np.floating], qualities: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Return `(D,)`: the quality-weighted mean direction of `(M, D)` embeddings, of length 1."""
+    weights = np.maximum(qualities.astype(np.float64), _TINY)
+    mean: NDArray[np.float64] = weights @ embeddings.astype(np.float64)
     return normalise(mean)
+
+
+def diverse(
+    embeddings: NDArray[np.floating], mean: NDArray[np.float64], size: int = EXEMPLARS
+) -> NDArray[np.float64]:
+    """Return `(size, D)`: the most typical embedding, then each time the one farthest from those.
+
+    Farthest-point sampling (Gonzalez 1985). With fewer than `size` embeddings they are repeated.
+    """
+    rows = embeddings.astype(np.float64)
+    chosen = [int(np.argmax(rows @ mean))]
+    nearest = rows @ rows[chosen[0]]
+    while len(chosen) < min(size, len(rows)):
+        chosen.append(int(np.argmin(nearest)))
+        nearest = np.maximum(nearest, rows @ rows[chosen[-1]])
+    return rows[np.resize(np.array(chosen), size)]
+
+
+def looks_of(
+    samples: Sequence[tuple[NDArray[np.floating], NDArray[np.floating]]], dimensions: int
+) -> Looks:
+    """Return the looks of `(embeddings (M, D), qualities (M,))` samples; M may be 0."""
+    mean = np.zeros((len(samples), dimensions))
+    exemplars = np.zeros((len(samples), EXEMPLARS, dimensions))
+    for i, (embeddings, qualities) in enumerate(samples):
+        if len(embeddings):
+            mean[i] = mean_embedding(embeddings, qualities)
+            exemplars[i] = diverse(embeddings, mean[i])
+    return Looks(mean, exemplars)
+
+
+def halves(tracklet: Tracklet) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+    """Return masks `(M,)` of the first and last third of a tracklet's embeddings in time.
+
+    The middle is left out: neighbouring frames are nearly copies and say nothing about how a person
+    changes. None when there are fewer than four embeddings.
+    """
+    count = len(tracklet.embeddings)
+    if count < 4:
+        return None
+    rank = np.argsort(np.argsort(tracklet.embedding_times_ns, kind="stable"), kind="stable")
+    third = max(2, count // 3)
+    return rank < third, rank >= count - third
+
+
+def centres(
+    mean: NDArray[np.float64], camera: NDArray[np.int64], person: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return `(C, D)`: what to subtract from the embeddings of each camera.
+
+    That is the centre of all people, plus the bias of the camera. Both are only worth removing as
+    far as they are known: the mean of few people is mostly who they are, and removing it would
+    remove identity. The centre is therefore shrunk towards the origin as if two people stood there,
+    and the bias of a camera by the positive-part James-Stein factor: the share of its squared
+    length that the spread of people does not explain (Efron & Morris 1973). A camera with one
+    person, or a run with one, gets no bias.
+
+    Args:
+        mean: `(N, D)` tracklet means.
+        camera: `(N,)` camera numbers from 0.
+        person: `(N,)` first guess of who is who; a person counts once per camera.
+    """
+    cameras = int(camera.max()) + 1
+    seen = np.linalg.norm(mean, axis=1) > 0
+    groups = []
+    for c in range(cameras):
+        members = (camera == c) & seen
+        groups.append(
+            np.array(
+                [mean[members & (person == p)].mean(axis=0) for p in np.unique(person[members])]
+            )
+            if members.any()
+            else np.zeros((0, mean.shape[1]))
+        )
+    people = np.concatenate(groups)
+    if not len(people):
+        return np.zeros((cameras, mean.shape[1]))
+    count = len(np.unique(person[seen]))
+    centre = people.mean(axis=0)
+    centre_kept = centre * count / (count + _ORIGIN_WEIGHT)
+    free = sum(max(len(g) - 1, 0) for g in groups)
+    scatter = sum(float(((g - g.mean(axis=0)) ** 2).sum()) for g in groups if len(g))
+    out = np.tile(centre_kept, (cameras, 1))
+    if free == 0:
+        return out
+    for c, group in enumerate(groups):
+        if not len(group):
+            continue
+        bias = group.mean(axis=0) - centre
+        length = float(bias @ bias)
+        chance = scatter / free / len(group)
+        out[c] += bias * max(0.0, 1.0 - chance / max(length, _TINY))
+    return out
+
+
+def centred(looks: Looks, shift: NDArray[np.float64]) -> Looks:
+    """Return looks with `shift` `(N, D)` subtracted and lengths 1 again; no looks stay none."""
+    seen = (np.linalg.norm(looks.mean, axis=1) > 0).astype(np.float64)[:, None]
+    return Looks(
+        normalise((looks.mean - shift) * seen),
+        normalise((looks.exemplars - shift[:, None]) * seen[:, None]),
+    )
+
+
+def similarity(a: Looks, b: Looks) -> NDArray[np.float32]:
+    """Return `(N, M)`: how alike the tracklets of `a` and `b` are, in [-1, 1].
+
+    Half the cosine of the means, half the mean of the best quarter of the exemplar pairs: the first
+    is steady, the second finds the poses that two cameras have in common.
+    """
+    out = np.empty((len(a.mean), len(b.mean)), np.float32)
+    k = a.exemplars.shape[1]
+    best = max(1, k * k // 4)
+    right = b.exemplars.reshape(-1, b.exemplars.shape[2]).astype(np.float32).T
+    for start in range(0, len(out), _BLOCK):
+        rows = slice(start, min(start + _BLOCK, len(out)))
+        left = a.exemplars[rows].astype(np.float32)
+        pairs = left.reshape(-1, left.shape[2]) @ right
+        pairs = pairs.reshape(len(left), k, -1, k).transpose(0, 2, 1, 3)
+        top = np.partition(pairs.reshape(len(left), -1, k * k), -best, axis=2)[..., -best:]
+        out[rows] = top.mean(axis=2)
+    out += (a.mean @ b.mean.T).astype(np.float32)
+    return np.clip(out / 2, -1.0, 1.0)
+
+
+def paired_similarity(a: Looks, b: Looks) -> NDArray[np.float32]:
+    """Return `(N,)`: the similarity of each row of `a` with the same row of `b`."""
+    rows = range(len(a.mean))
+    one = [
+        similarity(Looks(a.mean[i : i + 1], a.exemplars[i : i + 1]),
+                   Looks(b.mean[i : i + 1], b.exemplars[i : i + 1]))[0, 0]
+        for i in rows
+    ]  # fmt: skip
+    return np.array(one, np.float32)

@@ -6,11 +6,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crosscam_edge.associate import calibrate
 from crosscam_edge.associate.config import AssociationConfig
-from crosscam_edge.associate.constraints import camera_index, same_camera, seen_at_once
-from crosscam_edge.associate.features import mean_embedding, normalise
+from crosscam_edge.associate.constraints import camera_index, seen_at_once, shared_seconds
+from crosscam_edge.associate.features import (
+    Looks,
+    centred,
+    centres,
+    halves,
+    looks_of,
+    paired_similarity,
+    similarity,
+)
+from crosscam_edge.associate.lineage import explain
+from crosscam_edge.associate.simultaneous import presence_evidence
 from crosscam_edge.associate.solve import average_linkage, refine
-from crosscam_edge.associate.types import Assignment, Association, Calibration, Reason
+from crosscam_edge.associate.types import Association
+from crosscam_kernels.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +31,9 @@ if TYPE_CHECKING:
 
     from crosscam_edge.types import Tracklet
 
-_BINS = 80
+# Mean similarity of two people: of an unknown model's raw embeddings, and once centred.
+_RAW_IMPOSTOR = 0.35
+_CENTRED_PASSES = 2
 
 
 def associate(
@@ -27,89 +41,135 @@ def associate(
 ) -> Association:
     """Give every tracklet of a run its identity.
 
+    Nobody gives a threshold: it is learned from the run. A first pass on plain cosines guesses who
+    is who; with that guess each camera's own colour cast is told from the people it happened to
+    see, removed, and everything is scored, calibrated and solved again.
+
     Args:
-        tracklets: All tracklets of the run, from any number of cameras; embeddings of one model.
+        tracklets: All tracklets of the run, of any number of cameras; embeddings of one model. A
+            tracklet without embeddings becomes an identity of its own.
         model_id: The model that made the embeddings.
         config: What is known about the site.
 
     Returns:
-        One assignment per tracklet in the order of the input, with the evidence behind it.
+        One assignment per tracklet in the order of the input, with the evidence behind it. The
+        outcome does not depend on that order.
+
+    Raises:
+        InputError: Two tracklets have one key, or embeddings differ in length or are not finite.
     """
     config = config or AssociationConfig()
-    order = sorted(
-        range(len(tracklets)),
-        key=lambda i: (tracklets[i].start_ns, tracklets[i].camera_id, tracklets[i].track_id),
+    _check(tracklets)
+    ordered = sorted(tracklets, key=lambda t: (t.start_ns, t.camera_id, t.track_id))
+    run = _Run(ordered, config)
+    labels, scores, forbidden, calibration = run.solve(model_id)
+    by_key = {a.key: a for a in explain(ordered, labels, scores, forbidden)}
+    return Association(
+        assignments=[by_key[t.key] for t in tracklets],
+        calibration=calibration,
+        transits=_transits(ordered, labels),
     )
-    ordered = [tracklets[i] for i in order]
-    edges = np.linspace(-1.0, 1.0, _BINS + 1)
-    if not ordered:
-        zero = np.zeros(_BINS, np.int64)
-        return Association(
-            [], Calibration(model_id, 0.5, edges, zero, zero, float("nan"), float("nan"), "prior")
-        )
-    features = np.stack([mean_embedding(t) for t in ordered])
-    camera = camera_index(ordered)
-    centre = features.mean(axis=0)
-    for c in np.unique(camera):
-        members = camera == c
-        count = members.sum()
-        shrunk = (features[members].sum(axis=0) + 4 * centre) / (count + 4)
-        features[members] -= shrunk
-    features = normalise(features)
-    similarity = (features @ features.T).astype(np.float32)
-    forbidden = seen_at_once(ordered)
-    impostors = similarity[np.triu(forbidden)]
-    threshold = 0.45
-    if len(impostors) >= 10:
-        threshold = float(np.clip(impostors.mean() + 2.5 * impostors.std(), 0.2, 0.7))
-    weights = 10 * (similarity - threshold)
-    labels = refine(weights, forbidden, average_linkage(weights, forbidden))
-    calibration = Calibration(
-        model_id,
-        threshold,
-        edges,
-        np.zeros(_BINS, np.int64),
-        np.histogram(impostors, edges)[0],
-        float((impostors > threshold).mean()) if len(impostors) else float("nan"),
-        float("nan"),
-        "run" if len(impostors) >= 10 else "prior",
-    )
-    assigned = _explain(ordered, labels, similarity, forbidden)
-    by_key = {a.key: a for a in assigned}
-    assert same_camera(ordered).shape == forbidden.shape
-    return Association([by_key[t.key] for t in tracklets], calibration)
 
 
-def _explain(
-    tracklets: Sequence[Tracklet],
-    labels: NDArray[np.int64],
-    similarity: NDArray[np.float32],
-    forbidden: NDArray[np.bool_],
-) -> list[Assignment]:
-    ids = {label: number for number, label in enumerate(dict.fromkeys(labels.tolist()), start=1)}
-    out = []
-    for i, tracklet in enumerate(tracklets):
-        mates = np.flatnonzero((labels == labels[i]) & (np.arange(len(labels)) != i))
-        earlier = mates[mates < i]
-        runner, runner_id = float("nan"), 0
-        for label, number in ids.items():
-            members = np.flatnonzero(labels == label)
-            if label == labels[i] or forbidden[i, members].any():
-                continue
-            score = float(similarity[i, members].mean())
-            if runner_id == 0 or score > runner:
-                runner, runner_id = score, number
-        out.append(
-            Assignment(
-                tracklet.key,
-                ids[labels[i]],
-                Reason.MATCHED if len(earlier) else Reason.CREATED,
-                float(similarity[i, mates].mean()) if len(mates) else float("nan"),
-                runner,
-                runner_id,
-                tracklets[int(earlier[np.argmax(similarity[i, earlier])])].key
-                if len(earlier)
-                else None,
+class _Run:
+    """The tracklets of a run in order of time, and all that does not change between passes."""
+
+    def __init__(self, tracklets: Sequence[Tracklet], config: AssociationConfig) -> None:
+        self.tracklets = tracklets
+        self.config = config
+        self.camera = camera_index(tracklets)
+        self.names = sorted({t.camera_id for t in tracklets})
+        self.hard = seen_at_once(tracklets)
+        self.shared = shared_seconds(tracklets)
+        size = next((t.embeddings.shape[1] for t in tracklets if len(t.embeddings)), 1)
+        self.looks = looks_of([(t.embeddings, t.qualities) for t in tracklets], size)
+        blind = np.linalg.norm(self.looks.mean, axis=1) == 0
+        self.blind = blind[:, None] | blind[None, :]
+        split = [(i, masks) for i, t in enumerate(tracklets) if (masks := halves(t)) is not None]
+        self.split = np.array([i for i, _ in split], np.int64)
+        self.ends = [
+            looks_of(
+                [
+                    (tracklets[i].embeddings[masks[end]], tracklets[i].qualities[masks[end]])
+                    for i, masks in split
+                ],
+                size,
             )
+            for end in (0, 1)
+        ]
+
+    def solve(
+        self, model_id: str
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_], calibrate.Calibration]:
+        """Return labels, similarities, forbidden pairs and calibration of the last pass."""
+        zero = np.zeros_like(self.looks.mean)
+        out = self._pass(model_id, zero, _RAW_IMPOSTOR)
+        for _ in range(_CENTRED_PASSES if len(self.tracklets) > 1 else 0):
+            shift = centres(self.looks.mean, self.camera, out[0])[self.camera]
+            # With n people around their common centre, two of them are at -1 / (n - 1) on average;
+            # the centre is kept in part, so what remains is between that and the raw value.
+            people = len(np.unique(out[0]))
+            out = self._pass(model_id, shift, _RAW_IMPOSTOR / (1.0 + people))
+        return out
+
+    def _pass(
+        self, model_id: str, shift: NDArray[np.float64], impostor_prior: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_], calibrate.Calibration]:
+        looks = centred(self.looks, shift)
+        scores = similarity(looks, looks)
+        upper = np.triu(np.ones(scores.shape, np.bool_), 1) & ~self.blind
+        impostors = scores[upper & self.hard]
+        undecided = scores[upper & ~self.hard]
+        a, b = (centred(end, shift[self.split]) for end in self.ends)
+        ends = paired_similarity(a, b)
+        model = calibrate.fit(impostors, ends, undecided, impostor_prior=impostor_prior)
+        evidence, impossible = presence_evidence(
+            scores, self.camera, self.names, self.shared, model.threshold, self.config
         )
+        forbidden = self.hard | impossible | self.blind
+        np.fill_diagonal(forbidden, False)
+        weights = model.log_odds(scores) + evidence
+        labels = refine(weights, forbidden, average_linkage(weights, forbidden))
+        return labels, scores, forbidden, calibrate.report(model, model_id, impostors, ends)
+
+
+def _transits(
+    tracklets: Sequence[Tracklet], labels: NDArray[np.int64]
+) -> dict[tuple[str, str], list[float]]:
+    """Return the seconds between leaving a camera and appearing next in another."""
+    out: dict[tuple[str, str], list[float]] = {}
+    last: dict[int, Tracklet] = {}
+    for tracklet, label in zip(tracklets, labels.tolist(), strict=True):
+        before = last.get(label)
+        if before is not None and before.camera_id != tracklet.camera_id:
+            seconds = (tracklet.start_ns - before.end_ns) / 1e9
+            out.setdefault((before.camera_id, tracklet.camera_id), []).append(seconds)
+        last[label] = tracklet
     return out
+
+
+def _check(tracklets: Sequence[Tracklet]) -> None:
+    keys = set()
+    sizes = set()
+    for tracklet in tracklets:
+        if tracklet.key in keys:
+            raise InputError(
+                f"Two tracklets are called {tracklet.key}",
+                expected="track ids that are unique in their camera",
+                fix="number the tracks of each camera",
+            )
+        keys.add(tracklet.key)
+        if not np.isfinite(tracklet.embeddings).all():
+            raise InputError(
+                f"Tracklet {tracklet.key} has embeddings that are not finite",
+                expected="finite, L2-normalised embeddings",
+                fix="check the embedding model with `crosscam verify`",
+            )
+        if len(tracklet.embeddings):
+            sizes.add(tracklet.embeddings.shape[1])
+    if len(sizes) > 1:
+        raise InputError(
+            f"Tracklets have embeddings of {len(sizes)} lengths: {sorted(sizes)}",
+            expected="embeddings of one model",
+            fix="embed all cameras with the same bundle",
+        )

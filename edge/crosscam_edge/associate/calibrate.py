@@ -1,0 +1,136 @@
+"""From similarities to log-odds, learned from the run itself.
+
+Certain impostors are tracklets seen at once in one camera. Certain genuines are the two ends of one
+tracklet; they are easier than the same person in another camera, so they only bound where the
+genuine scores lie. The rest comes from all undecided pairs of the run, as a mixture of the two
+kinds fitted by expectation-maximisation with a prior (Dempster, Laird & Rubin 1977). Where the run
+says little the prior decides, and `Calibration.source` says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crosscam_edge.associate.types import Calibration
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BINS = 100
+MIN_PAIRS = 12  # certain pairs of each kind from which a run is believed
+MAX_LOG_ODDS = 12.0  # one pair is never worth more
+
+# Prior of an unknown model; each counts like `_PRIOR_PAIRS` pairs of the run.
+_PRIOR_PAIRS = 8.0
+_HALVES = 0.80
+_SPREAD = 0.12
+# A person in another camera is alike as much as this share of the way from impostors to halves.
+_TRANSFER = 0.68
+_TRANSFER_RANGE = (0.45, 0.95)
+_TRANSFER_PAIRS = 12.0
+_ROUNDS = 30
+_SAMPLE = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreModel:
+    """Where the scores of impostors and genuines lie.
+
+    Attributes:
+        impostor: Mean and standard deviation of impostor similarities.
+        genuine: Mean and standard deviation of genuine similarities across cameras.
+        share: Share of genuine pairs among the undecided.
+        threshold: Similarity at which both kinds are equally likely.
+        slope: Log-odds per similarity around the threshold.
+    """
+
+    impostor: tuple[float, float]
+    genuine: tuple[float, float]
+    share: float
+    threshold: float
+    slope: float
+
+    def log_odds(self, similarity: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the log-odds of being one person; linear, hence monotone, and bounded."""
+        raw = self.slope * (similarity - np.float32(self.threshold))
+        return np.clip(raw, -MAX_LOG_ODDS, MAX_LOG_ODDS).astype(np.float32)
+
+
+def fit(
+    impostors: NDArray[np.float32],
+    ends: NDArray[np.float32],
+    undecided: NDArray[np.float32],
+    *,
+    impostor_prior: float,
+) -> ScoreModel:
+    """Fit the score model.
+
+    Args:
+        impostors: `(I,)` similarities of pairs seen at once in one camera.
+        ends: `(G,)` similarities of the two ends of a tracklet.
+        undecided: `(U,)` similarities of all other pairs, in a fixed order.
+        impostor_prior: Expected mean similarity of impostors in this space.
+    """
+    mi, si = _posterior(impostors, impostor_prior, _SPREAD)
+    mh, _ = _posterior(ends, _HALVES, _SPREAD)
+    reach = max(mh - mi, 0.1)
+    si = float(np.clip(si, 0.08 * reach, 0.40 * reach))
+    expected = mi + _TRANSFER * reach
+    mg, sg, share = expected, 0.18 * reach, 0.1
+    x = undecided[:: max(1, len(undecided) // _SAMPLE)].astype(np.float64)
+    for _ in range(_ROUNDS if len(x) else 0):
+        log_ratio = _log_normal(x, mg, sg) - _log_normal(x, mi, si) + np.log(share / (1 - share))
+        p = 1.0 / (1.0 + np.exp(-np.clip(log_ratio, -50, 50)))
+        # Above the genuine mean a narrow impostor is no explanation, and the reverse.
+        p[x >= mg], p[x <= mi] = 1.0, 0.0
+        total = float(p.sum())
+        mg = (float(p @ x) + _TRANSFER_PAIRS * expected) / (total + _TRANSFER_PAIRS)
+        mg = float(np.clip(mg, mi + _TRANSFER_RANGE[0] * reach, mi + _TRANSFER_RANGE[1] * reach))
+        var = (float(p @ (x - mg) ** 2) + _TRANSFER_PAIRS * (0.18 * reach) ** 2) / (
+            total + _TRANSFER_PAIRS
+        )
+        sg = float(np.clip(np.sqrt(var), 0.10 * reach, 0.30 * reach))
+        share = float(np.clip((total + 1) / (len(x) + 10), 1e-4, 0.9))
+    # Groups are compared by the mean over their pairs, which hardly ever reaches an impostor tail:
+    # the equal-error point between the kinds, not the rarity of genuine pairs, sets the threshold.
+    threshold = (mi * sg + mg * si) / (si + sg)
+    slope = (threshold - mi) / si**2 + (mg - threshold) / sg**2
+    return ScoreModel((mi, si), (mg, sg), share, threshold, float(slope))
+
+
+def report(
+    model: ScoreModel,
+    model_id: str,
+    impostors: NDArray[np.float32],
+    ends: NDArray[np.float32],
+) -> Calibration:
+    """Return what was learned, for the record."""
+    edges = np.linspace(-1.0, 1.0, BINS + 1)
+    enough = len(impostors) >= MIN_PAIRS and len(ends) >= MIN_PAIRS
+    return Calibration(
+        model_id=model_id,
+        threshold=model.threshold,
+        bin_edges=edges,
+        genuine=np.histogram(ends, edges)[0].astype(np.int64),
+        impostor=np.histogram(impostors, edges)[0].astype(np.int64),
+        fmr=float(np.mean(impostors >= model.threshold)) if len(impostors) else float("nan"),
+        fnmr=float(np.mean(ends < model.threshold)) if len(ends) else float("nan"),
+        source="run" if enough else "prior",
+    )
+
+
+def _posterior(values: NDArray[np.float32], mean: float, spread: float) -> tuple[float, float]:
+    """Return mean and standard deviation of `values` with the prior counted as some of them."""
+    x = values.astype(np.float64)
+    n = len(x)
+    centre = (float(x.sum()) + _PRIOR_PAIRS * mean) / (n + _PRIOR_PAIRS)
+    square = float(((x - x.mean()) ** 2).sum()) if n else 0.0
+    return centre, float(np.sqrt((square + _PRIOR_PAIRS * spread**2) / (n + _PRIOR_PAIRS)))
+
+
+def _log_normal(x: NDArray[np.float64], mean: float, spread: float) -> NDArray[np.float64]:
+    out: NDArray[np.float64] = -0.5 * ((x - mean) / spread) ** 2 - np.log(spread)
+    return out
