@@ -111,7 +111,7 @@ def _settings(config_file: Path | None, flags: dict[str, Any]) -> SiteConfig:
 
 @contextmanager
 def _stop_on_signals() -> Iterator[threading.Event]:
-    """Give an event that the first SIGINT or SIGTERM sets; a second one ends the process at once."""
+    """Give an event that the first SIGINT or SIGTERM sets; a second one quits at once."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -234,8 +234,8 @@ def _print_summary(result: ProcessResult) -> None:
     state = {"interrupted": "Interrupted; the same command goes on from here."}
     click.echo(state.get(data["status"], "Done."))
     click.echo(
-        f"  {data['people']} people in {data['cameras']} cameras, {data['cross_camera']} of them in "
-        f"more than one ({data['tracklets']} tracklets)"
+        f"  {data['people']} people in {data['cameras']} camera(s), {data['cross_camera']} of them "
+        f"in more than one ({data['tracklets']} tracklets)"
     )
     click.echo(f"  {data['frames']} frames in {data['seconds']:.1f} s ({data['fps']:.1f} frames/s)")
     for kind, text in data["models"].items():

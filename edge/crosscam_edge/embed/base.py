@@ -27,9 +27,7 @@ class Embedder(Protocol):
     inference_seconds: float
     unusable: int
 
-    def embed(
-        self, image: NDArray[np.uint8], boxes: NDArray[np.floating]
-    ) -> NDArray[np.float32]:
+    def embed(self, image: NDArray[np.uint8], boxes: NDArray[np.floating]) -> NDArray[np.float32]:
         """Embed the boxes of an image.
 
         Args:
@@ -55,7 +53,7 @@ def clip_boxes(
         Boxes `(N, 4)` in whole pixels, and the mask `(N,)` of those with at least 2 x 2 pixels.
     """
     box = np.asarray(boxes, np.float64).reshape(-1, 4)
-    valid = np.isfinite(box).all(axis=1)
+    valid: NDArray[np.bool_] = np.asarray(np.isfinite(box).all(axis=1))
     box = np.where(valid[:, None], box, 0.0)
     limit = np.array([width, height, width, height], np.float64)
     box = np.clip(np.rint(box), 0, limit)
@@ -73,7 +71,7 @@ def unit_rows(rows: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[
     values = np.asarray(rows, np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         norm = np.sqrt(np.square(values, dtype=np.float64).sum(axis=1))
-    good = np.isfinite(norm) & (norm > 1e-12)
+    good: NDArray[np.bool_] = np.asarray(np.isfinite(norm) & (norm > 1e-12))
     out = np.zeros_like(values)
     out[good] = values[good] / norm[good, None]
     return out, good

@@ -128,7 +128,10 @@ def process(
             streams=streams,
         )
         embedder, why_embedder = choose_embedder(
-            settings.embedder, threads=threads, streams=streams
+            # each camera embeds one frame at a time: more streams than cameras only split threads
+            settings.embedder,
+            threads=threads,
+            streams=min(streams, len(plans)),
         )
         why = {"detector": why_detector, "embedder": why_embedder}
         for kind, text in why.items():
@@ -202,7 +205,7 @@ def _work(plans: list[CameraPlan], shared: Shared, options: ProcessOptions) -> l
     """
     at_once = options.parallel_cameras or max(2, _cores(shared.settings))
     with ThreadPoolExecutor(min(at_once, len(plans)), thread_name_prefix="camera") as pool:
-        futures = [pool.submit(lambda plan=plan: CameraRun(plan, shared).run()) for plan in plans]
+        futures = [pool.submit(_work_off, plan, shared) for plan in plans]
         pending = set(futures)
         while pending:
             # Waking up now and then lets signal handlers run in the main thread.
@@ -213,6 +216,10 @@ def _work(plans: list[CameraPlan], shared: Shared, options: ProcessOptions) -> l
         return [future.result() for future in futures]
     except StorageError as error:
         raise error.cause from error
+
+
+def _work_off(plan: CameraPlan, shared: Shared) -> CameraResult:
+    return CameraRun(plan, shared).run()
 
 
 def _new_run(
@@ -248,6 +255,10 @@ def _new_run(
         },
         warnings=warnings,
     )
+
+
+def _camera_record(plan: CameraPlan, frames: int, settings: SiteConfig) -> CameraRecord:
+    return CameraRecord.from_info(camera_info(plan, frames, settings.process_fps))
 
 
 def _model_record(model: Detector | Embedder, why: str) -> ModelRecord:
