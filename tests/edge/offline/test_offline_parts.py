@@ -156,9 +156,7 @@ def test_surplus_people_are_dropped_and_counted() -> None:
     assert area.surplus == 3
 
 
-rows_strategy = st.lists(
-    st.tuples(st.integers(0, 60), st.integers(1, 4)), unique=True, max_size=80
-)
+rows_strategy = st.lists(st.tuples(st.integers(0, 60), st.integers(1, 4)), unique=True, max_size=80)
 
 
 @given(rows_strategy, st.booleans())
