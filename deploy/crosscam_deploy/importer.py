@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +16,7 @@ from crosscam_deploy.manifest import Decoder, Preprocessing
 from crosscam_deploy.packing import embedding_length, pack
 from crosscam_deploy.preprocess import preprocess
 from crosscam_deploy.runtime import open_runtime
-from crosscam_kernels.errors import InputError, UsageError
+from crosscam_kernels.errors import CrosscamError, InputError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,14 +113,23 @@ def import_model(
         training=options.training,
         graph=graph,
     )
-    verify(bundle)
-    return bundle
+    return keep_if_it_runs(bundle)
 
 
 def bundle_name(stem: str) -> str:
     """Return a file's stem as a manifest name: lower case, plain characters."""
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in stem.lower())
     return plain.lstrip("._-")[:80] or "model"
+
+
+def keep_if_it_runs(bundle: Bundle) -> Bundle:
+    """Return a new bundle after `verify`, or delete it and raise."""
+    try:
+        verify(bundle)
+    except CrosscamError:
+        shutil.rmtree(bundle.path, ignore_errors=True)
+        raise
+    return bundle
 
 
 def verify(bundle: Bundle) -> None:

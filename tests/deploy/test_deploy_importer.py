@@ -150,6 +150,7 @@ def test_network_that_returns_nan_is_refused(tmp_path, make):
     file = make.write_constant_detector(tmp_path / "net.onnx", outputs, size=SIZE)
     with pytest.raises(InputError, match="not finite"):
         import_model(file, "detect", tmp_path / "b", ImportOptions())
+    assert not (tmp_path / "b").exists()  # a model that does not run is not kept
 
 
 @pytest.mark.parametrize(

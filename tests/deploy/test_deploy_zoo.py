@@ -112,6 +112,20 @@ def test_raw_file_under_a_known_name(tmp_path, make, monkeypatch):
     assert resolve(str(raw)).model_id == ids[0]
 
 
+def test_raw_file_comes_before_the_cache(tmp_path, make, monkeypatch):
+    cached = make.write_embedder(tmp_path / "c.onnx", size=(256, 128), seed=1)
+    target = tmp_path / "cache/models/osnet_x0_25"
+    make.pack_embedder(target, cached, size=(256, 128), name="osnet_x0_25")
+    assert resolve("osnet_x0_25").path == target
+    models = tmp_path / "models"
+    models.mkdir()
+    make.write_embedder(models / "osnet_x0_25_msmt17.onnx", size=(256, 128), seed=2)
+    monkeypatch.setenv("CROSSCAM_MODELS", str(models))
+    assert resolve("osnet_x0_25").path.parent.name == "imports"
+    status = next(s for s in list_models() if s.name == "osnet_x0_25")
+    assert status.available == "models"
+
+
 def test_damaged_import_is_made_anew(tmp_path, make, monkeypatch):
     models = tmp_path / "models"
     models.mkdir()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crosscam_deploy.export.to_onnx import export_embedder
-from crosscam_deploy.importer import bundle_name, verify
+from crosscam_deploy.importer import bundle_name, keep_if_it_runs
 from crosscam_deploy.manifest import Preprocessing
 from crosscam_deploy.packing import pack
 from crosscam_kernels.errors import InputError, MissingExtraError, RunError, UsageError
@@ -75,8 +75,7 @@ def export_open_clip(
             source=f"open_clip {model}",
             training=training,
         )
-    verify(bundle)
-    return bundle
+    return keep_if_it_runs(bundle)
 
 
 def _image_tower(

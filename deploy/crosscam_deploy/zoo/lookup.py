@@ -74,19 +74,20 @@ def resolve(name_or_path: str, *, download: bool = True, progress: bool = True) 
     if found is not None:
         return found
     entry = _find_entry(name_or_path)
+    raw = _raw_files(entry) if entry else None
     own = _own_bundle(entry.name if entry else name_or_path)
-    if own is not None:
+    # plain files in the user's folders come before what the cache holds
+    if own is not None and not (raw and own.is_relative_to(cache_dir() / "models")):
         try:
             return load_bundle(own)
         except InputError as error:
             # what the cache holds can be had again, what the user placed is theirs
-            if entry is None or not download or not own.is_relative_to(cache_dir()):
+            if entry is None or not download or not own.is_relative_to(cache_dir() / "models"):
                 raise
             _log.warning("damaged cached model replaced", model=entry.name, reason=str(error))
             shutil.rmtree(own, ignore_errors=True)
     if entry is None:
         raise _unknown(name_or_path)
-    raw = _raw_files(entry)
     if raw is not None:
         return _import(entry, raw)
     if not download:
@@ -106,7 +107,7 @@ def best_available(task: Task) -> Bundle | None:
     smaller, embedders by measured cross-camera accuracy. Nothing is downloaded; a model that
     cannot be opened is skipped with a warning.
     """
-    known = {entry.name for entry in entries()}
+    known = {_bundle_name(entry) for entry in entries()}
     own = [s for s in _scan_bundles() if s.task == task and s.name not in known and s.where]
     for status in sorted((s for s in own if s.available == "models"), key=lambda s: s.name):
         bundle = _try(str(status.where))
@@ -129,7 +130,9 @@ def list_models() -> list[ModelStatus]:
     result = []
     for entry in entries():
         found = bundles.pop(_bundle_name(entry), None)
-        raw = None if found else _raw_files(entry)
+        raw = _raw_files(entry)
+        if raw and found and found.available == "cache":
+            found = None
         result.append(
             ModelStatus(
                 name=entry.name,
@@ -309,10 +312,13 @@ def _how(entry: ZooEntry) -> str:
 
 def _import(entry: ZooEntry, files: dict[str, Path]) -> Bundle:
     """Make (once) a bundle of known plain files, under a name that follows from their content."""
-    assert entry.preprocessing is not None
+    published = {file.name: file.sha256 for v in entry.variants for file in v.files}
     digest = hashlib.sha256()
     for name, path in files.items():
-        digest.update(f"{name} {sha256_file(path)}\n".encode())
+        found = sha256_file(path)
+        digest.update(f"{name} {found}\n".encode())
+        if published.get(name) not in (None, found):
+            _log.info("not the published file, taken as given", file=str(path), sha256=found)
     digest.update(entry.model_dump_json().encode())
     target = cache_dir() / "imports" / f"{_bundle_name(entry)}-{digest.hexdigest()[:16]}"
     if target.is_dir():
