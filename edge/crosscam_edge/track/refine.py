@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BINS = 50  # of confidence
-_STILL = 0.12  # heights: further from where the stretch began is no longer the same place
+_STILL = 0.08  # heights: further from where the stretch began is no longer the same place
 _STRAY_S = 1.0  # ... unless it comes back this soon
 _MIN_STILL_S = 3.0  # shorter stretches are not remembered
 _MAX_RUNS = 32
@@ -257,7 +257,10 @@ def furniture(
     walkers = [
         s.confidence
         for s in summaries.values()
-        if s.travel > config.walk_extent and s.seconds >= config.faint_seconds
+        if s.travel > config.walk_extent
+        and s.seconds >= config.faint_seconds
+        # A walker's track that went on to stick to a post would lower the bound for posts.
+        and all(run.seconds < config.still_seconds for run in s.runs)
     ]
     if len(walkers) < _MIN_WALKERS:
         return {}
