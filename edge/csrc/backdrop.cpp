@@ -54,8 +54,10 @@ Vec3 direct_light(const Scenery& s, const Vec3& point, const Vec3& normal, int r
   for (size_t k = 0; k < s.light.lamps.size(); ++k) {
     const Lamp& lamp = s.light.lamps[k];
     float sum = 0;
-    for (int i = 0; i < rays; ++i) {
-      const uint32_t h = hash(seed + 7919u * static_cast<uint32_t>(i) + 104729u * static_cast<uint32_t>(k));
+    const int tries = lamp.sun ? 4 * rays : rays;
+    for (int i = 0; i < tries; ++i) {
+      const uint32_t h =
+          hash(seed + 7919u * static_cast<uint32_t>(i) + 104729u * static_cast<uint32_t>(k));
       const float u = 2 * unit(h) - 1, v = 2 * unit(hash(h + 5)) - 1;
       if (lamp.sun) {
         const Vec3 d = normalize(lamp.position + Vec3{u, v, 0} * 0.012f);
@@ -66,11 +68,13 @@ Vec3 direct_light(const Scenery& s, const Vec3& point, const Vec3& normal, int r
         const float distance = length(to);
         const Vec3 d = to * (1.0f / distance);
         const float c = dot(normal, d), e = d.z;  // lamps face down
-        if (c > 0 && e > 0 && !s.bvh.occluded({from, d, distance - 0.02f}))
-          sum += c * e / (1.0f + distance * distance);
+        if (c <= 0 || e <= 0) continue;
+        const float power = c * e / (1.0f + distance * distance);
+        if (power * lamp.colour.y < 0.006f) continue;  // too weak to see
+        if (!s.bvh.occluded({from, d, distance - 0.02f})) sum += power;
       }
     }
-    total += lamp.colour * (sum / static_cast<float>(rays));
+    total += lamp.colour * (sum / static_cast<float>(tries));
   }
   return total;
 }
@@ -91,8 +95,9 @@ Backdrop trace(const Scenery& scenery, const Camera& camera, int ambient_rays, u
       Sample first;
       for (int sy = 0; sy < kGrid; ++sy) {
         for (int sx = 0; sx < kGrid; ++sx) {
-          const Vec3 ray = camera.ray(static_cast<float>(x) + (static_cast<float>(sx) + 0.5f) / kGrid,
-                                      static_cast<float>(y) + (static_cast<float>(sy) + 0.5f) / kGrid);
+          const Vec3 ray =
+              camera.ray(static_cast<float>(x) + (static_cast<float>(sx) + 0.5f) / kGrid,
+                         static_cast<float>(y) + (static_cast<float>(sy) + 0.5f) / kGrid);
           const Hit hit = scenery.bvh.nearest({eye, ray, kFar});
           const size_t row = static_cast<size_t>(y) * kGrid + sy;
           out.depth[row * (static_cast<size_t>(w) * kGrid) + static_cast<size_t>(x) * kGrid + sx] =
@@ -117,7 +122,7 @@ Backdrop trace(const Scenery& scenery, const Camera& camera, int ambient_rays, u
       if (first.hit) {
         const uint32_t pixel = hash(seed ^ hash(static_cast<uint32_t>(i)));
         out.ambient[i] = ambient_light(scenery, first, ambient_rays, pixel);
-        out.direct[i] = direct_light(scenery, first.point, first.normal, 4, pixel + 17);
+        out.direct[i] = direct_light(scenery, first.point, first.normal, 1, pixel + 17);
         normals[i] = first.normal;
       }
       bright[i] = glow * kEach;
@@ -136,7 +141,8 @@ Backdrop trace(const Scenery& scenery, const Camera& camera, int ambient_rays, u
       const float z = depth_at(x, y);
       for (int dy = -4; dy <= 4; ++dy) {
         for (int dx = -4; dx <= 4; ++dx) {
-          const int u = std::min(std::max(x + dx, 0), w - 1), v = std::min(std::max(y + dy, 0), h - 1);
+          const int u = std::min(std::max(x + dx, 0), w - 1),
+                    v = std::min(std::max(y + dy, 0), h - 1);
           const size_t j = static_cast<size_t>(v) * w + u;
           if (dot(normals[i], normals[j]) < 0.95f) continue;  // sky has no normal
           if (std::fabs(depth_at(u, v) - z) > 0.03f * z) continue;
@@ -144,7 +150,7 @@ Backdrop trace(const Scenery& scenery, const Camera& camera, int ambient_rays, u
           const float k = std::exp(-r2 / 14.0f);
           a += ambient[j] * k;
           wa += k;
-          if (r2 < 5) {
+          if (r2 < 9) {
             d += direct[j] * k;
             wd += k;
           }

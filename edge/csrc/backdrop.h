@@ -11,7 +11,7 @@ namespace crosscam::sim {
 
 constexpr int kGrid = 2;  // samples per pixel side
 
-struct Lamp {  // rectangle that shines, or a distant sun when `half` is zero
+struct Lamp {     // rectangle that shines, or a distant sun when `half` is zero
   Vec3 position;  // centre; for a sun the direction towards it
   Vec3 half;      // half extents (x, y) of the rectangle
   Vec3 colour;    // radiance scale

@@ -25,9 +25,7 @@ bool box_hit(const Vec3& lo, const Vec3& hi, const Vec3& o, const Vec3& inv, flo
   return near <= far * 1.0001f;
 }
 
-float safe_inverse(float v) {
-  return 1.0f / (std::fabs(v) < 1e-9f ? std::copysign(1e-9f, v) : v);
-}
+float safe_inverse(float v) { return 1.0f / (std::fabs(v) < 1e-9f ? std::copysign(1e-9f, v) : v); }
 
 }  // namespace
 
@@ -59,7 +57,7 @@ void Bvh::build(int node, int first, int count) {
     clo = min3(clo, mid);
     chi = max3(chi, mid);
   }
-  nodes_[node] = {lo, hi, first, count};
+  nodes_[node] = {lo, hi, first, count, 0};
   if (count <= kLeaf) return;
   const Vec3 extent = chi - clo;
   const int axis = extent.x >= extent.y && extent.x >= extent.z ? 0 : extent.y >= extent.z ? 1 : 2;
@@ -79,6 +77,7 @@ void Bvh::build(int node, int first, int count) {
   nodes_.emplace_back();
   nodes_[node].first = left;
   nodes_[node].count = 0;
+  nodes_[node].axis = axis;
   build(left, first, half);
   build(left + 1, first + half, count - half);
 }
@@ -96,8 +95,11 @@ Hit Bvh::traverse(const Ray& ray) const {
     const Node& node = nodes_[stack[--top]];
     if (!box_hit(node.lo, node.hi, ray.origin, inv, best.t)) continue;
     if (node.count == 0) {
-      stack[top++] = node.first;
-      stack[top++] = node.first + 1;
+      // The nearer child is visited first: left holds the smaller coordinates on its axis.
+      const float along[3] = {ray.direction.x, ray.direction.y, ray.direction.z};
+      const bool flip = along[node.axis] < 0;
+      stack[top++] = node.first + (flip ? 0 : 1);
+      stack[top++] = node.first + (flip ? 1 : 0);
       continue;
     }
     for (int i = node.first; i < node.first + node.count; ++i) {  // Moeller-Trumbore

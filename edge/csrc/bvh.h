@@ -33,6 +33,7 @@ class Bvh {
     Vec3 lo, hi;
     int first;  // leaf: first triangle; inner: left child (right is left + 1)
     int count;  // 0 for inner nodes
+    int axis;   // along which the children are parted
   };
   void build(int node, int first, int count);
   template <bool kAny>

@@ -34,10 +34,11 @@ Vec3 face(const Material& m, const Vec3& p, const Vec3& n) {
   c = mix(c, {0.55f, 0.52f, 0.48f}, 0.8f * blob(y - 0.031f, q.z, 0.013f, 0.0055f));
   c = mix(c, dark * 0.5f, blob(y - 0.031f, q.z, 0.006f, 0.006f));
   c = mix(c, dark, 0.85f * blob(y - 0.034f, q.z - 0.022f, 0.021f, 0.006f));  // brow
-  c = mix(c, m.c1, 0.8f * blob(q.y, q.z + 0.073f, 0.024f, 0.009f));  // lips
+  c = mix(c, m.c1, 0.8f * blob(q.y, q.z + 0.073f, 0.024f, 0.009f));          // lips
   c = mix(c, m.c0 * 0.5f, 0.8f * blob(q.y, q.z + 0.0725f, 0.022f, 0.002f));
   c = mix(c, m.c0 * 0.6f, 0.5f * blob(y - 0.009f, q.z + 0.044f, 0.006f, 0.004f));  // nostrils
-  c = mix(c, Vec3{c.x * 1.12f, c.y * 0.9f, c.z * 0.9f}, 0.7f * blob(y - 0.045f, q.z + 0.04f, 0.02f, 0.018f));
+  c = mix(c, Vec3{c.x * 1.12f, c.y * 0.9f, c.z * 0.9f},
+          0.7f * blob(y - 0.045f, q.z + 0.04f, 0.02f, 0.018f));
   if (m.a > 0) {  // beard
     const float jaw = smoothstep(-0.050f, -0.062f, q.z) * smoothstep(-0.05f, -0.02f, q.x);
     const float mouth = blob(q.y, q.z + 0.073f, 0.022f, 0.008f);
@@ -86,7 +87,8 @@ Vec3 albedo(const Material& m, const Vec3& p, const Vec3& n) {
       const float tone = unit(hash3(i, j, 3, m.seed));
       const float grain = noise({u * 2.5f, v * 60.0f, p.z * 9.0f + tone * 20}, m.seed);
       const Vec3 c = mix(m.c0, m.c1, 0.55f * tone + 0.35f * grain);
-      const float gap = std::max(grout(v + 0.5f * m.a, m.a, 0.006f), grout(along + 0.5f * m.b, m.b, 0.005f));
+      const float gap =
+          std::max(grout(v + 0.5f * m.a, m.a, 0.006f), grout(along + 0.5f * m.b, m.b, 0.005f));
       return mix(c, c * 0.35f, gap);
     }
     case Pattern::kMottled: {
@@ -100,8 +102,10 @@ Vec3 albedo(const Material& m, const Vec3& p, const Vec3& n) {
       const int j = static_cast<int>(std::floor(v / m.b));
       const float shifted = u + (j & 1 ? 0.5f * m.a : 0.0f);
       const int i = static_cast<int>(std::floor(shifted / m.a));
-      const float g = std::max(grout(shifted + 0.5f * m.a, m.a, 0.012f), grout(v + 0.5f * m.b, m.b, 0.012f));
-      const Vec3 c = mix(m.c0, m.c1, unit(hash3(i, j, 5, m.seed))) * (0.85f + 0.3f * noise(p * 40.0f, m.seed));
+      const float g =
+          std::max(grout(shifted + 0.5f * m.a, m.a, 0.012f), grout(v + 0.5f * m.b, m.b, 0.012f));
+      const Vec3 c =
+          mix(m.c0, m.c1, unit(hash3(i, j, 5, m.seed))) * (0.85f + 0.3f * noise(p * 40.0f, m.seed));
       return mix(c, m.c2, g);
     }
     case Pattern::kGoods: {
@@ -115,7 +119,8 @@ Vec3 albedo(const Material& m, const Vec3& p, const Vec3& n) {
       const uint32_t h = hash3(i / 3, j, 7, m.seed);
       Vec3 c = mix(m.c1, m.c2, unit(h));
       const float hue = unit(hash(h)) * 6.0f;
-      const Vec3 pure{clamp01(std::fabs(hue - 3) - 1), clamp01(2 - std::fabs(hue - 2)), clamp01(2 - std::fabs(hue - 4))};
+      const Vec3 pure{clamp01(std::fabs(hue - 3) - 1), clamp01(2 - std::fabs(hue - 2)),
+                      clamp01(2 - std::fabs(hue - 4))};
       c = mix(c, pure * 0.7f, 0.55f);
       if (fv > 0.3f * top && fv < 0.62f * top) c = mix(c, {0.8f, 0.8f, 0.76f}, 0.6f);
       return c;
@@ -127,18 +132,22 @@ Vec3 albedo(const Material& m, const Vec3& p, const Vec3& n) {
     }
     case Pattern::kDots: {
       const Vec3 q = p * (1.0f / m.a);
-      const int i = static_cast<int>(std::floor(q.y + 0.3f * q.x)), k = static_cast<int>(std::floor(q.z));
+      const int i = static_cast<int>(std::floor(q.y + 0.3f * q.x)),
+                k = static_cast<int>(std::floor(q.z));
       const uint32_t h = hash3(i, 0, k, m.seed);
-      const float du = fract(q.y + 0.3f * q.x) - 0.3f - 0.4f * unit(h), dv = fract(q.z) - 0.3f - 0.4f * unit(hash(h));
+      const float du = fract(q.y + 0.3f * q.x) - 0.3f - 0.4f * unit(h),
+                  dv = fract(q.z) - 0.3f - 0.4f * unit(hash(h));
       const Vec3 ink = (h & 1) ? m.c1 : m.c2;
       return mix(m.c0, ink, blob(du, dv, m.b, m.b));
     }
     case Pattern::kLogo: {
       const float y = p.y - m.offset.y, z = p.z - m.offset.z;
       if (p.x < m.offset.x) return m.c0;
-      const bool inside = (m.seed & 1) ? (y * y + z * z < m.a * m.a) : (std::fabs(y) < m.a && std::fabs(z) < m.b);
+      const bool inside =
+          (m.seed & 1) ? (y * y + z * z < m.a * m.a) : (std::fabs(y) < m.a && std::fabs(z) < m.b);
       if (!inside) return m.c0;
-      const bool detail = (m.seed & 2) ? fract(z / (0.45f * m.b)) < 0.4f : std::fabs(y) < 0.35f * m.a;
+      const bool detail =
+          (m.seed & 2) ? fract(z / (0.45f * m.b)) < 0.4f : std::fabs(y) < 0.35f * m.a;
       return detail ? m.c2 : m.c1;
     }
     case Pattern::kBlock:
@@ -159,10 +168,13 @@ Vec3 albedo(const Material& m, const Vec3& p, const Vec3& n) {
     case Pattern::kWindows: {
       plane(p, n, u, v);
       const float fu = fract(u / m.a), fv = fract(v / m.b);
-      const int i = static_cast<int>(std::floor(u / m.a)), j = static_cast<int>(std::floor(v / m.b));
-      const Vec3 wall = mix(m.c0, m.c1, noise(p * 2.3f, m.seed) * 0.5f + noise(p * 29.0f, m.seed) * 0.3f);
+      const int i = static_cast<int>(std::floor(u / m.a)),
+                j = static_cast<int>(std::floor(v / m.b));
+      const Vec3 wall =
+          mix(m.c0, m.c1, noise(p * 2.3f, m.seed) * 0.5f + noise(p * 29.0f, m.seed) * 0.3f);
       if (fu < 0.25f || fu > 0.75f || fv < 0.3f || fv > 0.85f || v < m.offset.z) return wall;
-      const bool frame = fu < 0.285f || fu > 0.715f || fv < 0.325f || fv > 0.825f || std::fabs(fu - 0.5f) < 0.012f;
+      const bool frame =
+          fu < 0.285f || fu > 0.715f || fv < 0.325f || fv > 0.825f || std::fabs(fu - 0.5f) < 0.012f;
       if (frame) return {0.6f, 0.6f, 0.58f};
       return m.c2 * (0.5f + unit(hash3(i, j, 4, m.seed)) + 0.6f * fv);
     }

@@ -6,22 +6,22 @@ namespace crosscam::sim {
 
 enum class Pattern : int {
   kPlain = 0,
-  kStripesZ = 1,   // stripes stacked in height
-  kStripesY = 2,   // stripes side by side
-  kChecks = 3,     // plaid
-  kTiles = 4,      // floor or wall tiles with grout
-  kPlanks = 5,     // wooden boards
-  kMottled = 6,    // plaster, asphalt, foliage
+  kStripesZ = 1,  // stripes stacked in height
+  kStripesY = 2,  // stripes side by side
+  kChecks = 3,    // plaid
+  kTiles = 4,     // floor or wall tiles with grout
+  kPlanks = 5,    // wooden boards
+  kMottled = 6,   // plaster, asphalt, foliage
   kBricks = 7,
-  kGoods = 8,      // rows of coloured boxes on a shelf
+  kGoods = 8,  // rows of coloured boxes on a shelf
   kDenim = 9,
   kDots = 10,
-  kLogo = 11,      // plain cloth with an emblem on the chest
-  kBlock = 12,     // two colours, parted at a height
-  kFace = 13,      // skin with eyes, brows, lips; offset = centre between the eyes
+  kLogo = 11,   // plain cloth with an emblem on the chest
+  kBlock = 12,  // two colours, parted at a height
+  kFace = 13,   // skin with eyes, brows, lips; offset = centre between the eyes
   kHair = 14,
-  kJacket = 15,    // open front: a stripe of the inner colour, or a zip
-  kWindows = 16,   // facade
+  kJacket = 15,   // open front: a stripe of the inner colour, or a zip
+  kWindows = 16,  // facade
 };
 
 // Layout is shared with Python (simulate/materials.py): kFloats floats per material.
@@ -35,7 +35,7 @@ struct Material {
   Vec3 offset;
   uint32_t seed;
   float emission;
-  float fold;      // size of cloth folds in metres; 0 = none
+  float fold;  // size of cloth folds in metres; 0 = none
 
   static Material from(const float* f) {
     Material m;

@@ -81,9 +81,11 @@ void cover(const Posed& person, int x_lo, int y_lo, int x_hi, int y_hi, Coverage
     const float area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0);
     if (std::fabs(area) < 1e-9f) continue;
     const int left = std::max(static_cast<int>(std::floor(std::min({x0, x1, x2}) - 0.5f)), out.x0);
-    const int right = std::min(static_cast<int>(std::ceil(std::max({x0, x1, x2}) + 0.5f)), out.x0 + out.w);
+    const int right =
+        std::min(static_cast<int>(std::ceil(std::max({x0, x1, x2}) + 0.5f)), out.x0 + out.w);
     const int top = std::max(static_cast<int>(std::floor(std::min({y0, y1, y2}) - 0.5f)), out.y0);
-    const int bottom = std::min(static_cast<int>(std::ceil(std::max({y0, y1, y2}) + 0.5f)), out.y0 + out.h);
+    const int bottom =
+        std::min(static_cast<int>(std::ceil(std::max({y0, y1, y2}) + 0.5f)), out.y0 + out.h);
     const float inv = 1.0f / area;
     const float iz0 = 1 / z0, iz1 = 1 / z1, iz2 = 1 / z2;
     const bool cuts = c0 > 0 || c1 > 0 || c2 > 0;
@@ -137,6 +139,7 @@ ShadowMap::ShadowMap(const Posed& person, const Vec3& to_light, float softness)
     h[i] = dot(person.world[i], axis_);
     u0_ = std::min(u0_, u[i]), u1 = std::max(u1, u[i]);
     v0_ = std::min(v0_, v[i]), v1 = std::max(v1, v[i]);
+    top_ = std::max(top_, h[i]);
   }
   w_ = static_cast<int>((u1 - u0_) / kTexel) + 2;
   h_ = static_cast<int>((v1 - v0_) / kTexel) + 2;
@@ -150,7 +153,8 @@ ShadowMap::ShadowMap(const Posed& person, const Vec3& to_light, float softness)
     const float ch = (h[k[0]] + h[k[1]] + h[k[2]]) / 3;
     for (int j = 0; j < 4; ++j) {
       const float pu = j < 3 ? 0.5f * (u[k[j]] + cu) : cu, pv = j < 3 ? 0.5f * (v[k[j]] + cv) : cv;
-      const int x = static_cast<int>((pu - u0_) / kTexel), y = static_cast<int>((pv - v0_) / kTexel);
+      const int x = static_cast<int>((pu - u0_) / kTexel),
+                y = static_cast<int>((pv - v0_) / kTexel);
       float& cell = height_[static_cast<size_t>(y) * w_ + x];
       cell = std::max(cell, ch);
     }
@@ -160,17 +164,20 @@ ShadowMap::ShadowMap(const Posed& person, const Vec3& to_light, float softness)
 float ShadowMap::blocked(const Vec3& point) const {
   const float pu = (dot(point, u_) - u0_) / kTexel, pv = (dot(point, v_) - v0_) / kTexel;
   const float ph = dot(point, axis_);
-  constexpr float kMargin = 16;
-  if (pu < -kMargin || pv < -kMargin || pu > static_cast<float>(w_) + kMargin || pv > static_cast<float>(h_) + kMargin)
+  // A fixed penumbra: lamps differ in softness, distances inside one room hardly do.
+  const float radius = std::min(1.0f + softness_ * 12.0f, 16.0f);
+  if (pu < -radius || pv < -radius || pu > static_cast<float>(w_) + radius ||
+      pv > static_cast<float>(h_) + radius || ph > top_)
     return 0;
   // A fixed penumbra: lamps differ in softness, distances inside one room hardly do.
-  constexpr float kTaps[12][2] = {{0.f, 0.2f},   {0.5f, 0.1f},  {-0.45f, 0.15f}, {0.1f, -0.5f},
-                                  {-0.1f, 0.6f}, {0.8f, 0.5f},  {-0.8f, 0.45f},  {0.55f, -0.7f},
+  constexpr float kTaps[12][2] = {{0.f, 0.2f},    {0.5f, 0.1f}, {-0.45f, 0.15f}, {0.1f, -0.5f},
+                                  {-0.1f, 0.6f},  {0.8f, 0.5f}, {-0.8f, 0.45f},  {0.55f, -0.7f},
                                   {-0.6f, -0.6f}, {0.3f, 0.9f}, {-0.3f, -0.95f}, {0.95f, -0.2f}};
   const float radius = std::min(1.0f + softness_ * 12.0f, kMargin);
   float sum = 0;
   for (const auto& tap : kTaps) {
-    const int x = static_cast<int>(std::floor(pu + tap[0] * radius)), y = static_cast<int>(std::floor(pv + tap[1] * radius));
+    const int x = static_cast<int>(std::floor(pu + tap[0] * radius)),
+              y = static_cast<int>(std::floor(pv + tap[1] * radius));
     if (x < 0 || y < 0 || x >= w_ || y >= h_) continue;
     sum += smoothstep(0.05f, 0.09f, height_[static_cast<size_t>(y) * w_ + x] - ph);
   }

@@ -8,13 +8,13 @@
 namespace crosscam::sim {
 
 struct Mesh {
-  std::vector<Vec3> rest;      // metres, person frame (x forward, y left, z up)
-  std::vector<Vec3> texture;   // where materials are evaluated
-  std::vector<float> cut;      // a fragment is dropped where the interpolated value is positive
-  std::vector<float> shade;    // baked ambient occlusion, 1 = open
-  std::vector<uint8_t> bone;   // 4 per vertex
-  std::vector<float> weight;   // 4 per vertex
-  std::vector<int> triangle;   // 3 per triangle
+  std::vector<Vec3> rest;     // metres, person frame (x forward, y left, z up)
+  std::vector<Vec3> texture;  // where materials are evaluated
+  std::vector<float> cut;     // a fragment is dropped where the interpolated value is positive
+  std::vector<float> shade;   // baked ambient occlusion, 1 = open
+  std::vector<uint8_t> bone;  // 4 per vertex
+  std::vector<float> weight;  // 4 per vertex
+  std::vector<int> triangle;  // 3 per triangle
   std::vector<uint8_t> material_of;
   std::vector<Material> materials;
   size_t bones = 0;
@@ -23,9 +23,9 @@ struct Mesh {
 // A person in the world at one instant, seen by one camera.
 struct Posed {
   const Mesh* mesh = nullptr;
-  std::vector<Vec3> world, normal;      // per vertex
-  std::vector<float> sx, sy, depth;     // projected, in samples
-  Vec3 lo, hi;                          // world bounds
+  std::vector<Vec3> world, normal;   // per vertex
+  std::vector<float> sx, sy, depth;  // projected, in samples
+  Vec3 lo, hi;                       // world bounds
 };
 
 // Local buffer of one person's nearest surface, in samples; covers [x0, x0 + w) x [y0, y0 + h).
@@ -55,6 +55,7 @@ class ShadowMap {
   static constexpr float kTexel = 0.025f;
   Vec3 axis_, u_, v_;
   float u0_ = 0, v0_ = 0, softness_;
+  float top_ = -1e30f;  // nothing above it can be in the shadow
   int w_ = 0, h_ = 0;
   std::vector<float> height_;  // along `axis_`; -inf: nothing
 };

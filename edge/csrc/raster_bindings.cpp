@@ -35,20 +35,22 @@ std::vector<sim::Material> materials_from(const Floats2& rows) {
 std::vector<sim::Vec3> vectors_from(const Floats2& rows) {
   require(rows.shape(1) == 3, "expected (N, 3)");
   std::vector<sim::Vec3> out(rows.shape(0));
-  for (size_t i = 0; i < out.size(); ++i)
-    out[i] = {rows(i, 0), rows(i, 1), rows(i, 2)};
+  for (size_t i = 0; i < out.size(); ++i) out[i] = {rows(i, 0), rows(i, 1), rows(i, 2)};
   return out;
 }
 
-std::shared_ptr<sim::Mesh> make_mesh(const Floats2& rest, const Floats2& texture, const Floats1& cut,
-                                     const Floats1& shade, const Ints2& bone, const Floats2& weight,
-                                     const Ints2& triangle, const Ints1& material_of,
-                                     const Floats2& materials, size_t bones) {
+std::shared_ptr<sim::Mesh> make_mesh(const Floats2& rest, const Floats2& texture,
+                                     const Floats1& cut, const Floats1& shade, const Ints2& bone,
+                                     const Floats2& weight, const Ints2& triangle,
+                                     const Ints1& material_of, const Floats2& materials,
+                                     size_t bones) {
   const size_t n = rest.shape(0), t = triangle.shape(0);
-  require(texture.shape(0) == n && cut.shape(0) == n && shade.shape(0) == n, "vertex arrays differ in length");
+  require(texture.shape(0) == n && cut.shape(0) == n && shade.shape(0) == n,
+          "vertex arrays differ in length");
   require(bone.shape(0) == n && bone.shape(1) == 4 && weight.shape(0) == n && weight.shape(1) == 4,
           "bone and weight: expected (N, 4)");
-  require(triangle.shape(1) == 3 && material_of.shape(0) == t, "triangle: expected (T, 3) and a material each");
+  require(triangle.shape(1) == 3 && material_of.shape(0) == t,
+          "triangle: expected (T, 3) and a material each");
   auto out = std::make_shared<sim::Mesh>();
   out->rest = vectors_from(rest);
   out->texture = vectors_from(texture);
@@ -69,7 +71,8 @@ std::shared_ptr<sim::Mesh> make_mesh(const Floats2& rest, const Floats2& texture
   }
   for (size_t i = 0; i < t; ++i) {
     const int32_t m = material_of(i);
-    require(m >= 0 && static_cast<size_t>(m) < out->materials.size() && m < 256, "material index out of range");
+    require(m >= 0 && static_cast<size_t>(m) < out->materials.size() && m < 256,
+            "material index out of range");
     out->material_of.push_back(static_cast<uint8_t>(m));
   }
   return out;
@@ -78,7 +81,8 @@ std::shared_ptr<sim::Mesh> make_mesh(const Floats2& rest, const Floats2& texture
 std::shared_ptr<sim::Scenery> make_scenery(const Floats2& corners, const Ints1& material_of,
                                            const Floats2& materials, const Floats2& lamps,
                                            const Floats1& sky, const Floats1& ground) {
-  require(corners.shape(1) == 9 && corners.shape(0) == material_of.shape(0), "corners: expected (T, 9) and a material each");
+  require(corners.shape(1) == 9 && corners.shape(0) == material_of.shape(0),
+          "corners: expected (T, 9) and a material each");
   require(lamps.shape(1) == 9, "lamps: expected (L, 9)");
   require(sky.shape(0) == 3 && ground.shape(0) == 3, "sky and ground: expected 3 values");
   sim::Lighting light;
@@ -95,11 +99,13 @@ std::shared_ptr<sim::Scenery> make_scenery(const Floats2& corners, const Ints1& 
   auto table = materials_from(materials);
   std::vector<int> of;
   for (size_t i = 0; i < material_of.shape(0); ++i) {
-    require(material_of(i) >= 0 && static_cast<size_t>(material_of(i)) < table.size(), "material index out of range");
+    require(material_of(i) >= 0 && static_cast<size_t>(material_of(i)) < table.size(),
+            "material index out of range");
     of.push_back(material_of(i));
   }
-  return std::make_shared<sim::Scenery>(sim::Scenery{
-      sim::Bvh(corners.data(), corners.shape(0)), std::move(of), std::move(table), std::move(light)});
+  return std::make_shared<sim::Scenery>(sim::Scenery{sim::Bvh(corners.data(), corners.shape(0)),
+                                                     std::move(of), std::move(table),
+                                                     std::move(light)});
 }
 
 std::shared_ptr<sim::View> make_view(std::shared_ptr<sim::Scenery> scenery, const Doubles1& camera,
@@ -108,29 +114,35 @@ std::shared_ptr<sim::View> make_view(std::shared_ptr<sim::Scenery> scenery, cons
   require(look.shape(0) == 9, "look: expected 9 values");
   require(ambient_rays > 0, "ambient_rays must be positive");
   const sim::Camera c = sim::Camera::from(camera.data());
-  require(c.width >= 16 && c.height >= 16 && c.width <= 8192 && c.height <= 8192, "camera: size out of range");
-  const sim::Look l{{look(0), look(1), look(2)}, look(3), look(4), look(5), look(6), look(7), look(8)};
+  require(c.width >= 16 && c.height >= 16 && c.width <= 8192 && c.height <= 8192,
+          "camera: size out of range");
+  const sim::Look l{
+      {look(0), look(1), look(2)}, look(3), look(4), look(5), look(6), look(7), look(8)};
   nb::gil_scoped_release release;
   return std::make_shared<sim::View>(std::move(scenery), c, l, ambient_rays, seed);
 }
 
 nb::tuple render(const sim::View& view, const std::vector<std::shared_ptr<sim::Mesh>>& meshes,
                  const Floats3& poses, uint32_t noise_seed, bool want_ids) {
-  require(poses.shape(0) == meshes.size() && poses.shape(2) == 12, "poses: expected (people, bones, 12)");
+  require(poses.shape(0) == meshes.size() && poses.shape(2) == 12,
+          "poses: expected (people, bones, 12)");
   require(meshes.size() < 255, "at most 254 people in one picture");
-  const size_t w = static_cast<size_t>(view.camera().width), h = static_cast<size_t>(view.camera().height);
+  const size_t w = static_cast<size_t>(view.camera().width),
+               h = static_cast<size_t>(view.camera().height);
   std::vector<const sim::Mesh*> raw;
   std::vector<const sim::Affine*> bones;
   static_assert(sizeof(sim::Affine) == 12 * sizeof(float));
   for (size_t i = 0; i < meshes.size(); ++i) {
-    require(meshes[i] && meshes[i]->bones == poses.shape(1), "poses: number of bones differs from the mesh");
+    require(meshes[i] && meshes[i]->bones == poses.shape(1),
+            "poses: number of bones differs from the mesh");
     raw.push_back(meshes[i].get());
     bones.push_back(reinterpret_cast<const sim::Affine*>(poses.data() + i * poses.shape(1) * 12));
   }
   auto* bgr = new uint8_t[w * h * 3];
   nb::capsule bgr_owner(bgr, [](void* p) noexcept { delete[] static_cast<uint8_t*>(p); });
   uint8_t* ids = want_ids ? new uint8_t[w * h] : nullptr;
-  nb::capsule ids_owner(ids ? ids : new uint8_t[1], [](void* p) noexcept { delete[] static_cast<uint8_t*>(p); });
+  nb::capsule ids_owner(ids ? ids : new uint8_t[1],
+                        [](void* p) noexcept { delete[] static_cast<uint8_t*>(p); });
   std::vector<sim::Truth> truth;
   {
     nb::gil_scoped_release release;
@@ -146,10 +158,12 @@ nb::tuple render(const sim::View& view, const std::vector<std::shared_ptr<sim::M
     r[8] = truth[i].amodal_pixels, r[9] = truth[i].inside_pixels, r[10] = truth[i].visible_pixels;
   }
   nb::object id_image = nb::none();
-  if (ids) id_image = nb::cast(nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>>(ids, {h, w}, ids_owner));
-  return nb::make_tuple(nb::ndarray<nb::numpy, uint8_t, nb::ndim<3>>(bgr, {h, w, 3}, bgr_owner),
-                        nb::ndarray<nb::numpy, int32_t, nb::ndim<2>>(rows, {truth.size(), kColumns}, rows_owner),
-                        id_image);
+  if (ids)
+    id_image = nb::cast(nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>>(ids, {h, w}, ids_owner));
+  return nb::make_tuple(
+      nb::ndarray<nb::numpy, uint8_t, nb::ndim<3>>(bgr, {h, w, 3}, bgr_owner),
+      nb::ndarray<nb::numpy, int32_t, nb::ndim<2>>(rows, {truth.size(), kColumns}, rows_owner),
+      id_image);
 }
 
 }  // namespace
@@ -158,8 +172,13 @@ NB_MODULE(_raster, m) {
   m.doc() = "Software renderer of the simulated site.";
   nb::class_<sim::Mesh>(m, "Mesh");
   nb::class_<sim::Scenery>(m, "Scenery");
-  nb::class_<sim::View>(m, "View").def("render", &render, nb::arg("meshes"), nb::arg("poses"), nb::arg("noise_seed"), nb::arg("want_ids") = false);
-  m.def("make_mesh", &make_mesh, nb::arg("rest"), nb::arg("texture"), nb::arg("cut"), nb::arg("shade"), nb::arg("bone"), nb::arg("weight"), nb::arg("triangle"), nb::arg("material_of"), nb::arg("materials"), nb::arg("bones"));
-  m.def("make_scenery", &make_scenery, nb::arg("corners"), nb::arg("material_of"), nb::arg("materials"), nb::arg("lamps"), nb::arg("sky"), nb::arg("ground"));
-  m.def("make_view", &make_view, nb::arg("scenery"), nb::arg("camera"), nb::arg("look"), nb::arg("ambient_rays"), nb::arg("seed"));
+  nb::class_<sim::View>(m, "View").def("render", &render, nb::arg("meshes"), nb::arg("poses"),
+                                       nb::arg("noise_seed"), nb::arg("want_ids") = false);
+  m.def("make_mesh", &make_mesh, nb::arg("rest"), nb::arg("texture"), nb::arg("cut"),
+        nb::arg("shade"), nb::arg("bone"), nb::arg("weight"), nb::arg("triangle"),
+        nb::arg("material_of"), nb::arg("materials"), nb::arg("bones"));
+  m.def("make_scenery", &make_scenery, nb::arg("corners"), nb::arg("material_of"),
+        nb::arg("materials"), nb::arg("lamps"), nb::arg("sky"), nb::arg("ground"));
+  m.def("make_view", &make_view, nb::arg("scenery"), nb::arg("camera"), nb::arg("look"),
+        nb::arg("ambient_rays"), nb::arg("seed"));
 }

@@ -7,9 +7,9 @@ namespace crosscam::sim {
 namespace {
 
 constexpr int kCurve = 4096;
-constexpr float kWhite = 6.0f;   // linear value that maps to the end of the curve
+constexpr float kWhite = 6.0f;  // linear value that maps to the end of the curve
 constexpr size_t kGrain = 1 << 20;
-constexpr int kLevels = 3;       // heights at which the light on a person is measured
+constexpr int kLevels = 3;  // heights at which the light on a person is measured
 
 float film(float v, float contrast) {  // soft shoulder, then a gentle S
   const float a = v * (1 + v / (kWhite * 1.2f)) / (1 + v);
@@ -29,7 +29,8 @@ struct View::Lit {
   std::vector<ShadowMap> shadow;  // of the strongest beam; empty without light
   float share = 0;                // part of the light that the strongest beam brings
   Vec3 lo, hi;
-  std::vector<Vec3> contact;      // lowest points, for the darkening under feet
+  int rect[4];                // pixels that this person can darken; the last two exclusive
+  std::vector<Vec3> contact;  // lowest points, for the darkening under feet
 };
 
 View::View(std::shared_ptr<const Scenery> scenery, const Camera& camera, const Look& look,
@@ -52,7 +53,8 @@ View::View(std::shared_ptr<const Scenery> scenery, const Camera& camera, const L
   look_.gain = look_.gain * static_cast<float>(0.5 / std::max(mean, 1e-3));  // automatic exposure
   vignette_.resize(pixels);
   still_.resize(3 * pixels);
-  const float rx = 0.5f * static_cast<float>(camera_.width), ry = 0.5f * static_cast<float>(camera_.height);
+  const float rx = 0.5f * static_cast<float>(camera_.width),
+              ry = 0.5f * static_cast<float>(camera_.height);
   for (size_t i = 0; i < pixels; ++i) {
     const float dx = (static_cast<float>(i % camera_.width) - rx) / rx;
     const float dy = (static_cast<float>(i / camera_.width) - ry) / ry;
@@ -93,7 +95,8 @@ View::Lit View::light_person(const Posed& person, uint32_t seed) const {
     float power = 0;
     beam.to_light = lamp.sun ? normalize(lamp.position) : normalize(lamp.position - mid);
     for (int k = 0; k < kLevels; ++k) {
-      const Vec3 at{mid.x, mid.y, mix(person.lo.z, person.hi.z, (static_cast<float>(k) + 0.4f) / kLevels)};
+      const Vec3 at{mid.x, mid.y,
+                    mix(person.lo.z, person.hi.z, (static_cast<float>(k) + 0.4f) / kLevels)};
       float sum = 0;
       constexpr int kRays = 4;
       for (int i = 0; i < kRays; ++i) {
@@ -141,7 +144,8 @@ Vec3 View::shade(const Posed& person, const Lit& lit, const std::vector<Lit>& al
   };
   const Material& m = mesh.materials[mesh.material_of[triangle]];
   const Vec3 p = blend(person.world), t = blend(mesh.texture);
-  const Vec3 tn = normalize(cross(mesh.texture[v[1]] - mesh.texture[v[0]], mesh.texture[v[2]] - mesh.texture[v[0]]));
+  const Vec3 tn = normalize(
+      cross(mesh.texture[v[1]] - mesh.texture[v[0]], mesh.texture[v[2]] - mesh.texture[v[0]]));
   Vec3 n = normalize(blend(person.normal));
   const Vec3 to_eye = normalize(camera_.centre() - p);
   if (dot(n, to_eye) < -0.2f) n = n * -1.0f;
@@ -235,7 +239,9 @@ std::vector<Truth> View::render(const std::vector<const Mesh*>& meshes,
         return;
       }
       const float u = camera_.fx * q.x / q.z + camera_.cx, v = camera_.fy * q.y / q.z + camera_.cy;
-      const auto whole = [](float f) { return static_cast<int>(std::min(std::max(f, -1e5f), 1e5f)); };
+      const auto whole = [](float f) {
+        return static_cast<int>(std::min(std::max(f, -1e5f), 1e5f));
+      };
       rect[0] = std::min(rect[0], whole(u) - 2), rect[1] = std::min(rect[1], whole(v) - 2);
       rect[2] = std::max(rect[2], whole(u) + 3), rect[3] = std::max(rect[3], whole(v) + 3);
     };
@@ -246,12 +252,15 @@ std::vector<Truth> View::render(const std::vector<const Mesh*>& meshes,
       include(p);
       if (lit[k].shadow.empty()) continue;
       const Vec3& l = lit[k].shadow[0].to_light();
-      const float fall = std::min((p.z - lit[k].lo.z) / std::max(l.z, 0.15f), 6.0f);
+      const float fall = std::min((p.z - lit[k].lo.z) / std::max(l.z, 0.15f), 4.0f);
       include(p - l * fall);
     }
-    for (int y = std::max(rect[1], 0); y < std::min(rect[3], h); ++y)
-      std::fill(touched.begin() + static_cast<long>(y) * w + std::min(std::max(rect[0], 0), w),
-                touched.begin() + static_cast<long>(y) * w + std::max(std::min(rect[2], w), std::min(std::max(rect[0], 0), w)), uint8_t{1});
+    const int limit[4] = {w, h, w, h};
+    for (int e = 0; e < 4; ++e) lit[k].rect[e] = std::min(std::max(rect[e], 0), limit[e]);
+    for (int y = lit[k].rect[1]; y < lit[k].rect[3]; ++y) {
+      const auto line = touched.begin() + static_cast<std::ptrdiff_t>(y) * w;
+      std::fill(line + lit[k].rect[0], line + std::max(lit[k].rect[2], lit[k].rect[0]), uint8_t{1});
+    }
   }
 
   const Vec3 eye = camera_.centre();
@@ -283,7 +292,8 @@ std::vector<Truth> View::render(const std::vector<const Mesh*>& meshes,
         const int t = c.triangle[static_cast<size_t>(gy - c.y0) * c.w + (gx - c.x0)];
         const int material = meshes[k]->material_of[t];
         if (owner[g] != last_owner || material != last_material) {  // shade once per surface
-          last = shade(posed[k], lit[k], lit, t, static_cast<float>(gx) + 0.5f, static_cast<float>(gy) + 0.5f);
+          last = shade(posed[k], lit[k], lit, t, static_cast<float>(gx) + 0.5f,
+                       static_cast<float>(gy) + 0.5f);
           last_owner = owner[g];
           last_material = material;
         }
@@ -293,19 +303,24 @@ std::vector<Truth> View::render(const std::vector<const Mesh*>& meshes,
         const float z = still_depth / static_cast<float>(still);
         Vec3 ambient = backdrop_.ambient[pixel], direct = backdrop_.direct[pixel];
         if (z < 1e3f) {
-          const Vec3 p = eye + camera_.ray(static_cast<float>(x) + 0.5f, static_cast<float>(y) + 0.5f) * z;
+          const Vec3 p =
+              eye + camera_.ray(static_cast<float>(x) + 0.5f, static_cast<float>(y) + 0.5f) * z;
           float pass = 1, open = 1;
           for (const Lit& l : lit) {
+            if (x < l.rect[0] || y < l.rect[1] || x >= l.rect[2] || y >= l.rect[3]) continue;
             if (!l.shadow.empty()) pass *= 1 - l.share * l.shadow[0].blocked(p);
-            const float dx = std::max({l.lo.x - p.x, p.x - l.hi.x, 0.0f}), dy = std::max({l.lo.y - p.y, p.y - l.hi.y, 0.0f});
+            const float dx = std::max({l.lo.x - p.x, p.x - l.hi.x, 0.0f}),
+                        dy = std::max({l.lo.y - p.y, p.y - l.hi.y, 0.0f});
             if (dx + dy > 0.8f || p.z > l.lo.z + 0.4f) continue;
             const float mx = p.x - 0.5f * (l.lo.x + l.hi.x), my = p.y - 0.5f * (l.lo.y + l.hi.y);
             open *= 1 - 0.3f * std::exp(-(mx * mx + my * my) / 0.16f);
             for (const Vec3& c : l.contact) {
               const Vec3 d = p - c;
-              open *= 1 - 0.28f * std::exp(-dot(d, d) / 0.006f);
+              const float r2 = dot(d, d);
+              if (r2 < 0.03f) open *= 1 - 0.28f * std::exp(-r2 / 0.006f);
             }
           }
+          if (still == kGrid * kGrid && pass == 1 && open > 0.999f) continue;  // untouched
           ambient = ambient * open;
           direct = direct * (pass * mix(1.0f, open, 0.5f));
         }
@@ -320,7 +335,8 @@ std::vector<Truth> View::render(const std::vector<const Mesh*>& meshes,
       for (const uint8_t who : owners) {
         int votes = 0;
         for (const uint8_t other : owners) votes += other == who;
-        if (who != 0 && (votes > most || (votes == most && winner != 0 && who < winner))) most = votes, winner = who;
+        if (who != 0 && (votes > most || (votes == most && winner != 0 && who < winner)))
+          most = votes, winner = who;
       }
       if (winner == 0) continue;
       if (ids) ids[pixel] = static_cast<uint8_t>(winner);
@@ -332,9 +348,11 @@ std::vector<Truth> View::render(const std::vector<const Mesh*>& meshes,
       out.visible[2] = std::max(out.visible[2], x + 1);
       out.visible[3] = y + 1;
     }
-    const size_t grain = hash(noise_seed * 2654435761U + static_cast<uint32_t>(y)) % (kGrain - 3 * static_cast<size_t>(w));
+    const size_t grain = hash(noise_seed * 2654435761U + static_cast<uint32_t>(y)) %
+                         (kGrain - 3 * static_cast<size_t>(w));
     for (size_t i = 0; i < 3 * static_cast<size_t>(w); ++i) {
-      const float sigma = look_.noise * (1.35f - row[i] * (0.9f / 255.0f));  // dark areas are gained up
+      const float sigma =
+          look_.noise * (1.35f - row[i] * (0.9f / 255.0f));  // dark areas are gained up
       const float v = row[i] + sigma * (1.0f / 32.0f) * static_cast<float>(grain_[grain + i]);
       bgr[3 * start + i] = static_cast<uint8_t>(std::min(std::max(v + 0.5f, 0.0f), 255.0f));
     }

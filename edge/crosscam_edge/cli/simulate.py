@@ -14,14 +14,16 @@ from crosscam_kernels.errors import UsageError
 
 
 def _size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{2,5})[xX×](\d{2,5})", text)
+    match = re.fullmatch(r"(\d{2,5})[xX](\d{2,5})", text)
     if match is None:
         raise UsageError(f"size '{text}'", expected="WIDTHxHEIGHT", fix="--size 640x480")
     return int(match[1]), int(match[2])
 
 
 @click.command("simulate")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to write."
+)
 @click.option("--people", default=20, show_default=True, help="Number of identities.")
 @click.option("--cameras", default=4, show_default=True, help="Number of cameras.")
 @click.option("--seconds", default=180.0, show_default=True, help="Length of each video.")
@@ -29,7 +31,9 @@ def _size(text: str) -> tuple[int, int]:
 @click.option("--size", default="640x480", show_default=True, help="Of the pictures.")
 @click.option("--seed", default=0, show_default=True, help="Equal seeds give equal sites.")
 @click.option("--days", default=1, show_default=True, help="Days; clothes change between them.")
-@click.option("--crowding", default=0.75, show_default=True, help="Share of people on site at once.")
+@click.option(
+    "--crowding", default=0.75, show_default=True, help="Share of people on site at once."
+)
 @click.option("--groups", default=0.2, show_default=True, help="Share of people in pairs.")
 @click.option("--lookalikes", default=0.0, show_default=True, help="Share of people in uniform.")
 @click.option("--overlap", is_flag=True, help="The last camera shares the first one's view.")
@@ -97,6 +101,9 @@ def command(
         }  # fmt: skip
         click.echo(json.dumps(record))
         return
-    click.echo(f"{len(site.cameras)} cameras, {site.frames} frames each, {site.people} people seen: {site.root}")
+    click.echo(
+        f"{len(site.cameras)} cameras, {site.frames} frames each, "
+        f"{site.people} people seen: {site.root}"
+    )
     for day in site.days:
         click.echo(f"next: crosscam process {day / 'site.yaml'} -o RESULTS")

@@ -94,9 +94,9 @@ def _shapes(targets: Path, count: int) -> dict[str, NDArray[np.float64]]:
 
 
 def _weights(rig: Path, count: int) -> NDArray[np.float64]:
-    raw: dict[str, list[list[float]]] = json.loads(
-        (rig / "weights.game_engine.json").read_text()
-    )["weights"]
+    raw: dict[str, list[list[float]]] = json.loads((rig / "weights.game_engine.json").read_text())[
+        "weights"
+    ]
     out = np.zeros((count, len(BONES)))
     for bone, entries in raw.items():
         side = bone[-2:]
@@ -123,7 +123,7 @@ def bake(data: Path, out: Path, *, body_faces: int = 5200) -> None:
         out: File to write.
         body_faces: Triangles kept of the naked body (26.8 thousand in the source).
     """
-    import fast_simplification
+    import fast_simplification  # type: ignore[import-not-found]
 
     vertices, groups = _read_obj(data / "3dobjs" / "base.obj")
     shapes = _shapes(data / "targets", len(vertices))

@@ -141,7 +141,9 @@ def build(shape: BodyShape) -> Body:
     count = len(data.bone)
     skin = np.unique(data.triangles["body"])
     # The height shapes are linear: solve for the mix that gives the wanted height.
-    change = (1 - shape.gender) * data.shapes["female_tall"] + shape.gender * data.shapes["male_tall"]
+    change = (1 - shape.gender) * data.shapes["female_tall"] + shape.gender * data.shapes[
+        "male_tall"
+    ]
     now = np.ptp(points[skin, 2])
     grown = np.ptp((points + change)[skin, 2])
     points += (shape.height - now) / (grown - now) * change

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-_AMBIENT_RAYS = 12
+_AMBIENT_RAYS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,14 @@ def make_view(camera: Camera, layout: Layout, seed: int) -> _raster.View:
     )  # fmt: skip
     numbers = np.concatenate(
         [
-            [camera.width, camera.height, camera.k[0, 0], camera.k[1, 1], camera.k[0, 2], camera.k[1, 2]],
+            [
+                camera.width,
+                camera.height,
+                camera.k[0, 0],
+                camera.k[1, 1],
+                camera.k[0, 2],
+                camera.k[1, 2],
+            ],
             np.column_stack([camera.r, camera.t]).ravel(),
         ]
     )

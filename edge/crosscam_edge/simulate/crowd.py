@@ -83,7 +83,9 @@ class Crowd:
         self._busy = 0.35 if config.seconds < 60 else 0.55
         for k, person in enumerate(people):
             rng = np.random.default_rng([config.seed, 23, day, person.person_id])
-            agent = _Agent(person, _NOWHERE, np.full(2, np.nan), float(rng.uniform(-np.pi, np.pi)), rng)
+            agent = _Agent(
+                person, _NOWHERE, np.full(2, np.nan), float(rng.uniform(-np.pi, np.pi)), rng
+            )
             agent.phase = float(rng.random())
             if k % len(people) < here:
                 agent.zone = int(rng.integers(len(layout.zones)))
@@ -102,7 +104,9 @@ class Crowd:
         agent.zone, agent.wait, agent.away = first.zone, first.wait, first.away
         agent.arrive, agent.start, agent.travel = first.arrive, first.start, first.travel
         if first.zone >= 0:
-            agent.position = self.layout.grounds[first.zone].push_out(first.position + [0.45, 0.35])
+            agent.position = self.layout.grounds[first.zone].push_out(
+                first.position + np.array([0.45, 0.35])
+            )
 
     def _come_later(self, agent: _Agent, seconds: float) -> None:
         doors = [link for link in self.layout.links if link.to_zone < 0]
@@ -115,10 +119,17 @@ class Crowd:
         ox, oy = self.layout.zones[agent.zone].offset
         floor = self.layout.zones[agent.zone].floors[0]
         for _ in range(200):
-            p = np.array([agent.rng.uniform(floor[0], floor[2]) + ox, agent.rng.uniform(max(floor[1], 1.5), floor[3]) + oy])
+            p = np.array(
+                [
+                    agent.rng.uniform(floor[0], floor[2]) + ox,
+                    agent.rng.uniform(max(floor[1], 1.5), floor[3]) + oy,
+                ]
+            )
             if ground.clearance[ground.cell(p)] < 0.35:
                 continue
-            if all(o.zone != agent.zone or np.linalg.norm(o.position - p) > 0.7 for o in self.agents):
+            if all(
+                o.zone != agent.zone or np.linalg.norm(o.position - p) > 0.7 for o in self.agents
+            ):
                 return p
         return ground.push_out(p)
 
@@ -161,7 +172,11 @@ class Crowd:
             agent.away = 0.3  # somebody stands in the door
             return
         agent.zone, agent.position, agent.arrive = zone, at, None
-        agent.last_link = next(k for k, link in enumerate(self.layout.links) if link.zone == zone and link.portal == portal)
+        agent.last_link = next(
+            k
+            for k, link in enumerate(self.layout.links)
+            if link.zone == zone and link.portal == portal
+        )
         agent.errands = int(agent.rng.choice([0, 1, 2], p=[0.45, 0.4, 0.15]))
         agent.wait = 0.0
 
@@ -172,7 +187,9 @@ class Crowd:
                 agent.away -= dt
                 if agent.start is not None and agent.arrive is not None:
                     share = float(np.clip(1 - agent.away / agent.travel, 0, 1))
-                    agent.position = (1 - share) * agent.start + share * self.layout.portal(*agent.arrive)
+                    agent.position = (1 - share) * agent.start + share * self.layout.portal(
+                        *agent.arrive
+                    )
                 elif agent.away > 0:
                     agent.position = np.full(2, np.nan)
                 if agent.away <= 0:
@@ -230,7 +247,11 @@ class Crowd:
         if leader.zone != agent.zone:
             # Gone through a door: take the same one.
             if agent.leaving < 0 and leader.arrive is not None:
-                ways = [k for k, link in enumerate(self.layout.links) if link.zone == agent.zone and link.to_zone == leader.arrive[0]]
+                ways = [
+                    k
+                    for k, link in enumerate(self.layout.links)
+                    if link.zone == agent.zone and link.to_zone == leader.arrive[0]
+                ]
                 if ways:
                     agent.leaving = ways[0]
                     agent.goal = self.layout.portal(agent.zone, self.layout.links[ways[0]].portal)
@@ -257,7 +278,6 @@ class Crowd:
             strength = 0.9 * np.exp(-(distance - 0.55) / 0.3)
             if closing > 0.2 and own @ -away > 0:
                 right = np.array([own[1], -own[0]]) / max(float(np.hypot(own[0], own[1])), 0.2)
-                strength += 0.0
                 push += right * 1.1 * np.exp(-(distance - 0.6) / 0.7)
             push += away * strength
         return push
@@ -322,6 +342,8 @@ def walk(layout: Layout, people: list[Person], config: SiteConfig, day: int) -> 
                 elif agent.face is not None:
                     agent.heading = _turn(agent.heading, agent.face, 1.8 * dt)
                 smooth = float(np.hypot(*agent.velocity))
-                length = float(stride_length(max(smooth, 0.3), agent.person.shape.height, agent.person.style))
+                length = float(
+                    stride_length(max(smooth, 0.3), agent.person.shape.height, agent.person.style)
+                )
                 agent.phase += metres / length
     return Walks(zone, position, heading, phase, speed, look)

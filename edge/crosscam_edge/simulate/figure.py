@@ -117,7 +117,12 @@ def _rounded_box(centre: Floats, size: Floats, power: float = 0.35) -> tuple[Flo
         return np.asarray(np.sign(x) * np.abs(x) ** power)
 
     points = np.stack(
-        [soft(np.cos(v)) * soft(np.cos(u)), soft(np.cos(v)) * soft(np.sin(u)), soft(np.sin(v)) + 0 * u], -1
+        [
+            soft(np.cos(v)) * soft(np.cos(u)),
+            soft(np.cos(v)) * soft(np.sin(u)),
+            soft(np.sin(v)) + 0 * u,
+        ],
+        -1,
     ).reshape(-1, 3)
     faces = []
     for i in range(rings - 1):
@@ -133,7 +138,9 @@ def _fabric(garment: Garment, seed: int, rng: np.random.Generator, anchor: Float
     third = colour("white" if garment.second != "white" else "grey", rng)
     size, ratio = 0.09, 0.5
     offset = (0.0, 0.0, 0.0)
-    bump, fold = {"jeans": (0.35, 0.05), "coat": (0.35, 0.12), "jacket": (0.5, 0.07)}.get(garment.kind, (0.5, 0.075))
+    bump, fold = {"jeans": (0.35, 0.05), "coat": (0.35, 0.12), "jacket": (0.5, 0.07)}.get(
+        garment.kind, (0.5, 0.075)
+    )
     gloss = 0.12 if garment.kind == "jacket" else 0.02
     match garment.pattern:
         case Pattern.STRIPES_Z:
@@ -156,7 +163,9 @@ def _fabric(garment: Garment, seed: int, rng: np.random.Generator, anchor: Float
             two = (one[0] * 1.9 + 0.02, one[1] * 1.9 + 0.02, one[2] * 1.7 + 0.03)
         case _:
             pass
-    return Material(one, two, third, garment.pattern, size, ratio, gloss, bump, offset, seed, 0.0, fold)
+    return Material(
+        one, two, third, garment.pattern, size, ratio, gloss, bump, offset, seed, 0.0, fold
+    )
 
 
 def _eyes(body: Body) -> Floats:
@@ -175,7 +184,9 @@ def _hair(tailor: _Tailor, person: Person, outfit: Outfit, eyes: Floats) -> None
     body = tailor.body
     tone = hair_colour(person.hair_colour)
     light = (tone[0] * 1.9, tone[1] * 1.9, tone[2] * 1.9)
-    material = tailor.material(Material(tone, light, tone, Pattern.HAIR, specular=0.25, seed=person.person_id))
+    material = tailor.material(
+        Material(tone, light, tone, Pattern.HAIR, specular=0.25, seed=person.person_id)
+    )
     points = body.points - eyes
     head = body.main_bone == _NAMES["head"]
     back = np.clip((0.0 - points[:, 0]) / 0.13, 0, 1)  # 0 at the brow, 1 behind the ears
@@ -192,18 +203,26 @@ def _hair(tailor: _Tailor, person: Person, outfit: Outfit, eyes: Floats) -> None
         cut = np.full(len(points), 1.0)
         inner = 0.05 - np.abs(points[hair, 1])  # the face stays free
         cut[hair] = np.maximum(length - low, low - top_gap)
-        cut[hair] = np.maximum(cut[hair], np.where(points[hair, 0] > -0.035, np.minimum(inner, 0.05 - low), -1))
+        cut[hair] = np.maximum(
+            cut[hair], np.where(points[hair, 0] > -0.035, np.minimum(inner, 0.05 - low), -1)
+        )
         tailor.cloth(triangles("hair"), cut, -0.012, material)
     if person.hair == "bun":
-        ball, faces = _rounded_box(eyes + np.array([-0.21, 0, 0.06]), np.array([0.09, 0.1, 0.1]), 1.0)
+        ball, faces = _rounded_box(
+            eyes + np.array([-0.21, 0, 0.06]), np.array([0.09, 0.1, 0.1]), 1.0
+        )
         tailor.solid(ball, faces, {"head": 1.0}, material)
     if outfit.hat:
-        felt = tailor.material(Material(colour(outfit.hat_colour), specular=0.02, bump=0.2, fold=0.05))
+        felt = tailor.material(
+            Material(colour(outfit.hat_colour), specular=0.02, bump=0.2, fold=0.05)
+        )
         brim = 0.045 - (0.075 if outfit.hat == "beanie" else 0.05) * back
         cut = np.where(head, brim - points[:, 2], 0.2)
         tailor.cloth(triangles("body"), cut, 0.02, felt)
         if outfit.hat == "cap":
-            plate, faces = _rounded_box(eyes + np.array([0.055, 0, 0.055]), np.array([0.16, 0.16, 0.018]), 0.8)
+            plate, faces = _rounded_box(
+                eyes + np.array([0.055, 0, 0.055]), np.array([0.16, 0.16, 0.018]), 0.8
+            )
             tailor.solid(plate, faces, {"head": 1.0}, felt)
 
 
@@ -211,7 +230,9 @@ def _shoes(tailor: _Tailor, outfit: Outfit, rng: np.random.Generator) -> None:
     body = tailor.body
     tone = colour(outfit.shoes.colour, rng)
     sole = colour("white", rng) if rng.random() < 0.4 else (0.02, 0.02, 0.02)
-    leather = tailor.material(Material(tone, sole, tone, Pattern.BLOCK, specular=0.15, offset=(0, 0, 0.022)))
+    leather = tailor.material(
+        Material(tone, sole, tone, Pattern.BLOCK, specular=0.15, offset=(0, 0, 0.022))
+    )
     skin = np.unique(triangles("body"))
     for side in ("_l", "_r"):
         mine = skin[np.isin(body.main_bone[skin], [_NAMES["foot" + side], _NAMES["ball" + side]])]
@@ -231,7 +252,9 @@ def _shoes(tailor: _Tailor, outfit: Outfit, rng: np.random.Generator) -> None:
         points[:, 2] = np.maximum(points[:, 2], 0.0)
         cut = np.full(len(points), _KEEP)
         tailor.pieces.append(
-            _Piece(points, points, cut, asset().bone[corners], asset().weight[corners], faces, leather)
+            _Piece(
+                points, points, cut, asset().bone[corners], asset().weight[corners], faces, leather
+            )
         )
 
 
@@ -241,11 +264,34 @@ def _bag(tailor: _Tailor, outfit: Outfit, rng: np.random.Generator) -> None:
     dark = (tone[0] * 0.4, tone[1] * 0.4, tone[2] * 0.4)
     chest = body.joint("spine_03")
     shoulder = body.joint("upperarm_l")
-    material = Material(tone, dark, dark, Pattern.BLOCK, specular=0.08, bump=0.25, offset=(0, 0, float(chest[2] + 0.02)), fold=0.06)
+    material = Material(
+        tone,
+        dark,
+        dark,
+        Pattern.BLOCK,
+        specular=0.08,
+        bump=0.25,
+        offset=(0, 0, float(chest[2] + 0.02)),
+        fold=0.06,
+    )
     leather = tailor.material(material)
     tights = np.unique(triangles("tights"))
     strap = np.full(len(body.points), 1.0)
-    torso = np.isin(body.main_bone, [_NAMES[b] for b in ("spine_01", "spine_02", "spine_03", "clavicle_l", "clavicle_r", "neck_01", "pelvis")])
+    torso = np.isin(
+        body.main_bone,
+        [
+            _NAMES[b]
+            for b in (
+                "spine_01",
+                "spine_02",
+                "spine_03",
+                "clavicle_l",
+                "clavicle_r",
+                "neck_01",
+                "pelvis",
+            )
+        ],
+    )
     p = body.points
     if outfit.bag == "backpack":
         back = p[tights[torso[tights] & (np.abs(p[tights, 2] - chest[2] - 0.1) < 0.1)]][:, 0].min()
@@ -253,7 +299,11 @@ def _bag(tailor: _Tailor, outfit: Outfit, rng: np.random.Generator) -> None:
         box, faces = _rounded_box(np.array([back - size[0] / 2 - 0.005, 0, chest[2] + 0.03]), size)
         tailor.solid(box, faces, {"spine_03": 0.7, "spine_02": 0.3}, leather)
         centre = 0.62 * abs(shoulder[1])
-        strap[tights] = np.where(torso[tights] & (p[tights, 2] > chest[2] - 0.12), np.abs(np.abs(p[tights, 1]) - centre) - 0.022, 1.0)
+        strap[tights] = np.where(
+            torso[tights] & (p[tights, 2] > chest[2] - 0.12),
+            np.abs(np.abs(p[tights, 1]) - centre) - 0.022,
+            1.0,
+        )
     elif outfit.bag == "shoulder bag":
         hip = body.joint("thigh_r")
         size = np.array([0.28, 0.1, 0.24])
@@ -263,7 +313,9 @@ def _bag(tailor: _Tailor, outfit: Outfit, rng: np.random.Generator) -> None:
         # A strap across the chest: from the left shoulder to the right hip.
         low, high = hip[2] + 0.08, shoulder[2] + 0.06
         line = -0.17 + (p[tights, 2] - low) / (high - low) * (0.1 + 0.17)
-        strap[tights] = np.where(torso[tights] & (p[tights, 2] > low), np.abs(p[tights, 1] - line) - 0.02, 1.0)
+        strap[tights] = np.where(
+            torso[tights] & (p[tights, 2] > low), np.abs(p[tights, 1] - line) - 0.02, 1.0
+        )
     else:
         hand = body.joint("hand_l")
         forearm = hand - body.joint("lowerarm_l")
@@ -276,7 +328,12 @@ def _bag(tailor: _Tailor, outfit: Outfit, rng: np.random.Generator) -> None:
         frame = np.stack([np.cross(side, down), side, -down], axis=1)
         tailor.solid(box @ frame.T + at + 0.16 * down, faces, {"hand_l": 1.0}, leather)
     if outfit.bag != "handbag":
-        tailor.cloth(triangles("tights"), strap, 0.034 if outfit.top.kind in ("coat", "jacket") else 0.026, leather)
+        tailor.cloth(
+            triangles("tights"),
+            strap,
+            0.034 if outfit.top.kind in ("coat", "jacket") else 0.026,
+            leather,
+        )
 
 
 def make_figure(person: Person, outfit: Outfit) -> tuple[Body, _raster.Mesh]:
@@ -296,36 +353,65 @@ def make_figure(person: Person, outfit: Outfit) -> tuple[Body, _raster.Mesh]:
     skin_tone = linear(person.skin)
     lips = (skin_tone[0] * 0.85, skin_tone[1] * 0.5, skin_tone[2] * 0.5)
     skin = tailor.material(
-        Material(skin_tone, lips, hair_colour(person.hair_colour), Pattern.FACE, a=person.beard, specular=0.08, offset=(float(eyes[0]), float(eyes[1]), float(eyes[2])), seed=person.person_id)
+        Material(
+            skin_tone,
+            lips,
+            hair_colour(person.hair_colour),
+            Pattern.FACE,
+            a=person.beard,
+            specular=0.08,
+            offset=(float(eyes[0]), float(eyes[1]), float(eyes[2])),
+            seed=person.person_id,
+        )
     )
     p, arm, leg = body.points, body.arm, body.leg
     is_arm = arm >= 0
     hip, chest = body.joint("thigh_l")[2], body.joint("spine_03")
-    torso = ~is_arm & (leg < 0)
 
     kind = outfit.top.kind
     sleeve = {"t-shirt": 0.55, "dress": rng.uniform(0.1, 0.7)}.get(kind, 1.92)
     hem = hip - {"t-shirt": 0.02, "shirt": 0.05, "coat": 0.34, "dress": 0.05}.get(kind, 0.03)
-    neck = body.joint("neck_01")[2] + {"hoodie": 0.035, "coat": 0.04, "jacket": 0.03, "sweater": 0.015}.get(kind, 0.0)
-    loose = {"coat": 0.022, "jacket": 0.02, "hoodie": 0.018, "sweater": 0.013, "shirt": 0.011}.get(kind, 0.008)
-    top_cut = np.where(is_arm, (arm - sleeve) * 0.28, np.maximum(hem - p[:, 2], p[:, 2] - neck - 0.25 * np.maximum(-(p[:, 0] - chest[0] - 0.05), -0.02)))
+    neck = body.joint("neck_01")[2] + {
+        "hoodie": 0.035,
+        "coat": 0.04,
+        "jacket": 0.03,
+        "sweater": 0.015,
+    }.get(kind, 0.0)
+    loose = {"coat": 0.022, "jacket": 0.02, "hoodie": 0.018, "sweater": 0.013, "shirt": 0.011}.get(
+        kind, 0.008
+    )
+    top_cut = np.where(
+        is_arm,
+        (arm - sleeve) * 0.28,
+        np.maximum(
+            hem - p[:, 2], p[:, 2] - neck - 0.25 * np.maximum(-(p[:, 0] - chest[0] - 0.05), -0.02)
+        ),
+    )
     # The front of the neckline hangs lower than the back.
     lower = outfit.bottom.kind
     waist = hip + 0.11
     length = {"shorts": 0.92, "jeans": 1.97, "trousers": 2.0}.get(lower, 0.2)
     leg_cut = np.where(is_arm, 1.0, np.maximum(p[:, 2] - waist, (leg - length) * 0.4))
-    fabric = tailor.material(_fabric(outfit.top, outfit.seed, rng, np.array([0.0, 0, chest[2] + 0.1])))
-    lower_fabric = tailor.material(_fabric(outfit.bottom, outfit.seed + 7, rng, np.array([0.0, 0, hip])))
+    fabric = tailor.material(
+        _fabric(outfit.top, outfit.seed, rng, np.array([0.0, 0, chest[2] + 0.1]))
+    )
+    lower_fabric = tailor.material(
+        _fabric(outfit.bottom, outfit.seed + 7, rng, np.array([0.0, 0, hip]))
+    )
     if lower == "dress":
         lower_fabric = fabric
 
     # Skin where no cloth is, with a margin so that hems never show a gap.
-    in_shoe = np.isin(body.main_bone, [_NAMES[b + s] for b in ("foot", "ball") for s in ("_l", "_r")])
+    in_shoe = np.isin(
+        body.main_bone, [_NAMES[b + s] for b in ("foot", "ball") for s in ("_l", "_r")]
+    )
     margin = 0.02
     hidden = np.maximum(-top_cut - margin, -leg_cut - margin)
     if lower in ("skirt", "dress"):
         hidden = -top_cut - margin
-    skin_cut = np.where(in_shoe, np.maximum(body.joint("foot_l")[2] - 0.02 - p[:, 2], hidden), hidden)
+    skin_cut = np.where(
+        in_shoe, np.maximum(body.joint("foot_l")[2] - 0.02 - p[:, 2], hidden), hidden
+    )
     tailor.cloth(triangles("body"), skin_cut, 0.0, skin)
 
     tailor.cloth(triangles("tights"), top_cut, loose, fabric)

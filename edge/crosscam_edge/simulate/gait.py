@@ -85,7 +85,9 @@ def _foot(phase: Floats, stride: Floats, go: Floats) -> tuple[Floats, Floats, Fl
     forward = np.where(phase < STANCE, half - stride * phase, -half + 2 * half * ease)
     lift = 0.06 * go * np.sin(np.pi * swing) ** 1.3
     stance = np.interp(
-        phase, [0, 0.1, 0.34, STANCE, 0.76, 0.92, 1], [_HEEL_STRIKE, 0, 0, _TOE_OFF, -0.45, 0.2, _HEEL_STRIKE]
+        phase,
+        [0, 0.1, 0.34, STANCE, 0.76, 0.92, 1],
+        [_HEEL_STRIKE, 0, 0, _TOE_OFF, -0.45, 0.2, _HEEL_STRIKE],
     )
     return forward, lift, go * stance
 
@@ -144,7 +146,9 @@ def poses(
         at = flat + heel
         reach = 0.996 * (np.linalg.norm(knee - hip) + np.linalg.norm(ankle - knee))
         flat_gap = (at[:, 0]) ** 2 + (at[:, 1] - hip[1]) ** 2
-        hip_height = np.minimum(hip_height, at[:, 2] + np.sqrt(np.maximum(reach**2 - flat_gap, 0.01)))
+        hip_height = np.minimum(
+            hip_height, at[:, 2] + np.sqrt(np.maximum(reach**2 - flat_gap, 0.01))
+        )
         feet[side] = (at, pitch)
 
     sway = 0.018 * go * style.bounce * np.sin(cycle + 0.6)
@@ -154,11 +158,19 @@ def poses(
     place[:, 0] = np.stack([np.zeros(frames), sway, hip_height - drop], axis=1)
     rotation[:, 0] = _rotation(2, yaw) @ _rotation(0, 0.035 * go * np.sin(cycle))
     trunk = {"spine_01": 0.4, "spine_02": -0.2, "spine_03": -0.9}
-    parent = {"spine_01": "pelvis", "spine_02": "spine_01", "spine_03": "spine_02", "neck_01": "spine_03", "head": "neck_01"}
+    parent = {
+        "spine_01": "pelvis",
+        "spine_02": "spine_01",
+        "spine_03": "spine_02",
+        "neck_01": "spine_03",
+        "head": "neck_01",
+    }
 
     def attach(bone: str, to: str) -> None:
         offset = joints[index[bone]] - joints[index[to]]
-        place[:, index[bone]] = place[:, index[to]] + np.einsum("fij,j->fi", rotation[:, index[to]], offset)
+        place[:, index[bone]] = place[:, index[to]] + np.einsum(
+            "fij,j->fi", rotation[:, index[to]], offset
+        )
 
     breath = 0.01 * np.sin(0.7 * cycle + 1)
     for bone, share in trunk.items():
@@ -167,11 +179,16 @@ def poses(
         rotation[:, index[bone]] = _rotation(2, share * yaw) @ _rotation(1, lean)
     turn = np.zeros(frames) if look is None else look
     attach("neck_01", "spine_03")
-    rotation[:, index["neck_01"]] = _rotation(2, 0.4 * turn) @ _rotation(1, np.full(frames, 0.5 * style.lean))
+    rotation[:, index["neck_01"]] = _rotation(2, 0.4 * turn) @ _rotation(
+        1, np.full(frames, 0.5 * style.lean)
+    )
     attach("head", "neck_01")
     rotation[:, index["head"]] = _rotation(2, turn) @ _rotation(1, 0.02 * go * np.sin(2 * cycle))
 
-    for side, sign, shift, bend in (("_l", 1.0, np.pi, style.left_bend), ("_r", -1.0, 0.0, style.right_bend)):
+    for side, sign, shift, bend in (
+        ("_l", 1.0, np.pi, style.left_bend),
+        ("_r", -1.0, 0.0, style.right_bend),
+    ):
         chest = rotation[:, index["spine_03"]]
         attach("clavicle" + side, "spine_03")
         rotation[:, index["clavicle" + side]] = chest
@@ -181,7 +198,14 @@ def poses(
         flex = 0.22 + bend + 0.25 * go * calm * (0.5 + 0.5 * np.cos(cycle + shift))
         out_y = sign * np.full(frames, 0.16)
         upper = np.stack([np.sin(swing), out_y, -np.cos(swing)], axis=1)
-        fore = np.stack([np.sin(swing + flex), sign * (0.02 - 0.15 * min(bend, 1.0)) * np.ones(frames), -np.cos(swing + flex)], axis=1)
+        fore = np.stack(
+            [
+                np.sin(swing + flex),
+                sign * (0.02 - 0.15 * min(bend, 1.0)) * np.ones(frames),
+                -np.cos(swing + flex),
+            ],
+            axis=1,
+        )
         shoulder, elbow, wrist = (joints[index[b + side]] for b in ("upperarm", "lowerarm", "hand"))
         upper, fore = (np.einsum("fij,fj->fi", chest, d) for d in (upper, fore))
         rotation[:, index["upperarm" + side]] = _align(elbow - shoulder, upper)
@@ -191,7 +215,9 @@ def poses(
         rotation[:, index["hand" + side]] = rotation[:, index["lowerarm" + side]]
 
     for side in ("_l", "_r"):
-        hip, knee, ankle, ball = (joints[index[b + side]] for b in ("thigh", "calf", "foot", "ball"))
+        hip, knee, ankle, ball = (
+            joints[index[b + side]] for b in ("thigh", "calf", "foot", "ball")
+        )
         attach("thigh" + side, "pelvis")
         start = place[:, index["thigh" + side]]
         at, pitch = feet[side]

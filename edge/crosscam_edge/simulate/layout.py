@@ -73,7 +73,7 @@ class Ground:
 
     def ahead(self, p: Floats, goal: Floats, steps: int = 8) -> Floats:
         """A point on the shortest way from `p` to `goal`, about `steps` cells on."""
-        nx, ny = self.clearance.shape
+        ny = self.clearance.shape[1]
         key = self.cell(goal)
         if key not in self._routes:
             self._routes[key] = self._solve(key)
@@ -94,7 +94,9 @@ class Ground:
         number = np.arange(nx * ny).reshape(nx, ny)
         # Near walls a metre counts more: ways keep to the middle of passages.
         cost = 1.0 + 3.0 * np.clip(0.6 - self.clearance, 0, 0.6) ** 2 / 0.36
-        cost = np.where(self.clearance > BODY_RADIUS * 0.6, cost, np.where(self.clearance > 0, 20.0, 1e4))
+        cost = np.where(
+            self.clearance > BODY_RADIUS * 0.6, cost, np.where(self.clearance > 0, 20.0, 1e4)
+        )
         rows, cols, data = [], [], []
         for dx, dy in ((1, 0), (0, 1), (1, 1), (1, -1)):
             a = (slice(0, nx - dx), slice(max(0, -dy), ny - max(0, dy)))
@@ -146,7 +148,7 @@ class Layout:
     def portal(self, zone: int, name: str) -> Floats:
         """World position of a portal."""
         spot = self.zones[zone].portals[name]
-        return np.array(spot) + np.array(self.zones[zone].offset)
+        return np.asarray(np.array(spot) + np.array(self.zones[zone].offset))
 
 
 def plan(config: SiteConfig) -> Layout:
@@ -181,7 +183,10 @@ def plan(config: SiteConfig) -> Layout:
     )
     for link in links:
         if link.to_zone >= 0:
-            a, b = layout.portal(link.zone, link.portal), layout.portal(link.to_zone, link.to_portal)
+            a, b = (
+                layout.portal(link.zone, link.portal),
+                layout.portal(link.to_zone, link.to_portal),
+            )
             link.metres = float(np.linalg.norm(a - b))
     layout.names = [f"cam{k + 1:02d}-{zones[z].kind}" for k, z in enumerate(camera_zone)]
     return layout

@@ -119,9 +119,16 @@ def _render_camera(camera: Camera, day: _Day) -> _Truth:
                 if day.stop.is_set():
                     raise InterruptedError
                 here = [p for p in bones if walks.zone[p, frame] == camera.zone]
-                posed = np.stack([bones[p][frame - start] for p in here]) if here else np.zeros((0, 22, 12), np.float32)
+                posed = (
+                    np.stack([bones[p][frame - start] for p in here])
+                    if here
+                    else np.zeros((0, 22, 12), np.float32)
+                )
                 image, rows, ids = view.render(
-                    [day.meshes[p] for p in here], posed, (seed * 7919 + frame) % (1 << 32), config.masks
+                    [day.meshes[p] for p in here],
+                    posed,
+                    (seed * 7919 + frame) % (1 << 32),
+                    config.masks,
                 )
                 video.write(image)
                 _note(truth, camera, day, frame, here, rows, image)
@@ -162,7 +169,9 @@ def _note(
         box = f"{x0} {y0} {x1 - x0} {y1 - y0}"
         truth.mot.append(f"{frame + 1},{who},{box.replace(' ', ',')},1,1,{share:.4f}")
         x, y = day.walks.position[p, frame]
-        truth.mtmc.append((camera.number, frame, who, f"{camera.number} {who} {frame} {box} {x:.3f} {y:.3f}"))
+        truth.mtmc.append(
+            (camera.number, frame, who, f"{camera.number} {who} {frame} {box} {x:.3f} {y:.3f}")
+        )
         truth.seen.add(who)
         if day.crops is not None:
             day.crops.offer(image, (x0, y0, x1, y1), share, who, camera.number, day.number, frame)
@@ -171,9 +180,15 @@ def _note(
 def _prepare(out: Path, *, overwrite: bool) -> Path:
     """An empty staging folder inside `out`."""
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file", expected="a folder to write into", fix="give another -o")
+        raise InputError(
+            f"{out} is a file", expected="a folder to write into", fix="give another -o"
+        )
     if out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise InputError(f"{out} is not empty", expected="a new or empty folder", fix="give another folder, or --overwrite")
+        raise InputError(
+            f"{out} is not empty",
+            expected="a new or empty folder",
+            fix="give another folder, or --overwrite",
+        )
     staging = out / _STAGING
     out.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(staging, ignore_errors=True)
@@ -285,24 +300,34 @@ def _simulate(
         figures = [make_figure(p, o) for p, o in zip(people, clothes[number], strict=True)]
         day = _Day(
             number, root, layout, walk(layout, people, config, number), people,
-            [f[0] for f in figures], [f[1] for f in figures], config, crops, threading.Event(), report,
+            [f[0] for f in figures], [f[1] for f in figures], config, crops,
+            threading.Event(), report,
         )  # fmt: skip
         truths = _render_day(day, cameras)
         for camera, truth in zip(cameras, truths, strict=True):
-            (root / "gt" / "mot" / f"{camera.name}.txt").write_text("".join(f"{r}\n" for r in truth.mot))
+            (root / "gt" / "mot" / f"{camera.name}.txt").write_text(
+                "".join(f"{r}\n" for r in truth.mot)
+            )
             seen |= truth.seen
         rows = sorted(row for truth in truths for row in truth.mtmc)
         (root / "gt" / "mtmc.txt").write_text("".join(f"{row[-1]}\n" for row in rows))
-        write_json(root / "calibration.json", {"unit": "metre", "cameras": [c.calibration() for c in cameras]})
+        write_json(
+            root / "calibration.json",
+            {"unit": "metre", "cameras": [c.calibration() for c in cameras]},
+        )
         _write_people(root / "people.json", people, clothes, [number])
-        write_site(root / "site.yaml", [c.name for c in cameras], f"2026-01-{5 + number:02d}T09:00:00Z")
+        write_site(
+            root / "site.yaml", [c.name for c in cameras], f"2026-01-{5 + number:02d}T09:00:00Z"
+        )
         folders.append(out / name)
     if config.days > 1:
         _write_people(staging / "people.json", people, clothes, list(range(config.days)))
     return SimulatedSite(out, folders, [c.name for c in cameras], config.frames, len(seen))
 
 
-def _write_people(path: Path, people: list[Person], clothes: list[list[Outfit]], days: list[int]) -> None:
+def _write_people(
+    path: Path, people: list[Person], clothes: list[list[Outfit]], days: list[int]
+) -> None:
     entries = []
     for k, person in enumerate(people):
         entries.append(
@@ -312,7 +337,11 @@ def _write_people(path: Path, people: list[Person], clothes: list[list[Outfit]],
                 "hair": person.hair,
                 "hair_colour": person.hair_colour,
                 "days": [
-                    {"day": d + 1, "caption": caption(person, clothes[d][k]), "clothes": as_record(clothes[d][k])}
+                    {
+                        "day": d + 1,
+                        "caption": caption(person, clothes[d][k]),
+                        "clothes": as_record(clothes[d][k]),
+                    }
                     for d in days
                 ],
             }

@@ -25,7 +25,14 @@ COLOURS: dict[str, int] = {
 _TROUSER = ["black", "navy", "grey", "dark grey", "beige", "khaki", "brown", "olive", "white"]
 _SHOE = ["black", "white", "brown", "grey", "red", "navy", "beige"]
 _SKIN = [0xF1CDB4, 0xE8BC9C, 0xD9A580, 0xC68B62, 0xA76E48, 0x83522F, 0x5E3A22]
-_HAIR = {"black": 0x1B1613, "dark brown": 0x35241A, "brown": 0x5A3C26, "blond": 0xB08D55, "grey": 0x97948E, "red": 0x7B3A1E}
+_HAIR = {
+    "black": 0x1B1613,
+    "dark brown": 0x35241A,
+    "brown": 0x5A3C26,
+    "blond": 0xB08D55,
+    "grey": 0x97948E,
+    "red": 0x7B3A1E,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +138,9 @@ def make_person(person_id: int, rng: np.random.Generator) -> Person:
     """Draw a person."""
     gender = float(np.clip(round(rng.random()) + rng.normal(0, 0.08), 0, 1))
     origin = rng.dirichlet([0.35, 0.35, 0.35])
-    tone = float(np.clip((origin[0] * 5.4 + origin[1] * 1.7 + origin[2] * 0.9) + rng.normal(0, 0.5), 0, 6))
+    tone = float(
+        np.clip((origin[0] * 5.4 + origin[1] * 1.7 + origin[2] * 0.9) + rng.normal(0, 0.5), 0, 6)
+    )
     age = float(rng.choice([0.0, 0.15, 0.3, 0.7], p=[0.4, 0.25, 0.2, 0.15]))
     mean = 1.64 + 0.13 * gender
     shape = BodyShape(
@@ -179,7 +188,14 @@ def make_person(person_id: int, rng: np.random.Generator) -> Person:
 
 def _top(gender: float, rng: np.random.Generator) -> Garment:
     names = list(COLOURS)
-    kinds = {"t-shirt": 0.28, "shirt": 0.16, "sweater": 0.2, "hoodie": 0.12, "jacket": 0.14, "coat": 0.1}
+    kinds = {
+        "t-shirt": 0.28,
+        "shirt": 0.16,
+        "sweater": 0.2,
+        "hoodie": 0.12,
+        "jacket": 0.14,
+        "coat": 0.1,
+    }
     kind = str(rng.choice(list(kinds), p=list(kinds.values())))
     one, two = (str(n) for n in rng.choice(names, 2, replace=False))
     pool = {
@@ -202,13 +218,22 @@ def make_outfit(person: Person, rng: np.random.Generator) -> Outfit:
     else:
         kind = str(rng.choice(["jeans", "trousers", "shorts"], p=[0.42, 0.46, 0.12]))
     if kind == "jeans":
-        bottom = Garment("jeans", str(rng.choice(["navy", "blue", "black", "light blue"])), "", Pattern.DENIM)
+        bottom = Garment(
+            "jeans", str(rng.choice(["navy", "blue", "black", "light blue"])), "", Pattern.DENIM
+        )
     elif kind == "dress":
-        top = Garment("dress", top.colour, top.second or "white", Pattern(int(rng.choice([Pattern.PLAIN, Pattern.DOTS]))))
+        top = Garment(
+            "dress",
+            top.colour,
+            top.second or "white",
+            Pattern(int(rng.choice([Pattern.PLAIN, Pattern.DOTS]))),
+        )
         bottom = Garment("dress", top.colour, top.second, top.pattern)
     elif kind == "skirt":
         one, two = (str(n) for n in rng.choice(list(COLOURS), 2, replace=False))
-        pattern = Pattern(int(rng.choice([Pattern.PLAIN, Pattern.CHECKS, Pattern.DOTS], p=[0.6, 0.2, 0.2])))
+        pattern = Pattern(
+            int(rng.choice([Pattern.PLAIN, Pattern.CHECKS, Pattern.DOTS], p=[0.6, 0.2, 0.2]))
+        )
         bottom = Garment("skirt", one, two if pattern != Pattern.PLAIN else "", pattern)
     else:
         bottom = Garment(kind, str(rng.choice(_TROUSER)))
@@ -229,7 +254,11 @@ def make_outfit(person: Person, rng: np.random.Generator) -> Outfit:
 
 def uniform_outfit(team: int) -> Outfit:
     """Work clothes: the same for everybody of a team, so that only the body tells them apart."""
-    schemes = [("navy", "white", "black"), ("red", "white", "dark grey"), ("olive", "yellow", "black")]
+    schemes = [
+        ("navy", "white", "black"),
+        ("red", "white", "dark grey"),
+        ("olive", "yellow", "black"),
+    ]
     top, mark, trousers = schemes[team % len(schemes)]
     return Outfit(
         top=Garment("t-shirt", top, mark, Pattern.LOGO),
@@ -247,8 +276,16 @@ def caption(person: Person, outfit: Outfit) -> str:
     """The person in one English sentence."""
     age = "An older" if person.shape.age > 0.5 else "A"
     build = "slim " if person.shape.weight < -0.4 else "heavy " if person.shape.weight > 1.3 else ""
-    height = "tall " if person.shape.height > 1.82 else "short " if person.shape.height < 1.6 else ""
-    hair = "a bald head" if person.hair == "bald" else f"{person.hair} {person.hair_colour} hair".replace("bun", "tied-back").replace("bob", "chin-length")
+    height = (
+        "tall " if person.shape.height > 1.82 else "short " if person.shape.height < 1.6 else ""
+    )
+    hair = (
+        "a bald head"
+        if person.hair == "bald"
+        else f"{person.hair} {person.hair_colour} hair".replace("bun", "tied-back").replace(
+            "bob", "chin-length"
+        )
+    )
     beard = " and a beard" if person.beard > 0.4 else ""
     a = "an" if outfit.top.colour[0] in "aeiou" else "a"
     if outfit.top.kind == "dress":

@@ -49,8 +49,14 @@ class VideoWriter:
         codec = encoder()
         rate = Fraction(fps).limit_denominator(1001)
         # One thread: cameras run beside each other, and the bytes do not depend on the machine.
-        options = {"crf": str(crf), "preset": "veryfast", "threads": "1"} if codec == "libx264" else {"qscale": "4"}
-        self._stream = self._container.add_stream(codec, rate=rate, options=options)
+        options = (
+            {"crf": str(crf), "preset": "veryfast", "threads": "1"}
+            if codec == "libx264"
+            else {"qscale": "4"}
+        )
+        stream = self._container.add_stream(codec, rate=rate, options=options)
+        assert isinstance(stream, av.VideoStream)
+        self._stream = stream
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = "yuv420p"
 
