@@ -169,11 +169,9 @@ float ShadowMap::blocked(const Vec3& point) const {
   if (pu < -radius || pv < -radius || pu > static_cast<float>(w_) + radius ||
       pv > static_cast<float>(h_) + radius || ph > top_)
     return 0;
-  // A fixed penumbra: lamps differ in softness, distances inside one room hardly do.
   constexpr float kTaps[12][2] = {{0.f, 0.2f},    {0.5f, 0.1f}, {-0.45f, 0.15f}, {0.1f, -0.5f},
                                   {-0.1f, 0.6f},  {0.8f, 0.5f}, {-0.8f, 0.45f},  {0.55f, -0.7f},
                                   {-0.6f, -0.6f}, {0.3f, 0.9f}, {-0.3f, -0.95f}, {0.95f, -0.2f}};
-  const float radius = std::min(1.0f + softness_ * 12.0f, kMargin);
   float sum = 0;
   for (const auto& tap : kTaps) {
     const int x = static_cast<int>(std::floor(pu + tap[0] * radius)),
