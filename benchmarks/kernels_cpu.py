@@ -273,7 +273,7 @@ def environment(threads: int) -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": model,
         "processors": os.cpu_count(),
-        "load_average": os.getloadavg()[0],
+        "load_average_before": os.getloadavg()[0],
         "threads": threads,
         "simd": simd_level(),
         "python": platform.python_version(),
@@ -288,12 +288,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--output", action="store_true", help="write benchmarks/results/*.json")
     args = parser.parse_args()
-    before = environment(args.threads)
+    env = environment(args.threads)
     rows = bench_topk(args) + bench_masks(args) + bench_crops(args)
+    env["load_average_after"] = os.getloadavg()[0]  # above `threads`: others were at work
     if args.output:
         path = Path(__file__).parent / "results" / "kernels_cpu.json"
         path.parent.mkdir(exist_ok=True)
-        result = {"environment": before, "rows": rows}
+        result = {"environment": env, "rows": rows}
         path.write_text(json.dumps(result, indent=1) + "\n")
         print(f"wrote {path}")
 
