@@ -106,21 +106,27 @@ def _site_knowledge(plans: list[CameraPlan]) -> AssociationConfig:
 def _pictures(out: Path, run: RunFile, cameras: list[CameraInfo], shared: Shared) -> None:
     """Videos, crops and report; a failure costs them but not the tables, which are written."""
     wanted = shared.settings.outputs
-    if not (wanted.video or wanted.report):
+    # Drawing takes long: whoever interrupts a run waits for its tables only.
+    video = wanted.video and run.status is RunStatus.COMPLETE
+    if not (video or wanted.report):
         return
-    # Imported late: a run without pictures needs neither an encoder nor the templates.
-    from crosscam_edge.report import render_videos, write_report
-
     try:
-        if wanted.video:
+        if video:
+            # imported late: a run without pictures needs no encoder
+            from crosscam_edge.report.video import render_videos
+
             shared.progress.stage("drawing videos")
             with shared.timers.measure("render"):
                 render_videos(out, cameras)
         if wanted.report:
+            from crosscam_edge.report.html import write_report
+
             shared.progress.stage("writing the report")
             run.figures.stage_seconds = shared.timers.seconds()
             write_run(out, run)
             with shared.timers.measure("render"):
                 write_report(out)
+        if not wanted.crops:
+            shutil.rmtree(out / "crops", ignore_errors=True)
     except CrosscamError as error:
         run.warnings.append(f"videos or report could not be made: {error}")

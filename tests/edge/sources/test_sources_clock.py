@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,5 +45,5 @@ def test_a_time_a_century_ahead_is_not_believed() -> None:
 def test_times_always_increase(pts: list[int | None]) -> None:
     clock = PresentationClock(30)
     times = [clock.stamp(p, Fraction(1, 90000)) for p in pts]
-    assert all(a < b for a, b in zip(times, times[1:], strict=False))
+    assert all(a < b for a, b in pairwise(times))
     assert times[:1] == [0][: len(times)]

@@ -36,10 +36,13 @@ def _damage(data: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _play(path: Path) -> None:
+    info, fix = None, ""
     try:
         info = probe(path)
     except InputError as error:
-        assert error.fix
+        fix = error.fix
+    if info is None:
+        assert fix
         return
     source = open_source("cam", info)
     last = -1
