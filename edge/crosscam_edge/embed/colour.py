@@ -46,17 +46,13 @@ class ColourEmbedder:
         self._weight = np.tile(np.exp(-0.5 * (across / 0.22) ** 2), (_HEIGHT, 1)).ravel()
         self._stripe = np.repeat(np.arange(_HEIGHT) * _STRIPES // _HEIGHT, _WIDTH)
 
-    def embed(
-        self, image: NDArray[np.uint8], boxes: NDArray[np.floating]
-    ) -> NDArray[np.float32]:
+    def embed(self, image: NDArray[np.uint8], boxes: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return one L2-normalised row `(N, D)` per box; zeros where none could be made."""
         box, valid = clip_boxes(boxes, *image.shape[:2])
         out = np.zeros((len(box), self.dim), np.float32)
         for index in np.flatnonzero(valid).tolist():
             x1, y1, x2, y2 = box[index].astype(int).tolist()
-            crop = cv2.resize(
-                image[y1:y2, x1:x2], (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA
-            )
+            crop = cv2.resize(image[y1:y2, x1:x2], (_WIDTH, _HEIGHT), interpolation=cv2.INTER_AREA)
             out[index] = self._describe(np.asarray(crop, np.uint8))
         out, good = unit_rows(out)
         with self._lock:

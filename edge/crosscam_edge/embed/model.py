@@ -51,9 +51,7 @@ class ModelEmbedder:
         self._prep = manifest.preprocessing
         self._lock = threading.Lock()
 
-    def embed(
-        self, image: NDArray[np.uint8], boxes: NDArray[np.floating]
-    ) -> NDArray[np.float32]:
+    def embed(self, image: NDArray[np.uint8], boxes: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return one L2-normalised row `(N, D)` per box; zeros where none could be made."""
         box, valid = clip_boxes(boxes, *image.shape[:2])
         out = np.zeros((len(box), self.dim), np.float32)
