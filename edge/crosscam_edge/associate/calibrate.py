@@ -27,10 +27,13 @@ MAX_LOG_ODDS = 12.0  # one pair is never worth more
 _PRIOR_PAIRS = 8.0
 _HALVES = 0.80
 _SPREAD = 0.12
-# A person in another camera is alike as much as this share of the way from impostors to halves.
-_TRANSFER = 0.68
-_TRANSFER_RANGE = (0.45, 0.95)
+# A person met again is alike as much as this share of the way from impostors to the two ends of a
+# tracklet: in the same camera, and in another one.
+RETURN = 0.75
+ACROSS = 0.55
+_TRANSFER_RANGE = (0.40, 0.95)
 _TRANSFER_PAIRS = 12.0
+_IMPOSTOR_PAIRS = 12.0
 _ROUNDS = 30
 _SAMPLE = 200_000
 
@@ -65,6 +68,7 @@ def fit(
     undecided: NDArray[np.float32],
     *,
     impostor_prior: float,
+    transfer: float,
 ) -> ScoreModel:
     """Fit the score model.
 
@@ -73,20 +77,29 @@ def fit(
         ends: `(G,)` similarities of the two ends of a tracklet.
         undecided: `(U,)` similarities of all other pairs, in a fixed order.
         impostor_prior: Expected mean similarity of impostors in this space.
+        transfer: Expected place of the genuines, see `RETURN` and `ACROSS`.
     """
     mi, si = _posterior(impostors, impostor_prior, _SPREAD)
     mh, _ = _posterior(ends, _HALVES, _SPREAD)
     reach = max(mh - mi, 0.1)
     si = float(np.clip(si, 0.08 * reach, 0.40 * reach))
-    expected = mi + _TRANSFER * reach
+    expected = mi + transfer * reach
     mg, sg, share = expected, 0.18 * reach, 0.1
     x = undecided[:: max(1, len(undecided) // _SAMPLE)].astype(np.float64)
+    centre, si0 = mi, si
     for _ in range(_ROUNDS if len(x) else 0):
         log_ratio = _log_normal(x, mg, sg) - _log_normal(x, mi, si) + np.log(share / (1 - share))
         p = 1.0 / (1.0 + np.exp(-np.clip(log_ratio, -50, 50)))
         # Above the genuine mean a narrow impostor is no explanation, and the reverse.
         p[x >= mg], p[x <= mi] = 1.0, 0.0
         total = float(p.sum())
+        # Impostors of other cameras need not look as alike as those of one: let the bulk tell.
+        bulk, weight = 1.0 - p, _IMPOSTOR_PAIRS
+        count = float(bulk.sum()) + weight
+        mi = (float(bulk @ x) + weight * centre) / count
+        mi = float(np.clip(mi, centre - 0.35 * reach, centre + 0.1 * reach))
+        var = (float(bulk @ (x - mi) ** 2) + weight * si0**2) / count
+        si = float(np.clip(np.sqrt(var), 0.08 * reach, 0.40 * reach))
         mg = (float(p @ x) + _TRANSFER_PAIRS * expected) / (total + _TRANSFER_PAIRS)
         mg = float(np.clip(mg, mi + _TRANSFER_RANGE[0] * reach, mi + _TRANSFER_RANGE[1] * reach))
         var = (float(p @ (x - mg) ** 2) + _TRANSFER_PAIRS * (0.18 * reach) ** 2) / (

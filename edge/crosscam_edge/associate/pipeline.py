@@ -119,16 +119,24 @@ class _Run:
         scores = similarity(looks, looks)
         upper = np.triu(np.ones(scores.shape, np.bool_), 1) & ~self.blind
         impostors = scores[upper & self.hard]
-        undecided = scores[upper & ~self.hard]
+        within = self.camera[:, None] == self.camera[None, :]
         a, b = (centred(end, shift[self.split]) for end in self.ends)
         ends = paired_similarity(a, b)
-        model = calibrate.fit(impostors, ends, undecided, impostor_prior=impostor_prior)
+        returning, model = (
+            calibrate.fit(
+                impostors, ends, scores[upper & kind], impostor_prior=impostor_prior, transfer=share
+            )
+            for kind, share in (
+                (within & ~self.hard, calibrate.RETURN),
+                (~within, calibrate.ACROSS),
+            )
+        )
         evidence, impossible = presence_evidence(
             scores, self.camera, self.names, self.shared, model.threshold, self.config
         )
         forbidden = self.hard | impossible | self.blind
         np.fill_diagonal(forbidden, False)
-        weights = model.log_odds(scores) + evidence
+        weights = np.where(within, returning.log_odds(scores), model.log_odds(scores)) + evidence
         labels = refine(weights, forbidden, average_linkage(weights, forbidden))
         return labels, scores, forbidden, calibrate.report(model, model_id, impostors, ends)
 
