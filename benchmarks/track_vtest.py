@@ -5,8 +5,9 @@ python benchmarks/track_vtest.py --assets ../shared/assets [--rivals SITE_PACKAG
 The video is detected and embedded once; then every tracker is given the same detections in the same
 process. Rivals (BoxMOT is AGPL-3.0, `trackers` is Apache-2.0) run with their defaults and are left
 out when they cannot be imported; `--rivals` names the site-packages folder of an environment that
-has them. They run live and get no embeddings. The scores are TrackEval's. crosscam appears four times: live, at the end of the video,
-and both without looks. The harder variants (half the frame rate, a fifth of the detections lost,
+has them. They run live and get no embeddings. The scores are TrackEval's. crosscam appears four
+times: live, at the end of the video, and both without looks. The harder variants (half the
+frame rate, a fifth of the detections lost,
 left and right half of the picture) use the same settings.
 """
 
