@@ -1,4 +1,8 @@
-"""What people look at after a run: annotated videos and one page that explains everything.
+"""What people look at after a run: annotated videos and one page that explains everything."""
 
-The two functions live in `report.video` (`render_videos`) and `report.html` (`write_report`).
-"""
+from __future__ import annotations
+
+from crosscam_edge.report.html import write_report
+from crosscam_edge.report.video import render_videos
+
+__all__ = ["render_videos", "write_report"]
