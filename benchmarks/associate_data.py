@@ -40,8 +40,8 @@ class Embedder:
 def cut(rows: np.ndarray, rng: np.random.Generator, *, noisy: bool) -> list[np.ndarray]:
     """Cut the rows of one person in one camera into tracklets.
 
-    Perfect tracklets end where the person is away for more than a second. Noisy ones are also cut at
-    random (about every 12 s), lose frames, and have jittered boxes.
+    Perfect tracklets end where the person is away for more than a second. Noisy ones are also cut
+    at random (about every 12 s), lose frames, and have jittered boxes.
     """
     gaps = np.flatnonzero(np.diff(rows[:, 0]) > 10) + 1
     parts = np.split(rows, gaps)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.stats import norm
 
 from crosscam_edge.associate.types import Calibration
 
@@ -36,6 +37,7 @@ _TRANSFER_PAIRS = 12.0
 _IMPOSTOR_PAIRS = 12.0
 _ROUNDS = 30
 _SAMPLE = 200_000
+_FALSE_JOINS = 0.1  # wrong people that a lone tracklet may resemble by chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class ScoreModel:
         impostor: Mean and standard deviation of impostor similarities.
         genuine: Mean and standard deviation of genuine similarities across cameras.
         share: Share of genuine pairs among the undecided.
-        threshold: Similarity at which both kinds are equally likely.
+        threshold: Similarity from which two tracklets count as one person.
         slope: Log-odds per similarity around the threshold.
     """
 
@@ -59,7 +61,8 @@ class ScoreModel:
     def log_odds(self, similarity: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the log-odds of being one person; linear, hence monotone, and bounded."""
         raw = self.slope * (similarity - np.float32(self.threshold))
-        return np.clip(raw, -MAX_LOG_ODDS, MAX_LOG_ODDS).astype(np.float32)
+        out: NDArray[np.float32] = np.clip(raw, -MAX_LOG_ODDS, MAX_LOG_ODDS).astype(np.float32)
+        return out
 
 
 def fit(
@@ -69,6 +72,7 @@ def fit(
     *,
     impostor_prior: float,
     transfer: float,
+    rivals: int,
 ) -> ScoreModel:
     """Fit the score model.
 
@@ -78,6 +82,7 @@ def fit(
         undecided: `(U,)` similarities of all other pairs, in a fixed order.
         impostor_prior: Expected mean similarity of impostors in this space.
         transfer: Expected place of the genuines, see `RETURN` and `ACROSS`.
+        rivals: People among whom a tracklet could be mistaken for another.
     """
     mi, si = _posterior(impostors, impostor_prior, _SPREAD)
     mh, _ = _posterior(ends, _HALVES, _SPREAD)
@@ -108,9 +113,12 @@ def fit(
         sg = float(np.clip(np.sqrt(var), 0.10 * reach, 0.30 * reach))
         share = float(np.clip((total + 1) / (len(x) + 10), 1e-4, 0.9))
     # Groups are compared by the mean over their pairs, which hardly ever reaches an impostor tail:
-    # the equal-error point between the kinds, not the rarity of genuine pairs, sets the threshold.
+    # the equal-error point, not the rarity of genuine pairs, is where to start. But a lone tracklet
+    # meets every other person once, so the more people, the further from the impostors it must be.
     threshold = (mi * sg + mg * si) / (si + sg)
-    slope = (threshold - mi) / si**2 + (mg - threshold) / sg**2
+    guard = mi + si * float(norm.isf(min(_FALSE_JOINS / max(rivals, 1), 0.5)))
+    threshold = max(threshold, min(guard, mg - 0.5 * sg))
+    slope = (threshold - mi) / si**2 + (mg - threshold) / sg**2  # of the two log-densities
     return ScoreModel((mi, si), (mg, sg), share, threshold, float(slope))
 
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def same_camera(tracklets: Sequence[Tracklet]) -> NDArray[np.bool_]:
     """Return `(N, N)`: True where both tracklets are of one camera (also on the diagonal)."""
     camera = camera_index(tracklets)
-    return camera[:, None] == camera[None, :]
+    out: NDArray[np.bool_] = camera[:, None] == camera[None, :]
+    return out
 
 
 def camera_index(tracklets: Sequence[Tracklet]) -> NDArray[np.int64]:
@@ -31,8 +32,7 @@ def seen_at_once(tracklets: Sequence[Tracklet]) -> NDArray[np.bool_]:
     """Return `(N, N)`: True where two different tracklets of one camera share a frame.
 
     This is the hard rule: such a pair is two people. A tracklet spans every frame from its first to
-    its last, so a rule on spans is at least as strict as a rule on frames. Frames are compared
-    where they exist, and times as well: whichever says that two tracklets overlap is believed.
+    its last, so a rule on spans is at least as strict as a rule on frames.
     """
     start = np.array([t.start_frame for t in tracklets], np.int64)
     end = np.array([t.end_frame for t in tracklets], np.int64)

@@ -10,7 +10,6 @@ from crosscam_edge.associate import calibrate
 from crosscam_edge.associate.config import AssociationConfig
 from crosscam_edge.associate.constraints import camera_index, seen_at_once, shared_seconds
 from crosscam_edge.associate.features import (
-    Looks,
     centred,
     centres,
     halves,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from crosscam_edge.associate.types import Calibration
     from crosscam_edge.types import Tracklet
 
 # Mean similarity of two people: of an unknown model's raw embeddings, and once centred.
@@ -100,21 +100,21 @@ class _Run:
 
     def solve(
         self, model_id: str
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_], calibrate.Calibration]:
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_], Calibration]:
         """Return labels, similarities, forbidden pairs and calibration of the last pass."""
         zero = np.zeros_like(self.looks.mean)
-        out = self._pass(model_id, zero, _RAW_IMPOSTOR)
+        out = self._pass(model_id, zero, _RAW_IMPOSTOR, len(self.tracklets))
         for _ in range(_CENTRED_PASSES if len(self.tracklets) > 1 else 0):
             shift = centres(self.looks.mean, self.camera, out[0])[self.camera]
             # With n people around their common centre, two of them are at -1 / (n - 1) on average;
             # the centre is kept in part, so what remains is between that and the raw value.
             people = len(np.unique(out[0]))
-            out = self._pass(model_id, shift, _RAW_IMPOSTOR / (1.0 + people))
+            out = self._pass(model_id, shift, _RAW_IMPOSTOR / (1.0 + people), people)
         return out
 
     def _pass(
-        self, model_id: str, shift: NDArray[np.float64], impostor_prior: float
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_], calibrate.Calibration]:
+        self, model_id: str, shift: NDArray[np.float64], impostor_prior: float, rivals: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_], Calibration]:
         looks = centred(self.looks, shift)
         scores = similarity(looks, looks)
         upper = np.triu(np.ones(scores.shape, np.bool_), 1) & ~self.blind
@@ -124,7 +124,12 @@ class _Run:
         ends = paired_similarity(a, b)
         returning, model = (
             calibrate.fit(
-                impostors, ends, scores[upper & kind], impostor_prior=impostor_prior, transfer=share
+                impostors,
+                ends,
+                scores[upper & kind],
+                impostor_prior=impostor_prior,
+                transfer=share,
+                rivals=rivals,
             )
             for kind, share in (
                 (within & ~self.hard, calibrate.RETURN),

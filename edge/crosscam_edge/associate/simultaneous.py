@@ -31,7 +31,7 @@ _MAX = 4.0
 def mutual_best(
     similarity: NDArray[np.float32], camera: NDArray[np.int64], threshold: float
 ) -> NDArray[np.bool_]:
-    """Return `(N, N)`: True where each is the other's most similar in its camera, above threshold."""
+    """Return `(N, N)`: True where each is the other's best in its camera, above `threshold`."""
     best = np.zeros(similarity.shape, np.bool_)
     for c in np.unique(camera):
         columns = np.flatnonzero(camera == c)

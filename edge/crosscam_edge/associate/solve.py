@@ -1,7 +1,8 @@
 """Constrained clustering of tracklets by the log-odds that two of them are one person.
 
-Average linkage (UPGMA) joins the two groups whose mean pairwise log-odds is highest, as long as it is
-positive and no pair inside is forbidden; local moves then repair what greedy joining got wrong.
+Average linkage (UPGMA) joins the two groups whose mean pairwise log-odds is highest, as long as
+it is positive and no pair inside is forbidden; local moves then repair what greedy joining got
+wrong.
 Average linkage rather than correlation clustering's sum: the pairs of two groups are not
 independent evidence, so ten fragments of one person must not outvote everything else.
 """
