@@ -72,8 +72,8 @@ Vec3 albedo(const Material& m, const Vec3& p, const Vec3& n) {
     }
     case Pattern::kTiles: {
       plane(p, n, u, v);
-      const int i = static_cast<int>(std::floor(u / m.a + 0.0f)),
-                j = static_cast<int>(std::floor(v / m.a));
+      const int i = static_cast<int>(floor_fast(u / m.a + 0.0f)),
+                j = static_cast<int>(floor_fast(v / m.a));
       const float shade = 0.9f + 0.2f * unit(hash3(i, j, 0, m.seed));
       const float g = std::max(grout(u + 0.5f * m.a, m.a, m.b), grout(v + 0.5f * m.a, m.a, m.b));
       const float vein = noise(p * 7.0f, m.seed) * 0.6f + noise(p * 31.0f, m.seed) * 0.4f;
@@ -81,9 +81,9 @@ Vec3 albedo(const Material& m, const Vec3& p, const Vec3& n) {
     }
     case Pattern::kPlanks: {
       plane(p, n, u, v);
-      const int j = static_cast<int>(std::floor(v / m.a));
+      const int j = static_cast<int>(floor_fast(v / m.a));
       const float along = u + 3.7f * unit(hash3(j, 1, 2, m.seed));
-      const int i = static_cast<int>(std::floor(along / m.b));
+      const int i = static_cast<int>(floor_fast(along / m.b));
       const float tone = unit(hash3(i, j, 3, m.seed));
       const float grain = noise({u * 2.5f, v * 60.0f, p.z * 9.0f + tone * 20}, m.seed);
       const Vec3 c = mix(m.c0, m.c1, 0.55f * tone + 0.35f * grain);
@@ -99,9 +99,9 @@ Vec3 albedo(const Material& m, const Vec3& p, const Vec3& n) {
     }
     case Pattern::kBricks: {
       plane(p, n, u, v);
-      const int j = static_cast<int>(std::floor(v / m.b));
+      const int j = static_cast<int>(floor_fast(v / m.b));
       const float shifted = u + (j & 1 ? 0.5f * m.a : 0.0f);
-      const int i = static_cast<int>(std::floor(shifted / m.a));
+      const int i = static_cast<int>(floor_fast(shifted / m.a));
       const float g =
           std::max(grout(shifted + 0.5f * m.a, m.a, 0.012f), grout(v + 0.5f * m.b, m.b, 0.012f));
       const Vec3 c =
@@ -110,9 +110,9 @@ Vec3 albedo(const Material& m, const Vec3& p, const Vec3& n) {
     }
     case Pattern::kGoods: {
       plane(p, n, u, v);
-      const int j = static_cast<int>(std::floor(v / m.b));
+      const int j = static_cast<int>(floor_fast(v / m.b));
       const float width = m.a * (0.7f + 0.6f * unit(hash3(j, 9, 1, m.seed)));
-      const int i = static_cast<int>(std::floor(u / width));
+      const int i = static_cast<int>(floor_fast(u / width));
       const float top = 0.55f + 0.35f * unit(hash3(i / 3, j, 8, m.seed));
       const float fu = fract(u / width), fv = fract(v / m.b);
       if (fv > top || fu < 0.04f || fu > 0.96f) return m.c0 * (fv > 0.93f ? 1.6f : 0.35f);
@@ -132,8 +132,8 @@ Vec3 albedo(const Material& m, const Vec3& p, const Vec3& n) {
     }
     case Pattern::kDots: {
       const Vec3 q = p * (1.0f / m.a);
-      const int i = static_cast<int>(std::floor(q.y + 0.3f * q.x)),
-                k = static_cast<int>(std::floor(q.z));
+      const int i = static_cast<int>(floor_fast(q.y + 0.3f * q.x)),
+                k = static_cast<int>(floor_fast(q.z));
       const uint32_t h = hash3(i, 0, k, m.seed);
       const float du = fract(q.y + 0.3f * q.x) - 0.3f - 0.4f * unit(h),
                   dv = fract(q.z) - 0.3f - 0.4f * unit(hash(h));
@@ -168,8 +168,8 @@ Vec3 albedo(const Material& m, const Vec3& p, const Vec3& n) {
     case Pattern::kWindows: {
       plane(p, n, u, v);
       const float fu = fract(u / m.a), fv = fract(v / m.b);
-      const int i = static_cast<int>(std::floor(u / m.a)),
-                j = static_cast<int>(std::floor(v / m.b));
+      const int i = static_cast<int>(floor_fast(u / m.a)),
+                j = static_cast<int>(floor_fast(v / m.b));
       const Vec3 wall =
           mix(m.c0, m.c1, noise(p * 2.3f, m.seed) * 0.5f + noise(p * 29.0f, m.seed) * 0.3f);
       if (fu < 0.25f || fu > 0.75f || fv < 0.3f || fv > 0.85f || v < m.offset.z) return wall;

@@ -36,8 +36,9 @@ Posed skin(const Mesh& mesh, const Affine* bones, const Camera& camera) {
     const Vec3 c = camera.pose.point(p);
     out.depth[i] = c.z;
     const float inv = 1.0f / std::max(c.z, 1e-3f);
-    out.sx[i] = (camera.fx * c.x * inv + camera.cx) * kGrid;
-    out.sy[i] = (camera.fy * c.y * inv + camera.cy) * kGrid;
+    const auto bounded = [](float v) { return std::min(std::max(v, -1e6f), 1e6f); };
+    out.sx[i] = bounded((camera.fx * c.x * inv + camera.cx) * kGrid);
+    out.sy[i] = bounded((camera.fy * c.y * inv + camera.cy) * kGrid);
   }
   for (size_t t = 0; t < mesh.material_of.size(); ++t) {
     const int* v = &mesh.triangle[3 * t];
@@ -62,10 +63,10 @@ void cover(const Posed& person, int x_lo, int y_lo, int x_hi, int y_hi, Coverage
     return static_cast<int>(std::min(std::max(v, static_cast<float>(lo)), static_cast<float>(hi)));
   };
   // Whole pixels, so that the samples of a pixel are together.
-  out.x0 = clip(std::floor(bx0), x_lo, x_hi) / kGrid * kGrid - (bx0 < 0 ? kGrid : 0);
-  out.y0 = clip(std::floor(by0), y_lo, y_hi) / kGrid * kGrid - (by0 < 0 ? kGrid : 0);
-  out.w = (std::max(clip(std::ceil(bx1), x_lo, x_hi) - out.x0, 0) + kGrid) / kGrid * kGrid;
-  out.h = (std::max(clip(std::ceil(by1), y_lo, y_hi) - out.y0, 0) + kGrid) / kGrid * kGrid;
+  out.x0 = clip(floor_fast(bx0), x_lo, x_hi) / kGrid * kGrid - (bx0 < 0 ? kGrid : 0);
+  out.y0 = clip(floor_fast(by0), y_lo, y_hi) / kGrid * kGrid - (by0 < 0 ? kGrid : 0);
+  out.w = (std::max(clip(ceil_fast(bx1), x_lo, x_hi) - out.x0, 0) + kGrid) / kGrid * kGrid;
+  out.h = (std::max(clip(ceil_fast(by1), y_lo, y_hi) - out.y0, 0) + kGrid) / kGrid * kGrid;
   if (!(bx1 >= bx0)) out.w = out.h = 0;
   out.depth.assign(static_cast<size_t>(out.w) * out.h, kInf);
   out.triangle.assign(out.depth.size(), -1);
@@ -80,12 +81,12 @@ void cover(const Posed& person, int x_lo, int y_lo, int x_hi, int y_hi, Coverage
     const float x2 = person.sx[v[2]], y2 = person.sy[v[2]];
     const float area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0);
     if (std::fabs(area) < 1e-9f) continue;
-    const int left = std::max(static_cast<int>(std::floor(std::min({x0, x1, x2}) - 0.5f)), out.x0);
+    const int left = std::max(static_cast<int>(floor_fast(std::min({x0, x1, x2}) - 0.5f)), out.x0);
     const int right =
-        std::min(static_cast<int>(std::ceil(std::max({x0, x1, x2}) + 0.5f)), out.x0 + out.w);
-    const int top = std::max(static_cast<int>(std::floor(std::min({y0, y1, y2}) - 0.5f)), out.y0);
+        std::min(static_cast<int>(ceil_fast(std::max({x0, x1, x2}) + 0.5f)), out.x0 + out.w);
+    const int top = std::max(static_cast<int>(floor_fast(std::min({y0, y1, y2}) - 0.5f)), out.y0);
     const int bottom =
-        std::min(static_cast<int>(std::ceil(std::max({y0, y1, y2}) + 0.5f)), out.y0 + out.h);
+        std::min(static_cast<int>(ceil_fast(std::max({y0, y1, y2}) + 0.5f)), out.y0 + out.h);
     const float inv = 1.0f / area;
     const float iz0 = 1 / z0, iz1 = 1 / z1, iz2 = 1 / z2;
     const bool cuts = c0 > 0 || c1 > 0 || c2 > 0;
@@ -174,8 +175,8 @@ float ShadowMap::blocked(const Vec3& point) const {
                                   {-0.6f, -0.6f}, {0.3f, 0.9f}, {-0.3f, -0.95f}, {0.95f, -0.2f}};
   float sum = 0;
   for (const auto& tap : kTaps) {
-    const int x = static_cast<int>(std::floor(pu + tap[0] * radius)),
-              y = static_cast<int>(std::floor(pv + tap[1] * radius));
+    const int x = static_cast<int>(floor_fast(pu + tap[0] * radius)),
+              y = static_cast<int>(floor_fast(pv + tap[1] * radius));
     if (x < 0 || y < 0 || x >= w_ || y >= h_) continue;
     sum += smoothstep(0.05f, 0.09f, height_[static_cast<size_t>(y) * w_ + x] - ph);
   }

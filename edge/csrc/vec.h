@@ -31,7 +31,13 @@ inline float smoothstep(float lo, float hi, float v) {
   const float t = clamp01((v - lo) / (hi - lo));
   return t * t * (3 - 2 * t);
 }
-inline float fract(float v) { return v - std::floor(v); }
+// Without SSE4.1 std::floor is a library call; |v| stays below 2^31 here.
+inline float floor_fast(float v) {
+  const float whole = static_cast<float>(static_cast<int>(v));
+  return whole - static_cast<float>(whole > v);
+}
+inline float ceil_fast(float v) { return -floor_fast(-v); }
+inline float fract(float v) { return v - floor_fast(v); }
 
 inline uint32_t hash(uint32_t v) {
   v ^= v >> 16;
@@ -49,7 +55,7 @@ inline float unit(uint32_t h) { return static_cast<float>(h >> 8) * (1.0f / 1677
 
 // Value noise in [0, 1], continuous, one octave.
 inline float noise(const Vec3& p, uint32_t seed) {
-  const float fx = std::floor(p.x), fy = std::floor(p.y), fz = std::floor(p.z);
+  const float fx = floor_fast(p.x), fy = floor_fast(p.y), fz = floor_fast(p.z);
   const int x = static_cast<int>(fx), y = static_cast<int>(fy), z = static_cast<int>(fz);
   float u = p.x - fx, v = p.y - fy, w = p.z - fz;
   u = u * u * (3 - 2 * u);

@@ -330,13 +330,20 @@ std::vector<Truth> View::render(const std::vector<const Mesh*>& meshes,
       row[3 * static_cast<size_t>(x)] = c.z;
       row[3 * static_cast<size_t>(x) + 1] = c.y;
       row[3 * static_cast<size_t>(x) + 2] = c.x;
-      // The pixel belongs to whoever has most of its samples, at least half.
+      // The pixel belongs to whoever has most of its samples, at least half; if two have half
+      // each, to the nearer.
       int winner = 0, most = kGrid * kGrid / 2 - 1;
-      for (const uint8_t who : owners) {
+      float nearest = 0;
+      for (int k = 0; k < kGrid * kGrid; ++k) {
+        if (owners[k] == 0 || owners[k] == winner) continue;
         int votes = 0;
-        for (const uint8_t other : owners) votes += other == who;
-        if (who != 0 && (votes > most || (votes == most && winner != 0 && who < winner)))
-          most = votes, winner = who;
+        for (const uint8_t other : owners) votes += other == owners[k];
+        const size_t g = (static_cast<size_t>(y) * kGrid + k / kGrid) * sw + x * kGrid + k % kGrid;
+        if (votes > most || (votes == most && winner != 0 && depth[g] < nearest)) {
+          most = votes;
+          winner = owners[k];
+          nearest = depth[g];
+        }
       }
       if (winner == 0) continue;
       if (ids) ids[pixel] = static_cast<uint8_t>(winner);

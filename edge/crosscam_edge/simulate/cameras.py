@@ -77,7 +77,7 @@ class Camera:
 def _look(rng: np.random.Generator, kind: str) -> tuple[float, ...]:
     """A camera's character: temperature, exposure, curve, noise; no two are alike."""
     warm = float(rng.normal(0.0, 0.09))
-    exposure = float(np.exp(rng.normal(0.0, 0.17)))
+    exposure = float(np.exp(rng.normal(0.12, 0.14)))
     tint = float(rng.normal(0, 0.02))
     return (
         exposure * (1 + warm),

@@ -54,10 +54,9 @@ class _Tailor:
     def cloth(self, faces: Ints, cut: Floats, offset: Floats | float, material: int) -> None:
         """A layer over part of the base mesh; `cut` and `offset` are per base vertex."""
         body = self.body
-        used, local = np.unique(faces, return_inverse=True)
+        used, local = np.unique(faces[(cut[faces] <= 0).any(1)], return_inverse=True)
         distance = np.broadcast_to(offset, (len(body.points),))[used]
         local = local.reshape(-1, 3)
-        seen = (cut[used][local] <= 0).any(1)
         self.pieces.append(
             _Piece(
                 points=body.points[used] + body.normals[used] * distance[:, None],
@@ -65,7 +64,7 @@ class _Tailor:
                 cut=cut[used],
                 bone=asset().bone[used],
                 weight=asset().weight[used],
-                faces=local[seen],
+                faces=local,
                 material=material,
             )
         )

@@ -182,7 +182,7 @@ def _room(
     _side_wall(zone, width, 1.0, depth, doors[1], height, wall)
     warm = rng.uniform(0.82, 1.0)
     columns, rows = max(1, round(width / 3.6)), max(1, round(depth / 3.6))
-    power = 15.0 * (width * depth) / (40 * columns * rows) + 3.0
+    power = 19.0 * (width * depth) / (40 * columns * rows) + 3.0
     for i in range(columns):
         for j in range(rows):
             x, y = (i + 0.5) * width / columns, (j + 0.5) * depth / rows
