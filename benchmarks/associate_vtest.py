@@ -1,4 +1,4 @@
-"""Association on split `vtest.avi`: nearest neighbour, average linkage and crosscam, same tracklets.
+"""Association on split `vtest.avi`: nearest neighbour, average linkage, crosscam.
 
 python benchmarks/associate_vtest.py --assets ../shared/assets --work /tmp/split \
         --output benchmarks/results/associate_vtest.json

@@ -1,10 +1,12 @@
 """Cut `vtest.avi` into several cameras with known identities.
 
 Vertical strips of the picture become cameras; the ground between two strips is seen by nobody. Each
-camera has its own exposure, colour and scale. The ids of the ground truth are kept, so who is who across
-cameras is known. The truth gives a person who leaves and comes back a new id; the pictures show that
-they are the same ten people, so those ids are joined here (`SAME_PERSON`). Writes into the output folder: `<camera>.mp4`, `gt/<camera>.txt` (MOT Challenge)
-and `gt/mtmc.txt` (camera from 1 in the order of the names, id, frame from 0, box, -1, -1).
+camera has its own exposure, colour and scale. The ids of the ground truth are kept, so who is who
+across cameras is known. The truth gives a person who leaves and comes back a new id; the pictures
+show that they are the same ten people, so those ids are joined here (`SAME_PERSON`).
+
+Writes into the output folder: `<camera>.mp4`, `gt/<camera>.txt` (MOT Challenge) and `gt/mtmc.txt`
+(camera from 1 in the order of the names, id, frame from 0, box, -1, -1).
 
     python benchmarks/split_vtest.py --assets ../shared/assets --variant two --output /tmp/split
 """
