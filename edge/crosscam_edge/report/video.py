@@ -166,11 +166,9 @@ class _MosaicVideo:
     def put(self, frame: Frame, rows: FrameRows, ended: set[str]) -> None:
         """Emit the pictures due before this frame, then take it in."""
         while (at := self._origin + self._due * self._step) < frame.time_ns:
-            quiet = frame.time_ns - at
-            if quiet > _QUIET_NS:
-                self._origin += quiet
-                continue
             self._emit(round(at))
+            if frame.time_ns - at > _QUIET_NS:
+                self._origin += frame.time_ns - at - self._step
         self._ended = ended
         self._mosaic.put(frame.camera_id, frame.image, rows, frame.time_ns, self._zero)
 
