@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import threading
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from crosscam_edge.cli.progress import INTERRUPTED, live_progress, stop_on_signals
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from rich.console import Console
-
     from crosscam_edge.config import SiteConfig
     from crosscam_edge.offline import ProcessResult
-
-INTERRUPTED = 130
 
 
 @click.command(name="process")
@@ -68,7 +60,7 @@ def command(
     from crosscam_edge.offline import ProcessOptions, SilentProgress, process
 
     settings = _settings(config_file, flags)
-    with _stop_on_signals() as stop, _progress(as_json) as progress:
+    with stop_on_signals() as stop, live_progress(silent=as_json) as progress:
         result = process(
             videos,
             output,
@@ -107,106 +99,6 @@ def _settings(config_file: Path | None, flags: dict[str, Any]) -> SiteConfig:
             expected=first["msg"].removeprefix("Input should be "),
             fix="correct the flag",
         ) from None
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
-    """Give an event that the first SIGINT or SIGTERM sets; a second one quits at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def handle(_number: int, _frame: object) -> None:
-        if stop.is_set():
-            os._exit(INTERRUPTED)  # checkpoints are whole files: nothing can be left half written
-        stop.set()
-        click.echo("stopping: writing what is done (again to quit at once)", err=True)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _progress(as_json: bool) -> Iterator[RichProgress | None]:
-    """Show bars on standard error when people watch it."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if as_json or not console.is_terminal:
-        yield None
-        return
-    with RichProgress(console) as progress:
-        yield progress
-
-
-class RichProgress:
-    """A bar per camera and one for all, with frames per second and the time left."""
-
-    def __init__(self, console: Console) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed:.0f}/{task.fields[of]}"),
-            TextColumn("{task.fields[fps]}"),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self._tasks: dict[str, Any] = {}
-        self._done: dict[str, int] = {}
-        self._resumed: dict[str, int] = {}
-        self._started = 0.0
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> RichProgress:
-        self._bars.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bars.stop()
-
-    def start(self, cameras: Sequence[tuple[str, int | None]]) -> None:
-        """Make the bars."""
-        import time
-
-        self._started = time.monotonic()
-        for name, frames in cameras:
-            self._tasks[name] = self._bars.add_task(name, total=frames, of=frames or "?", fps="")
-        if len(cameras) > 1:
-            known = [frames for _, frames in cameras if frames is not None]
-            total = sum(known) if len(known) == len(cameras) else None
-            self._tasks[""] = self._bars.add_task("all", total=total, of=total or "?", fps="")
-
-    def frames(self, camera_id: str, done: int, *, resumed: bool) -> None:
-        """Move the bars."""
-        import time
-
-        with self._lock:
-            self._done[camera_id] = done
-            if resumed:
-                self._resumed[camera_id] = done
-            fresh = sum(self._done.values()) - sum(self._resumed.values())
-            seconds = max(time.monotonic() - self._started, 1e-3)
-            rate = f"{fresh / seconds:.1f} frames/s"
-            self._bars.update(self._tasks[camera_id], completed=done)
-            last = self._tasks.get("", self._tasks[camera_id])
-            self._bars.update(last, completed=sum(self._done.values()), fps=rate)
-
-    def finished(self, camera_id: str, error: str | None) -> None:
-        """Fill or mark the bar."""
-        done = self._done.get(camera_id, 0)
-        text = camera_id if error is None else f"{camera_id} [red]failed[/red]"
-        self._bars.update(self._tasks[camera_id], total=done, of=done, description=text)
-
-    def stage(self, text: str) -> None:
-        """Say what happens after the frames."""
-        self._bars.console.print(f"{text} …")
 
 
 def _summary(result: ProcessResult) -> dict[str, Any]:

@@ -7,9 +7,8 @@ import re
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from crosscam_edge.cli.progress import rendering_bar
 from crosscam_kernels.errors import UsageError
 
 
@@ -81,19 +80,8 @@ def command(
         raise UsageError(
             f"--{first['loc'][0]} {first['input']}: {first['msg'].lower()}", fix="see --help"
         ) from error
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("rendering"), BarColumn(), TextColumn("{task.completed}/{task.total} frames"),
-        TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=console, disable=as_json or not console.is_terminal) as bar:
-        task = bar.add_task("render", total=None, rate="")
-
-        def show(done: int, total: int) -> None:
-            speed = bar.tasks[0].speed
-            bar.update(task, completed=done, total=total, rate=f"{speed:.0f} FPS" if speed else "")
-
-        site = simulate(config, output, show, overwrite=overwrite)
+    with rendering_bar(silent=as_json) as bar:
+        site = simulate(config, output, bar, overwrite=overwrite)
     if as_json:
         record = {
             "output": str(site.root), "days": [str(d) for d in site.days], "cameras": site.cameras,
