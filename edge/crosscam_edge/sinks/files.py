@@ -29,6 +29,9 @@ def write_outputs(
 ) -> None:
     """Write `mot/<camera>.txt`, `mtmc.txt`, `tracks.jsonl` and `tracks.parquet`.
 
+    MOT files carry track ids: that benchmark gives a new id to who leaves and returns. MTMC lines
+    carry global ids, which survive every absence; the other two carry both.
+
     One pass in bounded memory (one batch and one row group). Each file appears whole or not at all;
     older ones stay when something goes wrong.
 
@@ -59,7 +62,7 @@ def write_outputs(
             number = known[camera_id].number
             boxes = np.array([[r["x1"], r["y1"], r["x2"], r["y2"]] for r in rows], np.float64)
             for row, box in zip(rows, boxes, strict=True):
-                head = mot_line(frame, row["global_id"], box, row["confidence"])
+                head = mot_line(frame, row["track_id"], box, row["confidence"])
                 mot[camera_id].write(head + ",-1,-1,-1\n")
                 mtmc.write(mtmc_line(number, row["global_id"], frame, box) + "\n")
             lines.write(_json_line(camera_id, frame, rows) + "\n")

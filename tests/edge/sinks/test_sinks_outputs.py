@@ -59,6 +59,7 @@ def test_all_files_tell_the_same(tmp_path: Path, order: str, size: int) -> None:
     assert (len(a), len(b)) == (60, 20)
     np.testing.assert_array_equal(b.xyxy[0], [1.5, 2.5, 11.5, 42.5])
     mtmc = read_mtmc(tmp_path / "mtmc.txt")
+    np.testing.assert_array_equal(b.object_id, mtmc[2].object_id + 100)  # tracks, not identities
     np.testing.assert_array_equal(mtmc[2].frame, b.frame)
     lines = [json.loads(line) for line in (tmp_path / "tracks.jsonl").read_text().splitlines()]
     assert len(lines) == 50
