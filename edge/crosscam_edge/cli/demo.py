@@ -20,7 +20,6 @@ from crosscam_edge.cli.progress import (
 if TYPE_CHECKING:
     from crosscam_edge.evaluate import MtmcScores
     from crosscam_edge.simulate import SimulatedSite
-    from crosscam_edge.sinks.mot import MotSequence
 
 
 @click.command(name="demo")
@@ -59,7 +58,7 @@ def command(
 
     from crosscam_edge.config import load_config
     from crosscam_edge.offline import ProcessOptions, SilentProgress, process
-    from crosscam_edge.report import write_report
+    from crosscam_edge.report.html import write_report
     from crosscam_edge.simulate import SiteConfig, simulate
 
     say = Console(stderr=as_json)
@@ -116,10 +115,11 @@ def _score(site: SimulatedSite, run_folder: Path) -> MtmcScores:
     from crosscam_edge.evaluate import evaluate_mtmc
     from crosscam_edge.sinks.atomic import write_text
     from crosscam_edge.sinks.mot import read_mot
+    from crosscam_edge.sinks.mtmc import read_mtmc
 
-    def tracks(folder: Path) -> dict[str, MotSequence]:
-        return {path.stem: read_mot(path) for path in sorted(folder.glob("*.txt"))}
-
-    scores = evaluate_mtmc(tracks(site.root / "gt" / "mot"), tracks(run_folder / "mot"))
+    truth = {name: read_mot(site.root / "gt" / "mot" / f"{name}.txt") for name in site.cameras}
+    numbered = read_mtmc(run_folder / "mtmc.txt")
+    found = {name: numbered[n] for n, name in enumerate(site.cameras, 1) if n in numbered}
+    scores = evaluate_mtmc(truth, found)
     write_text(run_folder / "eval.json", json.dumps(scores.json(), indent=1) + "\n")
     return scores
