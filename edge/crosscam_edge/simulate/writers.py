@@ -67,7 +67,7 @@ class VideoWriter:
     def write(self, image: NDArray[np.uint8]) -> None:
         """Append a picture `(H, W, 3)`."""
         # Not FFmpeg's own conversion: its rounding depends on how memory happens to be aligned.
-        planes = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420)
+        planes = cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420).astype(np.uint8, copy=False)
         frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
         for packet in self._stream.encode(frame):
             self._container.mux(packet)
