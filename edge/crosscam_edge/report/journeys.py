@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from crosscam_edge.report.colours import camera_hex, hex_of, identity_rgb
-from crosscam_edge.sinks.run_file import utc
+from crosscam_edge.sinks.run_file import DATED_FROM_NS, utc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +56,11 @@ class Span:
         return round(100 * (time_ns - self.start_ns) / length, 3)
 
     @property
+    def dated(self) -> bool:
+        """Whether the recordings say when they were made; otherwise they start at 1970."""
+        return self.start_ns >= DATED_FROM_NS
+
+    @property
     def days(self) -> bool:
         """Whether the axis goes over midnight, so times need a date."""
         return utc(self.start_ns).date() != utc(self.end_ns).date()
@@ -64,6 +69,8 @@ class Span:
     def text(self) -> str:
         """When it was, for people."""
         begin, end = utc(self.start_ns), utc(self.end_ns)
+        if not self.dated:
+            return f"{duration((self.end_ns - self.start_ns) / 1e9)}, counted from the start"
         last = f"{end:%Y-%m-%d %H:%M:%S}" if self.days else f"{end:%H:%M:%S}"
         return f"{begin:%Y-%m-%d %H:%M:%S} to {last} UTC"
 

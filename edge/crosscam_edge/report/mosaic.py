@@ -10,7 +10,7 @@ import numpy as np
 
 from crosscam_edge.report.draw import Overlay
 from crosscam_edge.report.encode import even_size
-from crosscam_edge.sinks.run_file import utc
+from crosscam_edge.sinks.run_file import DATED_FROM_NS, utc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,5 +111,11 @@ class Mosaic:
 
 
 def clock(time_ns: int) -> str:
-    """Return a UTC time for people, to the tenth of a second."""
+    """Return a UTC time for people, to the tenth of a second.
+
+    Recordings whose date is not known start at 1970; there the time since the start is shown.
+    """
+    if time_ns < DATED_FROM_NS:
+        seconds = time_ns // 10**8 / 10
+        return f"{int(seconds // 3600)}:{int(seconds // 60 % 60):02d}:{seconds % 60:04.1f}"
     return utc(time_ns).strftime("%Y-%m-%d %H:%M:%S.%f")[:-5] + " UTC"

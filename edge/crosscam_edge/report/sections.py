@@ -170,7 +170,8 @@ def _score_lines(data: dict[str, Any]) -> list[str]:
 
 def stage_view(run: RunFile) -> list[dict[str, Any]]:
     """Return the stages with their share of the summed time."""
-    total = sum(run.figures.stage_seconds.values())
+    stages = {n: s for n, s in run.figures.stage_seconds.items() if n != "inference"}
+    total = sum(stages.values())  # inference is a part of detect and embed
     return [
         {
             "name": name,
@@ -178,7 +179,7 @@ def stage_view(run: RunFile) -> list[dict[str, Any]]:
             "share": f"{100 * seconds / total:.1f} %",
             "seconds": duration(seconds),
         }
-        for name, seconds in run.figures.stage_seconds.items()
+        for name, seconds in stages.items()
         if total > 0 and seconds > 0
     ]
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from crosscam_edge.types import Tracklet, TrackletKey
 
 SCHEMA_VERSION: Literal[1] = 1
+DATED_FROM_NS = 365 * 86_400 * 10**9
+"""Times before 1971 are counted from the start of a recording whose date is not known."""
 
 
 class _Record(BaseModel):

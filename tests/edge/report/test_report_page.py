@@ -18,6 +18,7 @@ from crosscam_edge.evaluate.mtmc import evaluate_mtmc
 from crosscam_edge.evaluate.save import save_scores
 from crosscam_edge.report import render_videos, write_report
 from crosscam_edge.report.journeys import Span, Stay, duration, stays_of, timeline
+from crosscam_edge.report.mosaic import clock
 from crosscam_edge.sinks.run_file import (
     IdentitiesFile,
     IdentityRecord,
@@ -249,3 +250,11 @@ def test_the_page_works_in_a_browser(tmp_path: Path) -> None:
             assert page.evaluate("document.querySelector('video').duration") > 29
             assert problems == []
         browser.close()
+
+
+def test_recordings_without_a_date_count_from_their_start() -> None:
+    assert not Span(0, 90 * S).dated
+    assert Span(0, 90 * S).text == "1 min 30 s, counted from the start"
+    assert "UTC" in Span(START_NS, START_NS + 90 * S).text
+    assert clock(3_723_450_000_000) == "1:02:03.4"
+    assert clock(START_NS + S // 2) == "2026-03-14 12:00:00.5 UTC"
