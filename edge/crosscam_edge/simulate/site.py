@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 #: A person is in the truth of a frame when at least this many of their pixels can be seen.
 MIN_VISIBLE_PIXELS = 20
+#: Below this visibility a person is "don't care" in the MOT files (flag 0).
+MIN_SCORED_VISIBILITY = 0.25
 _CHUNK = 200  # frames whose poses are held in memory at a time
 _STAGING = ".unfinished"
 _OUTPUTS = ("videos", "gt", "crops", "site.yaml", "calibration.json", "people.json")
@@ -82,8 +84,9 @@ class _Day:
 
 @dataclass(slots=True)
 class _Truth:
-    """Ground truth of one camera: rows of the two text formats."""
+    """Ground truth of one camera: rows of the text formats."""
 
+    amodal: list[str] = field(default_factory=list)
     mot: list[str] = field(default_factory=list)
     mtmc: list[tuple[int, int, int, str]] = field(default_factory=list)
     seen: set[int] = field(default_factory=set)
@@ -158,17 +161,24 @@ def _note(
 ) -> None:
     """Add one frame to the truth. `rows` are those of the native `View.render`."""
     for p, row in zip(here, rows.tolist(), strict=True):
-        x0, y0, x1, y1 = row[:4]
         whole, visible = row[8], row[10]
         if visible < MIN_VISIBLE_PIXELS:
             continue
-        x0, y0 = max(x0, 0), max(y0, 0)
-        x1, y1 = min(x1, camera.width), min(y1, camera.height)
         who = day.people[p].person_id
         share = visible / whole
-        box = f"{x0} {y0} {x1 - x0} {y1 - y0}"
-        truth.mot.append(f"{frame + 1},{who},{box.replace(' ', ',')},1,1,{share:.4f}")
+        # Detectors and the people who label footage box what can be seen, so that is what is
+        # scored; of whom too little can be seen, finding them is neither asked for nor a mistake.
+        scored = int(share >= MIN_SCORED_VISIBILITY)
+        left, top, right, bottom = row[4:8]
+        seen = (left, top, right - left, bottom - top)
+        head = f"{frame + 1},{who},"
+        tail = f",{scored},1,{share:.4f}"
+        truth.mot.append(head + ",".join(map(str, seen)) + tail)
+        x0, y0 = max(row[0], 0), max(row[1], 0)
+        x1, y1 = min(row[2], camera.width), min(row[3], camera.height)
+        truth.amodal.append(f"{head}{x0},{y0},{x1 - x0},{y1 - y0}{tail}")
         x, y = day.walks.position[p, frame]
+        box = " ".join(map(str, seen))
         truth.mtmc.append(
             (camera.number, frame, who, f"{camera.number} {who} {frame} {box} {x:.3f} {y:.3f}")
         )
@@ -295,7 +305,7 @@ def _simulate(
     for number in range(config.days):
         name = f"day{number + 1}" if config.days > 1 else ""
         root = staging / name
-        for folder in ("videos", "gt/mot"):
+        for folder in ("videos", "gt/mot", "gt/amodal"):
             (root / folder).mkdir(parents=True, exist_ok=True)
         figures = [make_figure(p, o) for p, o in zip(people, clothes[number], strict=True)]
         day = _Day(
@@ -305,9 +315,10 @@ def _simulate(
         )  # fmt: skip
         truths = _render_day(day, cameras)
         for camera, truth in zip(cameras, truths, strict=True):
-            (root / "gt" / "mot" / f"{camera.name}.txt").write_text(
-                "".join(f"{r}\n" for r in truth.mot)
-            )
+            for folder, lines in (("mot", truth.mot), ("amodal", truth.amodal)):
+                (root / "gt" / folder / f"{camera.name}.txt").write_text(
+                    "".join(f"{line}\n" for line in lines)
+                )
             seen |= truth.seen
         rows = sorted(row for truth in truths for row in truth.mtmc)
         (root / "gt" / "mtmc.txt").write_text("".join(f"{row[-1]}\n" for row in rows))

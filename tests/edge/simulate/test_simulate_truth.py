@@ -32,8 +32,8 @@ def site(tmp_path_factory):
     return done
 
 
-def _mot(site, name):
-    return np.loadtxt(site.root / "gt" / "mot" / f"{name}.txt", delimiter=",", ndmin=2)
+def _mot(site, name, boxes="mot"):
+    return np.loadtxt(site.root / "gt" / boxes / f"{name}.txt", delimiter=",", ndmin=2)
 
 
 def test_writes_what_process_takes(site):
@@ -48,26 +48,31 @@ def test_writes_what_process_takes(site):
         assert frames[0].std() > 10  # not a blank picture
 
 
-def test_mask_agrees_with_box_and_visibility(site):
-    checked = 0
+def test_masks_agree_with_boxes_and_visibility(site):
+    hidden = 0
     for name in site.cameras:
-        truth = _mot(site, name)
+        truth, amodal = _mot(site, name), _mot(site, name, "amodal")
+        np.testing.assert_array_equal(truth[:, [0, 1, 6, 7, 8]], amodal[:, [0, 1, 6, 7, 8]])
+        np.testing.assert_array_equal(truth[:, 6], truth[:, 8] >= 0.25)
         for frame in np.unique(truth[:, 0]).astype(int):
             mask = cv2.imread(
                 str(site.root / "gt" / "masks" / name / f"{frame:06d}.png"), cv2.IMREAD_UNCHANGED
             )
-            rows = truth[truth[:, 0] == frame]
-            for _, who, x, y, w, h, *_, share in rows:
-                v, u = np.nonzero(mask == who)
-                assert u.min() >= x
+            now = truth[:, 0] == frame
+            for row, whole in zip(truth[now], amodal[now], strict=True):
+                v, u = np.nonzero(mask == row[1])
+                tight = (u.min(), v.min(), u.max() + 1 - u.min(), v.max() + 1 - v.min())
+                np.testing.assert_array_equal(row[2:6], tight)
+                x, y, w, h = whole[2:6]
+                assert x <= u.min()
                 assert u.max() < x + w
-                assert v.min() >= y
+                assert y <= v.min()
                 assert v.max() < y + h
-                if share == 1.0:  # nothing hides the person: the mask is the silhouette
-                    assert (u.min(), u.max() + 1, v.min(), v.max() + 1) == (x, x + w, y, y + h)
-                    checked += 1
-            assert set(np.unique(mask)) - {0} >= set(rows[:, 1].astype(int))
-    assert checked > 10
+                if row[8] == 1.0:  # nothing hides the person: the mask is the silhouette
+                    np.testing.assert_array_equal(row, whole)
+                hidden += row[8] < 1.0
+            assert set(np.unique(mask)) - {0} >= set(truth[now, 1].astype(int))
+    assert hidden > 0
 
 
 def test_mtmc_file_says_the_same_as_mot_files(site):
@@ -84,10 +89,14 @@ def test_mtmc_file_says_the_same_as_mot_files(site):
 def test_feet_stand_where_the_homography_says(site):
     calibration = json.loads((site.root / "calibration.json").read_text())["cameras"]
     mtmc = np.loadtxt(site.root / "gt" / "mtmc.txt")
+    boxes = [
+        {(int(r[0]) - 1, int(r[1])): r[2:6] for r in _mot(site, name, "amodal")}
+        for name in site.cameras
+    ]
     errors = []
     for row in mtmc:
         camera = calibration[int(row[0]) - 1]
-        left, top, width, height = row[3:7]
+        left, top, width, height = boxes[int(row[0]) - 1][int(row[2]), int(row[1])]
         if top + height >= camera["size"][1] - 1 or left <= 0 or left + width >= camera["size"][0]:
             continue
         ground = np.array(camera["homography_image_to_ground"]) @ [
