@@ -58,10 +58,11 @@ def command(
 
     from crosscam_edge.config import load_config
     from crosscam_edge.offline import ProcessOptions, SilentProgress, process
-    from crosscam_edge.report.html import write_report
     from crosscam_edge.simulate import SiteConfig, simulate
 
     say = Console(stderr=as_json)
+    if not say.is_terminal:
+        say = Console(stderr=as_json, width=160)  # a file or a pipe has no edge to fold at
     began = time.perf_counter()
     say.print(f"[bold]1[/bold] rendering {cameras} cameras, {people} people, {seconds:g} s each")
     config = SiteConfig(people=people, cameras=cameras, seconds=seconds, seed=seed)
@@ -93,7 +94,7 @@ def command(
 
     say.print("[bold]3[/bold] scoring against the exact truth")
     scores = _score(site, run_folder)
-    report = write_report(run_folder)  # again: it shows the scores when there are some
+    report = run_folder / "report.html"
     figures = result.run.figures
     if as_json:
         click.echo(json.dumps({"scores": scores.json(), "report": str(report)}))
@@ -113,13 +114,10 @@ def command(
 def _score(site: SimulatedSite, run_folder: Path) -> MtmcScores:
     """Score a run against the truth of its site and keep the scores beside the run."""
     from crosscam_edge.evaluate import evaluate_mtmc
-    from crosscam_edge.sinks.atomic import write_text
-    from crosscam_edge.sinks.mot import read_mot
-    from crosscam_edge.sinks.mtmc import read_mtmc
+    from crosscam_edge.evaluate.load import load_cameras
+    from crosscam_edge.evaluate.save import save_scores
 
-    truth = {name: read_mot(site.root / "gt" / "mot" / f"{name}.txt") for name in site.cameras}
-    numbered = read_mtmc(run_folder / "mtmc.txt")
-    found = {name: numbered[n] for n, name in enumerate(site.cameras, 1) if n in numbered}
-    scores = evaluate_mtmc(truth, found)
-    write_text(run_folder / "eval.json", json.dumps(scores.json(), indent=1) + "\n")
+    truth = load_cameras(site.root, ground_truth=True).tracks
+    scores = evaluate_mtmc(truth, load_cameras(run_folder).tracks)
+    save_scores(run_folder, scores)
     return scores

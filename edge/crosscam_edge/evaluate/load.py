@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -39,7 +39,9 @@ class Cameras:
     numbered: bool = False
 
 
-def load_cameras(path: Path, *, ground_truth: bool = False) -> Cameras:
+def load_cameras(
+    path: Path, *, ground_truth: bool = False, ids: Literal["global", "track"] = "global"
+) -> Cameras:
     """Read the tracks of several cameras.
 
     Args:
@@ -47,13 +49,15 @@ def load_cameras(path: Path, *, ground_truth: bool = False) -> Cameras:
             files (``<camera>.txt``, or ``<camera>/gt/gt.txt`` as in MOT Challenge); MTMC file; one
             MOT file (its camera is named after the file).
         ground_truth: Whether flags of 0 are marks.
+        ids: Which ids of a run to read: identities, or the tracks inside each camera, which are
+            what single-camera benchmarks score (who leaves and returns is somebody new there).
 
     Raises:
         InputError: Nothing of the kind is there, or a file is broken.
     """
     if path.is_dir():
         if (path / "tracks.parquet").is_file():
-            return _run(path)
+            return _run(path, ids)
         for folder in (path / "gt" / "mot", path / "mot", path / "gt", path):
             files = _mot_files(folder)
             if files:
@@ -92,7 +96,7 @@ def match_names(
 
 
 def load_one(path: Path, camera: str | None = None, *, ground_truth: bool = False) -> MotSequence:
-    """Read the tracks of one camera.
+    """Read the tracks of one camera; of a run, those inside the camera.
 
     Args:
         path: As for `load_cameras`.
@@ -102,7 +106,7 @@ def load_one(path: Path, camera: str | None = None, *, ground_truth: bool = Fals
     Raises:
         InputError: There are several and none was chosen, or not the chosen one.
     """
-    tracks = load_cameras(path, ground_truth=ground_truth).tracks
+    tracks = load_cameras(path, ground_truth=ground_truth, ids="track").tracks
     if len(tracks) == 1:
         return next(iter(tracks.values()))
     if camera is None or camera not in tracks:
@@ -115,8 +119,8 @@ def load_one(path: Path, camera: str | None = None, *, ground_truth: bool = Fals
     return tracks[camera]
 
 
-def _run(path: Path) -> Cameras:
-    """Read a folder of `crosscam process`; global ids, with the track ids beside them."""
+def _run(path: Path, ids: Literal["global", "track"]) -> Cameras:
+    """Read a folder of `crosscam process`; the track ids stand beside the chosen ones."""
     run = read_run(path)
     try:
         table = pq.read_table(path / "tracks.parquet", columns=_COLUMNS)
@@ -130,7 +134,7 @@ def _run(path: Path) -> Cameras:
     boxes = np.stack([columns[n] for n in ("x1", "y1", "x2", "y2")], axis=1)
     everything = MotSequence.of(
         columns["frame"],
-        columns["global_id"],
+        columns[f"{ids}_id"],
         boxes,
         confidence=columns["confidence"],
         track_id=columns["track_id"],
