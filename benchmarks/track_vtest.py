@@ -32,10 +32,10 @@ import cv2
 import numpy as np
 
 from crosscam_deploy.detections import Detections
+from crosscam_edge.boxes import iou
 from crosscam_edge.detect.select import choose_detector
 from crosscam_edge.embed.select import choose_embedder
 from crosscam_edge.track import CameraTracking, Tracker, apply_verdict
-from crosscam_edge.track.geometry import iou
 
 Boxes = dict[int, list[tuple[int, float, float, float, float]]]
 SIZE = (768, 576)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crosscam_edge.track.geometry import area
+from crosscam_edge.boxes import area
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

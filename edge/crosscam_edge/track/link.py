@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crosscam_edge.boxes import at_border
 from crosscam_edge.track.appearance import AppearanceScale
-from crosscam_edge.track.geometry import at_border
 from crosscam_edge.track.matching import assign
 from crosscam_edge.track.motion import MotionModel
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosscam_deploy.detections import Detections
+from crosscam_edge.boxes import at_border, iou, share_inside, to_cxcywh, to_xyxy
 from crosscam_edge.embed.quality import QualityConfig, crop_quality, sharpness, visible_share
 from crosscam_edge.track.appearance import AppearanceScale
-from crosscam_edge.track.geometry import at_border, iou, share_inside, to_cxcywh, to_xyxy
 from crosscam_edge.track.matching import assign
 from crosscam_edge.track.motion import KalmanBatch, MotionModel
 from crosscam_edge.track.tracklets import ExemplarSet, fit_velocity
