@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crosscam_edge.boxes import at_border, iou, share_inside, to_cxcywh, to_xyxy
 from crosscam_edge.embed.quality import QualityConfig, crop_quality
 from crosscam_edge.track.appearance import AppearanceScale, Memory, usable
 from crosscam_edge.track.config import TrackerConfig
-from crosscam_edge.track.geometry import at_border, iou, share_inside, to_cxcywh, to_xyxy
 from crosscam_edge.track.matching import assign, motion_evidence
 from crosscam_edge.track.motion import KalmanBatch
 from crosscam_edge.types import Tracks, TrackState
