@@ -29,7 +29,7 @@ class CrosscamError(Exception):
         if expected:
             parts.append(f"Expected: {expected.rstrip('.')}.")
         if fix:
-            parts.append(f"What to do: {fix.rstrip('.')}.")
+            parts.append(f"What to do: {fix.rstrip('.')}{'' if fix.endswith('?') else '.'}")
         super().__init__(" ".join(parts))
 
 

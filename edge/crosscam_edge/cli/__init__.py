@@ -9,12 +9,16 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import os
+import re
 import sys
+import traceback
 from typing import NamedTuple
 
 import click
 
-from crosscam_kernels.errors import CrosscamError
+from crosscam_deploy.redact import redact
+from crosscam_kernels.errors import CrosscamError, RunError
 
 
 class _Lazy(NamedTuple):
@@ -62,10 +66,32 @@ def cli(verbose: int, log_json: bool) -> None:
     configure(level=level, as_json=log_json)
 
 
+def _show(error: CrosscamError, args: list[str]) -> None:
+    """Print an error for people, or for programs with ``--json``."""
+    if "--json" in args:
+        fields = {"error": type(error).__name__, "found": error.found}
+        fields |= {"expected": error.expected, "fix": error.fix}
+        click.echo(json.dumps(fields), err=True)
+    else:
+        click.echo(f"crosscam: error: {error}", err=True)
+
+
+def _report_bug(error: Exception, args: list[str]) -> None:
+    """Say what to do about an error that nobody foresaw."""
+    wrapped = RunError(
+        redact(f"crosscam failed unexpectedly ({type(error).__name__}: {error})"),
+        fix="repeat it as `crosscam -v …` for details, and report it with `crosscam doctor --json`",
+    )
+    if any(word == "--verbose" or re.fullmatch("-v+", word) for word in args):
+        traceback.print_exception(error)
+    _show(wrapped, args)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and leave with its exit status.
 
-    Status 0: done; 2: usage; 3: bad input; 4: the run failed; 130: interrupted, results kept.
+    Status 0: done; 2: usage; 3: bad input; 4: the run or a part of it failed; 130: interrupted,
+    results kept. No traceback reaches a user who did not ask for one with ``-v``.
 
     Args:
         argv: Arguments after the program name; those of the process by default.
@@ -80,11 +106,13 @@ def main(argv: list[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except CrosscamError as error:
-        if "--json" in args:
-            fields = {"error": type(error).__name__, "found": error.found}
-            fields |= {"expected": error.expected, "fix": error.fix}
-            click.echo(json.dumps(fields), err=True)
-        else:
-            click.echo(f"crosscam: error: {error}", err=True)
+        _show(error, args)
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read our output has left (`| head`): nothing to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as error:
+        _report_bug(error, args)
+        sys.exit(RunError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)

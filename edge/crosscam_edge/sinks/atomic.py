@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
+_REFUSED |= {errno.ENOENT, errno.ENAMETOOLONG, errno.ELOOP}
 
 
 def output_error(path: Path, error: OSError) -> CrosscamError:
