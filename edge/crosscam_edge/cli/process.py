@@ -14,15 +14,25 @@ if TYPE_CHECKING:
     from crosscam_edge.config import SiteConfig
     from crosscam_edge.offline import ProcessResult
 
+INCOMPLETE = 4
+
+
+class _Given(click.Path):
+    """A path that is not the empty text, which would silently mean the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty; give a path (is a shell variable unset?)", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+_PATH = _Given(path_type=Path)
+
 
 @click.command(name="process")
-@click.argument("videos", nargs=-1, metavar="[VIDEO]...", type=click.Path(path_type=Path))
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the results."
-)
-@click.option(
-    "-c", "--config", "config_file", type=click.Path(path_type=Path), help="Site file (YAML)."
-)
+@click.argument("videos", nargs=-1, metavar="[VIDEO]...", type=_PATH)
+@click.option("-o", "--output", required=True, type=_PATH, help="Folder for the results.")
+@click.option("-c", "--config", "config_file", type=_PATH, help="Site file (YAML).")
 @click.option("--detector", help="Detector: a model name or 'motion'. Default: best available.")
 @click.option("--embedder", help="ReID: a model name or 'colour'. Default: best available.")
 @click.option("--min-confidence", type=float, help="Drop detections below this.")
@@ -56,6 +66,9 @@ def command(
 
     A VIDEO is a file or a folder of pictures. An unfinished run in the output folder is resumed.
     Ctrl-C ends early: what is done is written, and the same command goes on later.
+
+    Exit status 0: all cameras are done. 4: the run failed, or some camera could not be finished
+    (the others' results are kept). 2, 3: wrong flags, bad input. 130: interrupted.
     """
     from crosscam_edge.offline import ProcessOptions, SilentProgress, process
 
@@ -73,7 +86,9 @@ def command(
         click.echo(json.dumps(_summary(result)))
     else:
         _print_summary(result)
-    return INTERRUPTED if result.run.status == "interrupted" else 0
+    if result.run.status == "interrupted":
+        return INTERRUPTED
+    return INCOMPLETE if result.failed else 0
 
 
 def _settings(config_file: Path | None, flags: dict[str, Any]) -> SiteConfig:
@@ -81,6 +96,7 @@ def _settings(config_file: Path | None, flags: dict[str, Any]) -> SiteConfig:
     from pydantic import ValidationError
 
     from crosscam_edge.config import SiteConfig, load_config
+    from crosscam_edge.config.load import describe, expectation
     from crosscam_kernels.errors import UsageError
 
     config = load_config(config_file) if config_file else SiteConfig()
@@ -95,8 +111,8 @@ def _settings(config_file: Path | None, flags: dict[str, Any]) -> SiteConfig:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0]).replace("process_fps", "fps").replace("_", "-")
         raise UsageError(
-            f"--{name} is {first['input']}",
-            expected=first["msg"].removeprefix("Input should be "),
+            f"--{name} is {describe(first['input'])}",
+            expected=expectation(first),
             fix="correct the flag",
         ) from None
 
@@ -123,8 +139,13 @@ def _summary(result: ProcessResult) -> dict[str, Any]:
 
 def _print_summary(result: ProcessResult) -> None:
     data = _summary(result)
-    state = {"interrupted": "Interrupted; the same command goes on from here."}
-    click.echo(state.get(data["status"], "Done."))
+    state = "Done."
+    if data["status"] == "interrupted":
+        state = "Interrupted; the same command goes on from here."
+    elif result.failed:
+        names = ", ".join(result.failed)
+        state = f"Done, except {names}: see the warnings; the same command tries the rest again."
+    click.echo(state)
     click.echo(
         f"  {data['people']} people in {data['cameras']} camera(s), {data['cross_camera']} of them "
         f"in more than one ({data['tracklets']} tracklets)"

@@ -15,8 +15,9 @@ from crosscam_kernels.errors import InputError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pydantic_core import ErrorDetails
+
 _MAX_BYTES = 1 << 20
-_MAX_DEPTH = 32
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -123,7 +124,7 @@ def parse_config(text: str, file: Path) -> SiteConfig:
         data = {}
     if not isinstance(data, dict):
         raise UsageError(
-            f"{file}: the file holds {_kind(data)}",
+            f"{file}: the file holds {describe(data)}",
             expected="keys such as 'cameras:' and 'detector:'",
             fix="see docs/guides/process.md for an example",
         )
@@ -150,12 +151,32 @@ def _explain(error: ValidationError, file: Path) -> UsageError:
         )
     if kind == "value_error":
         return UsageError(f"{where}: {first['ctx']['error']!s}{more}", fix="correct the value")
-    message = first["msg"].removeprefix("Input should be ").removeprefix("String should ")
+    if kind == "missing":
+        return UsageError(
+            f"{where}: there is nothing{more}", expected="a value", fix="add what is missing"
+        )
     return UsageError(
-        f"{where}: found {_kind(first['input'])}{more}",
-        expected=message,
-        fix="correct the value",
+        f"{where}: found {describe(first['input'])}{more}",
+        expected=expectation(first),
+        fix="correct the value" + (", in quotes" if kind == "string_type" else ""),
     )
+
+
+def expectation(problem: ErrorDetails) -> str:
+    """Say in plain words what a value should have been.
+
+    Args:
+        problem: One of the errors of a `ValidationError`.
+    """
+    plain = {
+        "string_pattern_mismatch": "letters, digits, '.', '_' and '-', at most 64, the first one a "
+        "letter or digit",
+        "string_type": "text",
+        "string_too_short": "at least one character",
+        "invalid_key": "keys that are text",
+    }
+    message = problem["msg"].removeprefix("Input should be ").removeprefix("String should ")
+    return plain.get(problem["type"], message)
 
 
 def _key_path(loc: Sequence[int | str]) -> str:
@@ -180,7 +201,8 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return next((m for a in get_args(annotation) if (m := _model_in(a))), None)
 
 
-def _kind(value: Any) -> str:
+def describe(value: Any) -> str:
+    """Name a value for a message: short, and with its kind where that helps."""
     if value is None:
         return "nothing"
     if isinstance(value, dict | list):

@@ -83,6 +83,8 @@ class CameraConfig(Strict):
     def _utc(cls, value: datetime | None) -> datetime | None:
         if value is None:
             return None
+        if not 1970 < value.year < 2200:  # times are int64 nanoseconds since 1970
+            raise ValueError(f"the year {value.year} is not between 1971 and 2199")
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 

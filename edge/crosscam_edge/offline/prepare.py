@@ -109,33 +109,43 @@ def open_folder(out: Path) -> None:
     Raises:
         InputError: It is a file, or cannot be made.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(
-            f"the output '{out}' is a file", expected="a folder", fix="choose another with -o"
-        )
     try:
+        if out.exists() and not out.is_dir():
+            raise InputError(
+                f"the output '{out}' is a file", expected="a folder", fix="choose another with -o"
+            )
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise output_error(out, error) from error
 
 
-def prepare_folder(out: Path, *, overwrite: bool) -> list[str]:
+def prepare_folder(out: Path, plans: Sequence[CameraPlan], *, overwrite: bool) -> list[str]:
     """Make sure that nothing of others is overwritten; call with the folder locked.
 
     Args:
         out: Existing output folder.
+        plans: The cameras of the run.
         overwrite: Delete what an earlier run wrote there.
 
     Returns:
         Warnings.
 
     Raises:
-        UsageError: The folder holds results that cannot be resumed.
+        UsageError: The folder holds results that cannot be resumed, things that no run wrote, or
+            an input where results go.
         InputError: Something there cannot be deleted.
     """
+    _refuse_inputs_among_outputs(out, plans)
     present = [name for name in OWN_NAMES if (out / name).exists()]
+    resumable = (out / "cache" / FINGERPRINT).exists()
     if present and overwrite:
-        for name in present:
+        if not resumable and "run.json" not in present:
+            raise UsageError(
+                f"'{out}' already holds {', '.join(present)}, but no run.json: no run wrote that",
+                expected="an empty folder or the results of a run",
+                fix="choose another folder with -o, or delete these yourself",
+            )
+        for name in sorted(present, key="run.json".__eq__):  # last: it marks the rest as ours
             path = out / name
             try:
                 if path.is_dir() and not path.is_symlink():
@@ -144,7 +154,7 @@ def prepare_folder(out: Path, *, overwrite: bool) -> list[str]:
                     path.unlink()
             except OSError as error:
                 raise output_error(path, error) from error
-    elif present and not (out / "cache" / FINGERPRINT).exists():
+    elif present and not resumable:
         raise UsageError(
             f"'{out}' already holds {', '.join(present)} and no checkpoints to resume from",
             expected="an empty folder or an unfinished run",
@@ -158,3 +168,16 @@ def prepare_folder(out: Path, *, overwrite: bool) -> list[str]:
     if free < _LOW_SPACE:
         return [f"only {free >> 20} MiB are free in '{out}'"]
     return []
+
+
+def _refuse_inputs_among_outputs(out: Path, plans: Sequence[CameraPlan]) -> None:
+    folder = out.resolve()
+    own = {folder / name for name in OWN_NAMES}
+    for plan in plans:
+        source = plan.info.path.resolve()
+        if source in own or own.intersection(source.parents):
+            raise UsageError(
+                f"the video '{plan.info.path}' lies where the results go ('{out}')",
+                expected="inputs outside of what a run writes and --overwrite deletes",
+                fix="choose another folder with -o",
+            )

@@ -117,7 +117,7 @@ def process(
     plans, warnings = plan_cameras(settings, videos, out, keep_going=options.keep_going)
     open_folder(out)
     with FolderLock(out):
-        warnings += prepare_folder(out, overwrite=options.overwrite)
+        warnings += prepare_folder(out, plans, overwrite=options.overwrite)
         timers = StageTimers()
         streams = min(2, _cores(settings))
         threads = settings.threads or 0

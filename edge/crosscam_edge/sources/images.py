@@ -42,7 +42,9 @@ def list_pictures(path: Path) -> list[Path]:
             f"the folder '{path}' holds no pictures"
             + (f" (but {len(videos)} videos)" if videos else ""),
             expected="pictures (" + ", ".join(sorted(IMAGE_SUFFIXES)) + ")",
-            fix=f"give the videos themselves: '{path}'/*" if videos else "give a video file",
+            fix=f"give the videos themselves, for example '{path / min(videos)}'"
+            if videos
+            else "give a video file",
         )
     return sorted(entries, key=lambda p: (natural_key(p.name), p.name))
 

@@ -83,12 +83,15 @@ class SourceStats:
             promised = f" of about {info.frames}" if info.frames else ""
             notes.append(f"the source ends early: {self.decoded} frames{promised} could be decoded")
         for count, what in (
-            (self.corrupt_packets, "corrupted packets were skipped"),
-            (self.corrupt_frames, "frames were damaged"),
+            (self.corrupt_packets, "corrupted packets skipped"),
+            (self.corrupt_frames, "damaged frames"),
             (self.read_errors, "read errors"),
-            (self.repaired_timestamps, "timestamps were missing or out of order and were repaired"),
+            (
+                self.repaired_timestamps if info.timestamps else 0,
+                "missing or disordered timestamps repaired",
+            ),
             (self.size_changes, "changes of the picture size inside the stream"),
         ):
-            if count and not (what.startswith("timestamps") and not info.timestamps):
-                notes.append(f"{count} {what}")
+            if count:
+                notes.append(f"{what}: {count}")
         return notes

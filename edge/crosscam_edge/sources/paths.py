@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 import stat
 from pathlib import Path
 
+from crosscam_deploy.redact import redact
 from crosscam_kernels.errors import InputError
 
 _VIDEO = (
@@ -15,6 +17,8 @@ _VIDEO = (
 _IMAGE = ".bmp .jpeg .jpg .jp2 .png .ppm .tif .tiff .webp"
 VIDEO_SUFFIXES = frozenset(_VIDEO.split())
 IMAGE_SUFFIXES = frozenset(_IMAGE.split())
+# A `Path` has already made one slash of two.
+_ADDRESS = re.compile(r"^(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+):/+(?P<rest>.*)", re.DOTALL)
 
 
 def check_readable(path: Path) -> Path:
@@ -26,6 +30,13 @@ def check_readable(path: Path) -> Path:
     try:
         status = path.stat()
     except FileNotFoundError:
+        address = _ADDRESS.match(str(path))
+        if address:
+            raise InputError(
+                f"'{redact(address['scheme'] + '://' + address['rest'])}' is an address",
+                expected="a recorded video file or a folder of pictures",
+                fix="record it to a file first, for example with ffmpeg -i ADDRESS -c copy cam.mkv",
+            ) from None
         raise InputError(
             f"'{path}' does not exist",
             expected="a video file or a folder of pictures",
