@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NAME = "fingerprint.json"
 # Changes whenever detections, tracks or the checkpoint format may come out differently.
-PIPELINE_VERSION = 1
+PIPELINE_VERSION = 2
 _SAMPLE = 1 << 20
 
 

@@ -27,11 +27,13 @@ class TrackerConfig:
             appearance must agree.
         max_tracks: Cap on living tracks; the longest lost are removed first.
         exemplars: Embeddings remembered for each track.
-        embed_every_s: A confirmed track is embedded again after this long.
+        embed_every_s: A track is embedded again after this long at first; the interval grows with
+            the number of its embeddings, so that they grow with the root of its length.
         emit_tentative: Also return tracks that are not confirmed yet, for callers that see the
             whole video before they publish (see `EndedTrack.confirmed`).
         min_evidence: Least log-likelihood ratio, in nats, for a detection to continue a track.
-        doubt: A rival within so many nats below zero makes a match doubtful: looks are consulted.
+        doubt: Looks are consulted where motion prefers its choice by at most so many nats; two
+            crops can say up to 24 about a swap.
         duplicate_iou: A free detection that overlaps a used one this much starts no track.
         min_inside: A missed track whose predicted box is less inside the picture has left.
         motion: How people move and detectors err.
@@ -50,7 +52,7 @@ class TrackerConfig:
     embed_every_s: float = 0.5
     emit_tentative: bool = False
     min_evidence: float = 0.0
-    doubt: float = 3.0
+    doubt: float = 10.0
     duplicate_iou: float = 0.7
     min_inside: float = 0.5
     motion: MotionModel = field(default_factory=MotionModel)

@@ -74,3 +74,44 @@ def assign(
     rows, columns = linear_sum_assignment(-gain)
     chosen = gain[rows, columns] > 0
     return rows[chosen].astype(np.intp), columns[chosen].astype(np.intp)
+
+
+def contested(
+    evidence: NDArray[np.float64],
+    chosen: tuple[NDArray[np.intp], NDArray[np.intp]],
+    least: float,
+    margin: float,
+) -> NDArray[np.bool_]:
+    """Return the pairs of which a choice and its close rivals are made.
+
+    For every pair that was not chosen the choice is changed so as to contain it: its row gives up
+    its own column, and the row that loses a column takes that one, or a free one, instead. If this
+    costs at most `margin` nats, the pair and those it would replace are contested.
+
+    Args:
+        evidence: `(T, M)` nats; -inf forbids a pair.
+        chosen: Result of `assign` for it.
+        least: Pairs below are never chosen.
+        margin: Nats that settle a choice.
+
+    Returns:
+        `(T, M)` mask.
+    """
+    gain = np.maximum(np.nan_to_num(evidence - least, nan=0.0, neginf=0.0), 0.0)
+    count, width = gain.shape
+    # A row and a column without gain stand for "nobody" and "unseen".
+    padded = np.pad(gain, ((0, 1), (0, 1)))
+    own, owner = np.full(count, width), np.full(width, count)
+    own[chosen[0]], owner[chosen[1]] = chosen[1], chosen[0]
+    spare = np.where(np.append(owner == count, True), padded, 0.0).max(axis=1)
+    held = np.append(padded[np.arange(count), own], 0.0)
+    instead = np.maximum(padded[owner][:, own].T, spare[owner])  # (T, M) for the column's owner
+    loss = held[:count, None] + held[owner] - gain - instead
+    loss[chosen] = np.inf
+    close = (gain > 0) & (loss <= margin)
+    out: NDArray[np.bool_] = close.copy()
+    for i, j in np.argwhere(close).tolist():
+        for row, column in ((i, own[i]), (owner[j], j), (owner[j], own[i])):
+            if row < count and column < width:
+                out[row, column] |= gain[row, column] > 0
+    return out

@@ -23,7 +23,7 @@ from crosscam_edge.boxes import at_border, iou, share_inside, to_cxcywh, to_xyxy
 from crosscam_edge.embed.quality import QualityConfig, crop_quality
 from crosscam_edge.track.appearance import AppearanceScale, Memory, usable
 from crosscam_edge.track.config import TrackerConfig
-from crosscam_edge.track.matching import assign, motion_evidence
+from crosscam_edge.track.matching import assign, contested, motion_evidence
 from crosscam_edge.track.motion import KalmanBatch
 from crosscam_edge.types import Tracks, TrackState
 
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from crosscam_edge.types import Detections
 
     Embed = Callable[[NDArray[np.intp]], NDArray[np.float32]]
+
+_FRESH_CROPS = 2.0  # so many crops of a track come at the full rate
+_REACH = 3.0  # nats below zero up to which looks may still make a match
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ class _Track:
     __slots__ = (
         "border",
         "confidence",
+        "embedded",
         "embedded_ns",
         "first_ns",
         "hits",
@@ -87,7 +91,8 @@ class _Track:
         self.state = TrackState.TENTATIVE
         self.hits = 1
         self.first_ns = self.last_ns = time_ns
-        self.embedded_ns: int | None = None
+        self.embedded = 0  # crops that made it into the memory so far
+        self.embedded_ns = 0  # time of the last of them
         self.border = False  # was cut by the border of the picture when last seen
         self.confidence = confidence
         self.memory = Memory(exemplars)
@@ -261,12 +266,16 @@ class Tracker:
         looks: _LazyEmbeddings,
     ) -> NDArray[np.float64]:
         """Ask for embeddings where motion leaves a doubt, and return the evidence of looks."""
-        possible = evidence > -self.config.doubt
-        stale = self._gaps(tracks) > self.config.motion_lost_s
-        doubt = possible & (
-            (possible.sum(axis=1) > 1)[:, None] | (possible.sum(axis=0) > 1)[None, :]
-        )
-        doubt |= possible & stale[:, None]
+        config = self.config
+        possible = evidence > config.min_evidence - _REACH
+        stale = self._gaps(tracks) > config.motion_lost_s
+        by_motion = np.where(stale[:, None], -np.inf, evidence)
+        chosen = assign(by_motion, config.min_evidence)
+        doubt = contested(by_motion, chosen, config.min_evidence, config.doubt)
+        # A track lost for long may take what nobody else claims.
+        free = np.ones(len(candidates), np.bool_)
+        free[chosen[1]] = False
+        doubt |= possible & stale[:, None] & free
         wanted = np.zeros(len(looks.quality), np.bool_)
         wanted[candidates[doubt.any(axis=0)]] = True
         looks.fetch(wanted)
@@ -285,11 +294,10 @@ class Tracker:
 
     def _learn(self, match: NDArray[np.intp], looks: _LazyEmbeddings) -> None:
         """Embed what is due, update memories and similarity distributions."""
-        every = self.config.embed_every_s * 1e9
         now = self._time_ns or 0
         due = np.zeros(len(looks.quality), np.bool_)
         for track, index in zip(self._tracks, match.tolist(), strict=True):
-            if index >= 0 and (track.embedded_ns is None or now - track.embedded_ns >= every):
+            if index >= 0 and self._is_due(track, now):
                 due[index] = True
         looks.fetch(due)
         if not looks.known.any():
@@ -313,6 +321,14 @@ class Tracker:
             track, index = self._tracks[i], int(match[i])
             track.memory.add(looks.rows[index], float(looks.quality[index]))
             track.embedded_ns = now
+            track.embedded += 1
+
+    def _is_due(self, track: _Track, now: int) -> bool:
+        """Say whether a track wants another crop: ever more rarely, for each one tells less new."""
+        if track.embedded == 0:
+            return True
+        patience = max(1.0, track.embedded / _FRESH_CROPS)
+        return now - track.embedded_ns >= self.config.embed_every_s * patience * 1e9
 
     def _finish(
         self,
@@ -386,6 +402,7 @@ class Tracker:
             if looks.known[k]:
                 track.memory.add(looks.rows[k], float(looks.quality[k]))
                 track.embedded_ns = now
+                track.embedded += 1
             if config.confirm_hits == 1 and config.confirm_s == 0:
                 track.state = TrackState.CONFIRMED
                 self.counts["confirmed"] += 1

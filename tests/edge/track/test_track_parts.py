@@ -11,7 +11,7 @@ from crosscam_deploy.detections import Detections
 from crosscam_edge.boxes import at_border, iou, share_inside, to_cxcywh, to_xyxy
 from crosscam_edge.embed.quality import QualityConfig, crop_quality, sharpness, visible_share
 from crosscam_edge.track.appearance import AppearanceScale
-from crosscam_edge.track.matching import assign
+from crosscam_edge.track.matching import assign, contested
 from crosscam_edge.track.motion import KalmanBatch, MotionModel
 from crosscam_edge.track.tracklets import ExemplarSet, fit_velocity
 
@@ -102,6 +102,32 @@ def test_assignment_is_one_to_one_above_the_least_and_optimal(rows, columns, see
     gain[:rows, :columns] = np.maximum(np.where(np.isfinite(evidence), evidence - 0.5, 0), 0)
     best = max(sum(gain[i, j] for i, j in enumerate(p)) for p in permutations(range(len(gain))))
     assert sum(evidence[r, c] - 0.5) == pytest.approx(best)
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 2), st.integers(1, 4), st.integers(0, 10**6))
+def test_every_choice_nearly_as_good_is_contested(rows, columns, seed):
+    evidence = np.random.default_rng(seed).normal(4, 6, (rows, columns))
+    chosen = assign(evidence, 0.0)
+    mask = contested(evidence, chosen, 0.0, 3.0)
+    assert not mask[evidence <= 0].any()
+    for i, j in np.argwhere(evidence > 0).tolist():
+        if (i, j) in zip(*(c.tolist() for c in chosen), strict=True):
+            continue
+        rest = np.delete(np.delete(evidence, i, 0), j, 1)
+        other = rest[assign(rest, 0.0)].sum() + evidence[i, j]
+        assert mask[i, j] or evidence[chosen].sum() - other > 3.0
+
+
+def test_people_far_apart_are_not_contested_and_close_ones_are():
+    apart = np.array([[9.0, -40.0], [-40.0, 9.0]])
+    close = np.array([[9.0, 7.0], [6.0, 9.0]])
+    newcomer = np.array([[9.0, 8.0]])
+    for evidence, expected in ((apart, False), (close, True), (newcomer, True)):
+        mask = contested(evidence, assign(evidence, 0.0), 0.0, 6.0)
+        assert mask.all() == mask.any() == expected
+    nobody = np.zeros((2, 0))
+    assert contested(nobody, assign(nobody, 0.0), 0.0, 6.0).shape == (2, 0)
 
 
 def test_evidence_of_looks_adapts_to_the_network():

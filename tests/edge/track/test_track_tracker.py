@@ -126,10 +126,20 @@ def test_double_boxes_make_one_track():
     assert tracker.counts["births"] == 1
 
 
-def test_looks_are_asked_for_seldom_when_nothing_is_doubtful():
+def test_looks_are_asked_for_ever_more_seldom_when_nothing_is_doubtful():
     tracker = Tracker(frame_rate=RATE)
     walk(tracker, 0, 20, {1: lambda t: (300, 400), 2: lambda t: (900, 400)})
-    assert 2 * 20 <= tracker.counts["embedded"] <= 2 * 20 / 0.5 * 1.3
+    short = tracker.counts["embedded"]
+    assert 2 * 8 <= short <= 2 * 16
+    walk(tracker, 20, 80, {1: lambda t: (300, 400), 2: lambda t: (900, 400)})
+    assert 1.5 * short <= tracker.counts["embedded"] <= 2.5 * short  # root of four times as long
+
+
+def test_looks_settle_a_crossing_without_being_asked_all_the_time():
+    tracker = Tracker(frame_rate=RATE)
+    walk(tracker, 0, 20, {1: lambda t: (200 + 40 * t, 400), 2: lambda t: (1000 - 40 * t, 403)})
+    assert tracker.counts["births"] == 2
+    assert tracker.counts["embedded"] < 100  # of 400 detections
 
 
 def test_the_gate_and_useless_rows_keep_memory_clean():
