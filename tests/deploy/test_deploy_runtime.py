@@ -223,6 +223,21 @@ def test_without_openvino(tiny, monkeypatch):
         open_runtime(with_manifest(tiny, format="openvino"))
 
 
+def test_graphs_that_quantise_while_running_go_to_the_engine_that_computes_them_in_int8(
+    tmp_path, make
+):
+    from onnxruntime.quantization import quantize_dynamic
+
+    plain = make.write_embedder(tmp_path / "plain.onnx")
+    quantize_dynamic(plain, tmp_path / "int8.onnx")
+    for file, engine in ((plain, "openvino"), (tmp_path / "int8.onnx", "onnxruntime")):
+        bundle = make.pack_embedder(tmp_path / file.stem, file, name=file.stem)
+        with open_runtime(bundle) as runtime:
+            assert runtime.name == engine
+        with open_runtime(bundle, runtime="openvino") as runtime:
+            assert runtime.name == "openvino"
+
+
 def test_no_usage_reports_and_no_network(tiny):
     """Opening and running in a fresh process with connections made impossible."""
     import subprocess

@@ -76,7 +76,8 @@ class OnnxRuntimeEngine(PooledRuntime):
                 expected="an ONNX bundle",
                 fix="use --runtime openvino",
             )
-        self._session = session(bundle.model_path, threads=threads)
+        share = max(1, (threads or usable_cores()) // max(1, streams))
+        self._session = session(bundle.model_path, threads=share)
         inputs = {i.name: [free_or_size(d) for d in i.shape] for i in self._session.get_inputs()}
         outputs = {o.name: [free_or_size(d) for d in o.shape] for o in self._session.get_outputs()}
         check_graph(bundle, inputs, outputs)

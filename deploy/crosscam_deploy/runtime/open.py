@@ -19,6 +19,17 @@ def available_runtimes() -> list[str]:
     return [name for name in ("openvino", "onnxruntime") if importlib.util.find_spec(name)]
 
 
+def quantises_while_running(bundle: Bundle) -> bool:
+    """Return whether a graph computes in dynamic int8 (``ConvInteger``, ``MatMulInteger``)."""
+    if bundle.manifest.format != "onnx":
+        return False
+    # Names of operators stand in an ONNX file as they are, before its weights or between them.
+    content = bundle.model_path.read_bytes()
+    return b"DynamicQuantizeLinear" in content and (
+        b"ConvInteger" in content or b"MatMulInteger" in content
+    )
+
+
 def open_runtime(
     bundle: Bundle,
     *,
@@ -31,7 +42,9 @@ def open_runtime(
 
     Args:
         bundle: From `load_bundle` or `resolve`.
-        runtime: Engine; ``"auto"`` takes OpenVINO where its wheel exists, else ONNX Runtime.
+        runtime: Engine; ``"auto"`` takes OpenVINO where its wheel exists, else ONNX Runtime, and
+            ONNX Runtime for graphs that quantise while running, which OpenVINO computes in float
+            at half the speed (YOLOv8n on an AVX-512 CPU: 108 against 55 ms).
         precision: ``"auto"`` leaves it to the engine (OpenVINO: bf16 on CPUs that have it),
             ``"f32"`` is for comparisons.
         threads: Threads of the engine; 0 for one a core.
@@ -51,7 +64,9 @@ def open_runtime(
                 expected="openvino, or onnxruntime for ONNX models",
                 fix="pip install openvino (no wheel for this machine: use an ONNX model)",
             )
-        runtime = "openvino" if "openvino" in usable else "onnxruntime"
+        integers = precision == "auto" and quantises_while_running(bundle)
+        better = integers and "onnxruntime" in usable
+        runtime = "openvino" if "openvino" in usable and not better else "onnxruntime"
     elif runtime not in installed:
         raise RunError(
             f"the engine {runtime!r} is not installed",
