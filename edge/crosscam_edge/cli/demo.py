@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Folder for the site and the results.",
 )
-@click.option("--people", default=8, show_default=True, help="Number of people on the site.")
+@click.option("--people", default=12, show_default=True, help="Number of people on the site.")
 @click.option("--cameras", default=4, show_default=True, help="Number of cameras.")
 @click.option("--seconds", default=40.0, show_default=True, help="Length of each video.")
 @click.option("--seed", default=7, show_default=True, help="Equal seeds give equal sites.")
