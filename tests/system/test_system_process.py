@@ -7,7 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from typing import TYPE_CHECKING
 
 import av
@@ -16,7 +19,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from crosscam_edge import cli
+from crosscam_edge.config import load_config
+from crosscam_edge.offline import SilentProgress, process
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 COMMAND = [sys.executable, "-c", "from crosscam_edge.cli import main; main()", "process"]
@@ -63,8 +71,13 @@ def site(tmp_path: Path) -> list[str]:
 
 
 def _run(*args: object) -> subprocess.CompletedProcess[str]:
-    words = [*COMMAND, *map(str, args)]
-    return subprocess.run(words, capture_output=True, text=True, timeout=200, check=False)
+    """Run the command in this process: starting another costs seconds of imports."""
+    words = ["process", *map(str, args)]
+    out, err = StringIO(), StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as left:
+        cli.main(words)
+    code = int(left.value.code or 0)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 def _results(out: Path) -> dict[str, bytes]:
@@ -161,6 +174,56 @@ def test_an_interrupted_run_keeps_what_is_done_and_resumes(
     done = _run(*args)
     assert done.returncode == 0, done.stderr
     assert _results(out) == _results(undisturbed)
+
+
+class _Killed(BaseException):
+    """Stands for a death of the process: nothing in it may catch that."""
+
+
+class _Disturbed(SilentProgress):
+    """Does something when a stage begins."""
+
+    def __init__(self, stage: str, action: Callable[[], None]) -> None:
+        self._stage, self._action = stage, action
+
+    def stage(self, text: str) -> None:
+        if text == self._stage:
+            self._action()
+
+
+@pytest.mark.parametrize("how", ["interrupted", "killed"])
+@pytest.mark.parametrize("stage", ["associating", "writing", "drawing videos"])
+def test_a_run_disturbed_after_the_last_frame_is_completed_by_the_same_command(
+    videos: list[Path], undisturbed: Path, tmp_path: Path, stage: str, how: str
+) -> None:
+    drawn = ["--video"] if stage.startswith("drawing") else []
+    clips = videos if not drawn else [_walkers(tmp_path / "short.avi", 40, seed=3)]
+    out, stop = tmp_path / "out", threading.Event()
+    site = tmp_path / "site.yaml"
+    site.write_text(
+        "{detector: motion, embedder: colour, "
+        f"outputs: {{video: {str(bool(drawn)).lower()}, report: false, crops: false}}}}"
+    )
+
+    def kill() -> None:
+        raise _Killed
+
+    disturbed = _Disturbed(stage, stop.set if how == "interrupted" else kill)
+    try:
+        first = process(clips, out, load_config(site), progress=disturbed, stop=stop)
+    except _Killed:
+        assert how == "killed"
+    else:
+        # whoever interrupts the drawing gets whole tables already
+        assert first.run.status == ("complete" if drawn else "interrupted")
+        assert (out / "tracks.parquet").exists()
+    done = _run(*clips, "-o", out, *FAST, *drawn)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "run.json").read_text())["status"] == "complete"
+    if drawn:
+        assert (out / "video" / "short.mp4").exists()
+    else:
+        assert _results(out) == _results(undisturbed)
 
 
 def test_other_settings_do_not_mix_with_stored_work(tmp_path: Path) -> None:
@@ -260,7 +323,8 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
     for frames in (600, 6000):
         clip = _walkers(tmp_path / f"{frames}.avi", frames, seed=4)
         out = tmp_path / str(frames)
-        assert _run(clip, "-o", out, *FAST).returncode == 0
+        # a process of its own: the peak of this one is older than the run
+        subprocess.run([*COMMAND, str(clip), "-o", str(out), *FAST], check=True, timeout=600)
         figures = json.loads((out / "run.json").read_text())["figures"]
         assert figures["frames"] == frames
         peaks.append(figures["peak_memory_bytes"])
@@ -268,14 +332,14 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
 
 
 def test_real_footage_end_to_end(assets: Path, tmp_path: Path) -> None:
-    """Ten seconds of two real cameras with real networks."""
+    """Some seconds of two real cameras with real networks."""
     clips = []
     for name in ("vtest.avi", "people-detection.264"):
         folder = tmp_path / name.split(".")[0]
         folder.mkdir()
         with av.open(str(assets / "videos" / name)) as container:
             for i, frame in enumerate(container.decode(video=0)):
-                if i >= 60:
+                if i >= 30:
                     break
                 cv2.imwrite(str(folder / f"{i}.jpg"), frame.to_ndarray(format="bgr24"))
         clips.append(folder)
@@ -285,4 +349,4 @@ def test_real_footage_end_to_end(assets: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert summary["people"] >= 4
-    assert summary["frames"] == 120
+    assert summary["frames"] == 60

@@ -18,11 +18,13 @@ INCOMPLETE = 4
 
 
 class _Given(click.Path):
-    """A path that is not the empty text, which would silently mean the current folder."""
+    """A path; not the empty text, which would silently mean the current folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
             self.fail("it is empty; give a path (is a shell variable unset?)", param, ctx)
+        if "\0" in str(value):
+            self.fail("it holds a zero byte, which no path can", param, ctx)
         return super().convert(value, param, ctx)
 
 
