@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # OpenVINO's usage reports and thread oversubscription have no place in a test run.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+# A busy machine is no fault of the code: pytest-timeout bounds each test anyway.
+hypothesis.settings.register_profile("crosscam", deadline=None)
+hypothesis.settings.load_profile("crosscam")
 
 
 @pytest.fixture(scope="session")
