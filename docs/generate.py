@@ -18,7 +18,15 @@ REFERENCE = Path(__file__).parent / "reference"
 
 
 def _command_pages(command: click.Command, name: str) -> list[str]:
-    context = click.Context(command, info_name=name, terminal_width=100, max_content_width=100)
+    # As the group hands them down; click keeps the first help option that it makes of a command.
+    names = cli.context_settings["help_option_names"]
+    context = click.Context(
+        command,
+        info_name=name,
+        terminal_width=100,
+        max_content_width=100,
+        help_option_names=names,
+    )
     pages = [f"## `{name}`\n\n```text\n{command.get_help(context)}\n```\n"]
     if isinstance(command, click.Group):
         for child in command.list_commands(context):
