@@ -34,6 +34,7 @@ RETURN = 0.75
 ACROSS = 0.55
 _TRANSFER_RANGE = (0.40, 0.95)
 _TRANSFER_PAIRS = 12.0
+_BEST_SPREAD = 1.15  # pairs that are not the best spread this much more than those that are
 _IMPOSTOR_PAIRS = 12.0
 _ROUNDS = 30
 _SAMPLE = 200_000
@@ -73,6 +74,7 @@ def fit(
     impostor_prior: float,
     transfer: float,
     rivals: int,
+    best: NDArray[np.float32] | None = None,
 ) -> ScoreModel:
     """Fit the score model.
 
@@ -83,6 +85,9 @@ def fit(
         impostor_prior: Expected mean similarity of impostors in this space.
         transfer: Expected place of the genuines, see `RETURN` and `ACROSS`.
         rivals: People among whom a tracklet could be mistaken for another.
+        best: `(B,)` similarities of pairs that are each other's best in their cameras. Few of them
+            are look-alikes, so the genuine ones among them bound how far genuines may spread; left
+            alone, the mixture takes the tail of the impostors for genuines that changed much.
     """
     mi, si = _posterior(impostors, impostor_prior, _SPREAD)
     mh, _ = _posterior(ends, _HALVES, _SPREAD)
@@ -111,6 +116,12 @@ def fit(
             total + _TRANSFER_PAIRS
         )
         sg = float(np.clip(np.sqrt(var), 0.10 * reach, 0.30 * reach))
+        if best is not None:
+            likelier = _log_normal(best, mg, sg) > _log_normal(best, mi, si)
+            near = best[likelier & (best > mi)].astype(np.float64)
+            square = float(((near - near.mean()) ** 2).sum()) if len(near) else 0.0
+            var = (square + _TRANSFER_PAIRS * (0.18 * reach) ** 2) / (len(near) + _TRANSFER_PAIRS)
+            sg = min(sg, _BEST_SPREAD * float(np.sqrt(var)))
         share = float(np.clip((total + 1) / (len(x) + 10), 1e-4, 0.9))
     # Groups are compared by the mean over their pairs, which hardly ever reaches an impostor tail:
     # the equal-error point, not the rarity of genuine pairs, is where to start. But a lone tracklet
@@ -152,6 +163,6 @@ def _posterior(values: NDArray[np.float32], mean: float, spread: float) -> tuple
     return centre, float(np.sqrt((square + _PRIOR_PAIRS * spread**2) / (n + _PRIOR_PAIRS)))
 
 
-def _log_normal(x: NDArray[np.float64], mean: float, spread: float) -> NDArray[np.float64]:
+def _log_normal(x: NDArray[np.floating], mean: float, spread: float) -> NDArray[np.float64]:
     out: NDArray[np.float64] = -0.5 * ((x - mean) / spread) ** 2 - np.log(spread)
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,8 @@ from crosscam_edge.associate.features import (
     similarity,
 )
 from crosscam_edge.associate.lineage import explain
-from crosscam_edge.associate.simultaneous import presence_evidence
+from crosscam_edge.associate.reunite import reunite
+from crosscam_edge.associate.simultaneous import mutual_best, presence_evidence
 from crosscam_edge.associate.solve import average_linkage, refine
 from crosscam_edge.associate.types import Association
 from crosscam_kernels.errors import InputError
@@ -77,6 +79,7 @@ class _Run:
     def __init__(self, tracklets: Sequence[Tracklet], config: AssociationConfig) -> None:
         self.tracklets = tracklets
         self.config = config
+        self.frames = np.array([t.observations for t in tracklets], np.int64)
         self.camera = camera_index(tracklets)
         self.names = sorted({t.camera_id for t in tracklets})
         self.hard = seen_at_once(tracklets)
@@ -122,20 +125,27 @@ class _Run:
         within = self.camera[:, None] == self.camera[None, :]
         a, b = (centred(end, shift[self.split]) for end in self.ends)
         ends = paired_similarity(a, b)
-        returning, model = (
-            calibrate.fit(
-                impostors,
-                ends,
-                scores[upper & kind],
-                impostor_prior=impostor_prior,
-                transfer=share,
-                rivals=rivals,
-            )
-            for kind, share in (
-                (within & ~self.hard, calibrate.RETURN),
-                (~within, calibrate.ACROSS),
-            )
+        best = mutual_best(scores, self.camera, -1.0)
+        model = calibrate.fit(
+            impostors,
+            ends,
+            scores[upper & ~within],
+            impostor_prior=impostor_prior,
+            transfer=calibrate.ACROSS,
+            rivals=rivals,
+            best=scores[upper & best],
         )
+        returning = calibrate.fit(
+            impostors,
+            ends,
+            scores[upper & within & ~self.hard],
+            impostor_prior=impostor_prior,
+            transfer=calibrate.RETURN,
+            rivals=rivals,
+        )
+        # One camera shows a person, and two people, more alike than two cameras do.
+        if returning.threshold < model.threshold:
+            returning = replace(returning, threshold=model.threshold)
         evidence, impossible = presence_evidence(
             scores, self.camera, self.names, self.shared, model.threshold, self.config
         )
@@ -143,6 +153,8 @@ class _Run:
         np.fill_diagonal(forbidden, False)
         weights = np.where(within, returning.log_odds(scores), model.log_odds(scores)) + evidence
         labels = refine(weights, forbidden, average_linkage(weights, forbidden))
+        labels, out = reunite(weights, forbidden, labels, self.frames)
+        labels = refine(weights, forbidden, labels, movable=out)
         return labels, scores, forbidden, calibrate.report(model, model_id, impostors, ends)
 
 

@@ -68,7 +68,11 @@ def average_linkage(
 
 
 def refine(
-    weights: NDArray[np.float32], forbidden: NDArray[np.bool_], labels: NDArray[np.int64]
+    weights: NDArray[np.float32],
+    forbidden: NDArray[np.bool_],
+    labels: NDArray[np.int64],
+    *,
+    movable: NDArray[np.int64] | None = None,
 ) -> NDArray[np.int64]:
     """Move single items to the group that fits them better until nothing moves.
 
@@ -76,6 +80,7 @@ def refine(
         weights: `(N, N)` symmetric log-odds.
         forbidden: `(N, N)` symmetric cannot-link pairs; `labels` must respect them.
         labels: `(N,)` start.
+        movable: `(M,)` the items that may move; all by default.
 
     Returns:
         `(N,)` labels as `average_linkage` gives them; they respect `forbidden`.
@@ -94,7 +99,7 @@ def refine(
     sizes = onehot.sum(axis=0)
     for _ in range(_SWEEPS):
         moved = False
-        for i in range(n):
+        for i in range(n) if movable is None else movable.tolist():
             own = current[i]
             others = sizes.copy()
             others[own] -= 1
