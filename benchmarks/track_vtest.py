@@ -5,7 +5,8 @@ python benchmarks/track_vtest.py --assets ../shared/assets [--rivals SITE_PACKAG
 The video is detected and embedded once; then every tracker is given the same detections in the same
 process. Rivals (BoxMOT is AGPL-3.0, `trackers` is Apache-2.0) run with their defaults and are left
 out when they cannot be imported; `--rivals` names the site-packages folder of an environment that
-has them. They run live and get no embeddings. The scores are TrackEval's. crosscam appears four
+has them. They run live; those of BoxMOT that use looks get the same embeddings, of every
+detection, where ours asks for the few it wants. The scores are TrackEval's. crosscam appears four
 times: live, at the end of the video, and both without looks. The harder variants (half the
 frame rate, a fifth of the detections lost,
 left and right half of the picture) use the same settings.
@@ -182,6 +183,29 @@ def boxmot(scene: Scene, assets: Path, make: Callable[[], Any]) -> tuple[Boxes, 
     return out, spent / len(scene.frames) * 1e3
 
 
+def boxmot_reid(scene: Scene, assets: Path, make: Callable[[], Any]) -> tuple[Boxes, float]:
+    """A tracker of BoxMOT that is given the embeddings of every detection."""
+    import torch
+    from boxmot.structures import Boxes as Geometry
+    from boxmot.structures import Detections as Given
+
+    tracker, out, spent = make(), {}, 0.0
+    for (index, _time, found, rows), image in zip(scene.frames, pictures(assets), strict=True):
+        given = Given(
+            geometry=Geometry(torch.from_numpy(found.xyxy.astype(np.float32))),
+            scores=torch.from_numpy(found.confidence.astype(np.float32)),
+            class_ids=torch.zeros(len(found), dtype=torch.int64),
+            sample_id=str(index),
+            embeddings=torch.from_numpy(rows.astype(np.float32)),
+        )
+        start = time.perf_counter()
+        got = tracker.update(given, image)
+        spent += time.perf_counter() - start
+        ids, boxes = got.track_ids.tolist(), got.geometry.values.tolist()
+        out[index] = [(int(i), *map(float, b)) for i, b in zip(ids, boxes, strict=True)]
+    return out, spent / len(scene.frames) * 1e3
+
+
 def rivals() -> Iterator[tuple[str, Callable[[Scene, Path], tuple[Boxes, float]]]]:
     """Yield the trackers that can be imported."""
     for package, run, names in (
@@ -191,6 +215,7 @@ def rivals() -> Iterator[tuple[str, Callable[[Scene, Path], tuple[Boxes, float]]
             ["ByteTrackTracker", "OCSORTTracker", "SORTTracker", "CBIoUTracker", "BoTSORTTracker"],
         ),
         ("boxmot", boxmot, ["ByteTrack", "OcSort", "SFSORT", "BoostTrack"]),
+        ("boxmot", boxmot_reid, ["BotSort", "DeepOcSort"]),
     ):
         try:
             module = __import__(package)
@@ -199,7 +224,8 @@ def rivals() -> Iterator[tuple[str, Callable[[Scene, Path], tuple[Boxes, float]]
             continue
         for name in names:
             make = getattr(module, name)
-            yield f"{package} {name}", lambda s, a, run=run, make=make: run(s, a, make)
+            label = f"{package} {name}" + (" with looks" if run is boxmot_reid else "")
+            yield label, lambda s, a, run=run, make=make: run(s, a, make)
 
 
 def variants(scene: Scene, seed: int = 0) -> Iterator[tuple[str, Scene]]:
