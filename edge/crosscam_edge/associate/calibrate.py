@@ -37,7 +37,7 @@ _TRANSFER_PAIRS = 12.0
 _BEST_SPREAD = 1.15  # pairs that are not the best spread this much more than those that are
 _IMPOSTOR_PAIRS = 12.0
 _ROUNDS = 30
-_SAMPLE = 200_000
+_SAMPLE = 50_000
 _FALSE_JOINS = 0.1  # wrong people that a lone tracklet may resemble by chance
 
 

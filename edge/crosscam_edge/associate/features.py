@@ -164,21 +164,25 @@ def similarity(a: Looks, b: Looks) -> NDArray[np.float32]:
     right = b.exemplars.reshape(-1, b.exemplars.shape[2]).astype(np.float32).T
     for start in range(0, len(out), _BLOCK):
         rows = slice(start, min(start + _BLOCK, len(out)))
+        # Of a run with itself the part below the diagonal is a mirror image.
+        columns = slice(start if a is b else 0, len(b.mean))
         left = a.exemplars[rows].astype(np.float32)
-        pairs = left.reshape(-1, left.shape[2]) @ right
+        pairs = left.reshape(-1, left.shape[2]) @ right[:, columns.start * k :]
         pairs = pairs.reshape(len(left), k, -1, k).transpose(0, 2, 1, 3)
         top = np.partition(pairs.reshape(len(left), -1, k * k), -best, axis=2)[..., -best:]
-        out[rows] = top.mean(axis=2)
-    out += (a.mean @ b.mean.T).astype(np.float32)
-    return np.clip(out / 2, -1.0, 1.0)
+        block = top.mean(axis=2) + (a.mean[rows] @ b.mean[columns].T).astype(np.float32)
+        out[rows, columns] = np.clip(block / 2, -1.0, 1.0)
+        if a is b:
+            out[rows.stop :, rows] = out[rows, rows.stop :].T
+    return out
 
 
 def paired_similarity(a: Looks, b: Looks) -> NDArray[np.float32]:
     """Return `(N,)`: the similarity of each row of `a` with the same row of `b`."""
-    rows = range(len(a.mean))
-    one = [
-        similarity(Looks(a.mean[i : i + 1], a.exemplars[i : i + 1]),
-                   Looks(b.mean[i : i + 1], b.exemplars[i : i + 1]))[0, 0]
-        for i in rows
-    ]  # fmt: skip
-    return np.array(one, np.float32)
+    k = a.exemplars.shape[1]
+    pairs = a.exemplars.astype(np.float32) @ b.exemplars.astype(np.float32).transpose(0, 2, 1)
+    best = max(1, k * k // 4)
+    top = np.partition(pairs.reshape(len(pairs), k * k), -best, axis=1)[:, -best:]
+    means = (a.mean * b.mean).sum(axis=1).astype(np.float32)
+    out: NDArray[np.float32] = np.clip((top.mean(axis=1) + means) / 2, -1.0, 1.0)
+    return out
