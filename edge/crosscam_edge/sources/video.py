@@ -120,6 +120,12 @@ class _Decoder:
                 packet = next(demuxer)
             except StopIteration:
                 return
+            except IndexError:
+                # PyAV knows no stream that damage lets appear after the opening. The packet is
+                # consumed, so this ends with the file.
+                self._stats.corrupt_packets += 1
+                demuxer = self._container.demux(self._stream)
+                continue
             except (av.error.FFmpegError, OSError, ValueError):
                 # A failed read ends the generator, not necessarily the file.
                 self._stats.read_errors += 1

@@ -66,7 +66,11 @@ def _fuzz(make_video: Callable[..., Path], variants: int, seed: int) -> None:
         original = originals[number % len(originals)]
         path = original.with_name(f"damaged{original.suffix}")
         path.write_bytes(_damage(original.read_bytes(), rng))
-        _play(path)
+        try:
+            _play(path)
+        except Exception as error:
+            error.add_note(f"variant {number} of seed {seed}")
+            raise
 
 
 def test_damaged_videos(make_video: Callable[..., Path]) -> None:
