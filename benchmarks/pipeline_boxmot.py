@@ -7,8 +7,9 @@ BoxMOT (AGPL-3.0) is never imported: it runs as its own command in an environmen
 
 Both sides read the video, detect with YOLOv8n (int8 ONNX), embed with OSNet x0.25, track with
 appearance and write MOT text; no video is drawn. crosscam also associates and writes its Parquet
-and JSON files. Whole processes are timed, start-up included, the sides in turn. Before any
-time is reported, both results are scored against ground truth where there is one.
+and JSON files. Whole processes are timed, start-up included, the sides in turn; CPU seconds are
+noted too, since other programs on the machine disturb them far less. Before any time is reported,
+both results are scored against ground truth where there is one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -34,14 +36,17 @@ from crosscam_edge.sinks.mot import read_mot
 DETECTOR, EMBEDDER = "yolov8n_int8.onnx", "osnet_x0_25_msmt17.onnx"
 
 
-def _seconds(command: list[str], env: dict[str, str]) -> float:
-    """Run a command to its end and return its wall time in seconds."""
+def _seconds(command: list[str], env: dict[str, str]) -> tuple[float, float]:
+    """Run a command to its end and return its wall and its CPU seconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     wall = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-3000:]}")
-    return wall
+    return wall, cpu
 
 
 def _crosscam(video: Path, out: Path) -> list[str]:
@@ -98,15 +103,19 @@ def run(boxmot: Path, assets: Path, repeats: int) -> dict[str, Any]:
                     figures = json.loads((out / "crosscam" / "run.json").read_text())["figures"]
                     row["crosscam_stage_seconds"] = figures["stage_seconds"]
                 shutil.rmtree(out)
-            row["crosscam_seconds"], row["boxmot_seconds"] = ours, theirs
-            row["crosscam_fps"] = frames / statistics.median(ours)
-            row["boxmot_fps"] = frames / statistics.median(theirs)
-            row["ratio"] = statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
+            pairs = list(zip(ours, theirs, strict=True))
+            for side, times in (("crosscam", ours), ("boxmot", theirs)):
+                row[f"{side}_seconds"] = [wall for wall, _ in times]
+                row[f"{side}_cpu_seconds"] = [cpu for _, cpu in times]
+                row[f"{side}_fps"] = frames / statistics.median(wall for wall, _ in times)
+            row["ratio"] = statistics.median(b[0] / a[0] for a, b in pairs)
+            row["cpu_ratio"] = statistics.median(b[1] / a[1] for a, b in pairs)
             results[name] = row
             print(
                 f"{name}: crosscam {row['crosscam_fps']:.1f} fps {row['crosscam_scores']}, "
                 f"BoxMOT {row['boxmot_fps']:.1f} fps {row['boxmot_scores']}, "
-                f"ratio {row['ratio']:.2f}"
+                f"ratio {row['ratio']:.2f}, of CPU seconds {row['cpu_ratio']:.2f}",
+                flush=True,
             )
     return results
 
@@ -127,10 +136,12 @@ def main() -> None:
     if boxmot is None:
         print("BoxMOT is not installed (see the head of this file); nothing to compare with")
         return
+    load = os.getloadavg()[0]
     results = run(Path(boxmot), Path(args.assets), args.repeats)
     environment = {
         "machine": platform.machine(),
         "cores": os.cpu_count(),
+        "load_before": load,
         "python": platform.python_version(),
         "boxmot": subprocess.run(
             [str(boxmot), "--version"], capture_output=True, text=True
