@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +20,12 @@ class AssociationConfig:
             compares times across cameras.
         overlap_tolerance_s: How long two tracklets of cameras with separate views may still be seen
             at once and be one person (clock offset between cameras); seconds.
+        least_transit_s: Seconds that anybody needs at least from one camera to another, by ordered
+            pair of their names. Less is impossible. Pairs not given are learned from the run.
     """
 
     overlapping: frozenset[frozenset[str]] = frozenset()
     separate: frozenset[frozenset[str]] = frozenset()
     clocks_agree: bool = True
     overlap_tolerance_s: float = 1.0
+    least_transit_s: Mapping[tuple[str, str], float] = field(default_factory=dict)

@@ -22,11 +22,12 @@ from crosscam_edge.associate.lineage import explain
 from crosscam_edge.associate.reunite import reunite
 from crosscam_edge.associate.simultaneous import mutual_best, presence_evidence
 from crosscam_edge.associate.solve import average_linkage, refine
+from crosscam_edge.associate.travel import travel_evidence
 from crosscam_edge.associate.types import Association
 from crosscam_kernels.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -83,6 +84,7 @@ class _Run:
         self.camera = camera_index(tracklets)
         self.names = sorted({t.camera_id for t in tracklets})
         self.hard = seen_at_once(tracklets)
+        self.starts = np.array([t.start_ns for t in tracklets], np.int64)
         self.shared = shared_seconds(tracklets)
         size = next((t.embeddings.shape[1] for t in tracklets if len(t.embeddings)), 1)
         self.looks = looks_of([(t.embeddings, t.qualities) for t in tracklets], size)
@@ -106,17 +108,24 @@ class _Run:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_], Calibration]:
         """Return labels, similarities, forbidden pairs and calibration of the last pass."""
         zero = np.zeros_like(self.looks.mean)
-        out = self._pass(model_id, zero, _RAW_IMPOSTOR, len(self.tracklets))
+        out = self._pass(model_id, zero, _RAW_IMPOSTOR, len(self.tracklets), {})
         for _ in range(_CENTRED_PASSES if len(self.tracklets) > 1 else 0):
             shift = centres(self.looks.mean, self.camera, out[0])[self.camera]
             # With n people around their common centre, two of them are at -1 / (n - 1) on average;
             # the centre is kept in part, so what remains is between that and the raw value.
             people = len(np.unique(out[0]))
-            out = self._pass(model_id, shift, _RAW_IMPOSTOR / (1.0 + people), people)
+            prior = _RAW_IMPOSTOR / (1.0 + people)
+            transits = _transits(self.tracklets, out[0])
+            out = self._pass(model_id, shift, prior, people, transits)
         return out
 
     def _pass(
-        self, model_id: str, shift: NDArray[np.float64], impostor_prior: float, rivals: int
+        self,
+        model_id: str,
+        shift: NDArray[np.float64],
+        impostor_prior: float,
+        rivals: int,
+        transits: Mapping[tuple[str, str], Sequence[float]],
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.bool_], Calibration]:
         looks = centred(self.looks, shift)
         scores = similarity(looks, looks)
@@ -149,7 +158,11 @@ class _Run:
         evidence, impossible = presence_evidence(
             scores, self.camera, self.names, self.shared, model.threshold, self.config
         )
-        forbidden = self.hard | impossible | self.blind
+        haste, too_fast = travel_evidence(
+            self.camera, self.names, self.shared, self.starts, transits, self.config
+        )
+        evidence += haste
+        forbidden = self.hard | impossible | too_fast | self.blind
         np.fill_diagonal(forbidden, False)
         weights = np.where(within, returning.log_odds(scores), model.log_odds(scores)) + evidence
         labels = refine(weights, forbidden, average_linkage(weights, forbidden))

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosscam_edge.associate import AssociationConfig, Reason, associate
+from crosscam_edge.associate.travel import travel_evidence
 from crosscam_edge.types import Tracklet
 from crosscam_kernels.errors import InputError
 
@@ -155,6 +156,29 @@ def test_overlapping_views_share_people_when_told():
     # And separate views never do.
     found = ids(site(visits), separate=told)
     assert len(set(found)) == len(visits)
+
+
+def test_nobody_is_faster_than_the_given_transit():
+    visits = crowd(8, 2)  # 6 s from c0 to c1
+    truth = [v[1] for v in visits]
+    assert pair_f1(ids(site(visits), least_transit_s={("c0", "c1"): 5.0}), truth) >= 0.95
+    assert len(set(ids(site(visits), least_transit_s={("c0", "c1"): 9.0}))) == len(visits)
+
+
+def test_haste_counts_against_a_pair_only_after_many_transits():
+    shared = np.array([[10.0, -1.0], [-1.0, 10.0]], np.float32)
+    camera, starts = np.array([0, 1]), np.array([0, 11 * 10**9])
+
+    def odds(transits):
+        return travel_evidence(
+            camera, ["a", "b"], shared, starts, {("a", "b"): transits}, AssociationConfig()
+        )
+
+    assert not odds([20.0] * 7)[0].any()
+    assert not odds([20.0] * 30 + [3.0])[0].any()
+    found, impossible = odds([20.0] * 30)
+    assert found[0, 1] == found[1, 0] < -1
+    assert not impossible.any()
 
 
 def test_nothing_and_no_looks():
