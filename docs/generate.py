@@ -17,22 +17,23 @@ from crosscam_edge.config.models import SiteConfig
 REFERENCE = Path(__file__).parent / "reference"
 
 
-def _command_pages(command: click.Command, name: str) -> list[str]:
-    # As the group hands them down; click keeps the first help option that it makes of a command.
-    names = cli.context_settings["help_option_names"]
+def _command_pages(
+    command: click.Command, name: str, parent: click.Context | None = None
+) -> list[str]:
     context = click.Context(
         command,
+        parent=parent,
         info_name=name,
         terminal_width=100,
         max_content_width=100,
-        help_option_names=names,
+        **command.context_settings,
     )
-    pages = [f"## `{name}`\n\n```text\n{command.get_help(context)}\n```\n"]
+    pages = [f"## `{context.command_path}`\n\n```text\n{command.get_help(context)}\n```\n"]
     if isinstance(command, click.Group):
         for child in command.list_commands(context):
             found = command.get_command(context, child)
             assert found is not None
-            pages += _command_pages(found, f"{name} {child}")
+            pages += _command_pages(found, child, context)
     return pages
 
 
