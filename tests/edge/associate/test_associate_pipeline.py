@@ -148,6 +148,25 @@ def test_a_second_tracklet_on_a_person_does_not_split_them():
     assert found[-1] != found[of[0]]
 
 
+@pytest.mark.parametrize("alike", [0.5, 0.8, 0.9])
+def test_look_alikes_seen_together_stay_two(alike):
+    """Pairs in nearly equal clothes; only one of four cameras sees both of a pair at once."""
+    rng = np.random.default_rng(77)
+    pairs, common = rng.normal(size=(8, 128)), rng.normal(size=128)
+    own, casts = rng.normal(size=(16, 128)), 0.5 * rng.normal(size=(4, 128))
+    items, truth = [], []
+    for camera in range(4):
+        for person in range(16):
+            start = person // 2 * 120 + person % 2 * (50 if camera else 10) + camera * 1500
+            look = np.sqrt(alike) * pairs[person // 2] + np.sqrt(1 - alike) * own[person]
+            look = look + common + casts[camera] + 0.4 * rng.normal(size=128)
+            e = look + 0.4 * rng.normal(size=(6, 128))
+            e /= np.linalg.norm(e, axis=1, keepdims=True)
+            items.append(make(f"c{camera}", len(items), start, start + 40, e))
+            truth.append(person)
+    assert pair_f1(ids(items), truth) >= 0.95
+
+
 def test_overlapping_views_share_people_when_told():
     visits = [(f"c{c}", p, p * 15) for c in range(2) for p in range(8)]
     told = frozenset({frozenset({"c0", "c1"})})
