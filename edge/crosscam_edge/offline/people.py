@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from crosscam_edge.track.tracklets import ExemplarSet
 from crosscam_edge.types import Tracklet, TrackletKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from crosscam_edge.offline.camera import CameraResult
     from crosscam_edge.track.runner import Verdict
@@ -156,20 +156,23 @@ def embedding_batches(
             if not len(keep):
                 continue
             kept = batch.take(pa.array(keep))
-            vectors = kept.column("embedding").to_pylist()
-            columns: list[list[object]] = [
+            columns = [
                 [camera_id] * len(keep),
                 [tracks[i] for i in keep.tolist()],
                 [ids[i] for i in keep.tolist()],
-                kept.column("frame").to_pylist(),
-                kept.column("time_ns").to_pylist(),
-                kept.column("quality").to_pylist(),
+                kept.column("frame"),
+                kept.column("time_ns"),
+                kept.column("quality"),
                 [model_id] * len(keep),
-                vectors,
+                # Stays in Arrow: as Python floats, a batch would take ten times the memory.
+                kept.column("embedding").cast(EMBEDDINGS_SCHEMA.field("embedding").type),
             ]
             yield _batch(columns, EMBEDDINGS_SCHEMA)
 
 
-def _batch(columns: list[list[object]], schema: pa.Schema) -> pa.RecordBatch:
-    arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
+def _batch(columns: Sequence[list[Any] | pa.Array], schema: pa.Schema) -> pa.RecordBatch:
+    arrays = [
+        pa.array(c, f.type) if isinstance(c, list) else c
+        for c, f in zip(columns, schema, strict=True)
+    ]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

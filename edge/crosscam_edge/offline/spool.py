@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_ROWS = 4096
 _TRACKS = pa.schema(
     [
         ("frame", pa.int64()),
@@ -30,7 +29,13 @@ _TRACKS = pa.schema(
 
 
 class _Spool:
-    """An Arrow stream that is written, closed, and then read."""
+    """An Arrow stream that is written, closed, and then read.
+
+    Attributes:
+        batch_rows: Rows held in memory before they are written.
+    """
+
+    batch_rows = 4096
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path = path
@@ -45,7 +50,7 @@ class _Spool:
     def _append(self, values: Iterable[object]) -> None:
         for column, value in zip(self._columns, values, strict=True):
             column.append(value)
-        if len(self._columns[0]) >= _ROWS:
+        if len(self._columns[0]) >= self.batch_rows:
             self._flush()
 
     def _flush(self) -> None:
@@ -118,6 +123,8 @@ class EmbeddingSpool(_Spool):
         path: File to write.
         dim: Length D of an embedding.
     """
+
+    batch_rows = 512  # a row is a hundred times one of a track
 
     def __init__(self, path: Path, dim: int) -> None:
         schema = pa.schema(
