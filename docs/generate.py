@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,14 @@ def pages() -> dict[Path, str]:
     return {REFERENCE / "cli.md": cli_page(), REFERENCE / "configuration.md": config_page()}
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write the pages, or with ``--check`` say which are stale."""
     for path, text in pages().items():
-        path.write_text(text, encoding="utf-8")
+        if "--check" not in sys.argv:
+            path.write_text(text, encoding="utf-8")
+        elif path.read_text(encoding="utf-8") != text:
+            sys.exit(f"docs/reference/{path.name} is stale: run `make docs`")
+
+
+if __name__ == "__main__":
+    main()
