@@ -115,7 +115,10 @@ class SiteConfig(Strict):
         default=0.1, ge=0.01, lt=1, description="detections below this are dropped before tracking"
     )
     embed_every_seconds: float = Field(
-        default=0.5, ge=0, le=3600, description="embed each track again after this long, seconds"
+        default=0.5,
+        ge=0,
+        le=3600,
+        description="embed a new track again after this long, seconds; later ever more rarely",
     )
     process_fps: float | None = Field(
         default=None, gt=0, le=1000, description="process at most this many frames per second"
