@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,11 +91,16 @@ def measure(items: list[Tracklet], people: list[int]) -> dict[str, dict[str, flo
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--assets", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True, help="folder for the split videos")
+    parser.add_argument("--assets", type=Path, default=os.environ.get("CROSSCAM_ASSETS"))
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/split-vtest"), help="folder for the split videos"
+    )
     parser.add_argument("--models", nargs="+", choices=sorted(MODELS), default=sorted(MODELS))
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
+    if args.assets is None:
+        parser.error("--assets or CROSSCAM_ASSETS must name a folder with models and footage")
+    args.assets = Path(args.assets)
     truth = load_truth(args.assets / "groundtruth" / "vtest_mot15.txt")
     table = {}
     for variant, views in VARIANTS.items():

@@ -1,6 +1,6 @@
 """CPU operators of crosscam_kernels against what people use instead.
 
-python benchmarks/kernels_cpu.py [--quick] [--threads 2] [--output]
+python benchmarks/kernels_cpu.py [--quick] [--threads 2] [--output FILE]
 
 Every rival's answer is checked before anything is timed. The sides of a comparison take turns. In
 its turn a side first pauses, so that the idle threads of the one before (which spin for a while) do
@@ -286,17 +286,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes only")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--output", action="store_true", help="write benchmarks/results/*.json")
+    parser.add_argument("--output", type=Path, help="JSON file to write")
     args = parser.parse_args()
     env = environment(args.threads)
     rows = bench_topk(args) + bench_masks(args) + bench_crops(args)
     env["load_average_after"] = os.getloadavg()[0]  # above `threads`: others were at work
     if args.output:
-        path = Path(__file__).parent / "results" / "kernels_cpu.json"
-        path.parent.mkdir(exist_ok=True)
         result = {"environment": env, "rows": rows}
-        path.write_text(json.dumps(result, indent=1) + "\n")
-        print(f"wrote {path}")
+        args.output.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
