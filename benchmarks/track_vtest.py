@@ -279,8 +279,9 @@ def main() -> None:
         parser.error("where are the assets? give --assets or set CROSSCAM_ASSETS")
     if args.rivals:
         sys.path.append(str(args.rivals))
+    args.assets = Path(args.assets)
     os.environ.setdefault("CROSSCAM_MODELS", str(args.assets / "models"))
-    scene = load(Path(args.assets), args.detector, args.embedder)
+    scene = load(args.assets, args.detector, args.embedder)
     table: list[dict[str, Any]] = []
 
     def row(tracker: str, variant: str, scene: Scene, result: tuple[Boxes, float]) -> None:
