@@ -49,7 +49,7 @@ class VideoWriter:
         codec = encoder()
         rate = Fraction(fps).limit_denominator(1001)
         # One thread, and only assembly that rounds alike on every CPU: without the latter even
-        # two encodings on one machine now and then differ (seen in 1 of 15 runs).
+        # two encodings on one machine now and then differ.
         options = {"qscale": "4"}
         if codec == "libx264":
             options = {
