@@ -25,7 +25,7 @@ from crosscam_edge.track.tracker import EndedTrack, Tracker
 from crosscam_edge.track.tracklets import TrackletBuilder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     import numpy as np
     from numpy.typing import NDArray
@@ -69,6 +69,8 @@ class CameraTracking:
         refine: When tracks are dropped and gaps filled.
         link: When fragments are joined; None = never.
         quality: Gate for the crops.
+        on_ended: Gets each confirmed track when it ends, as its tracklet and its summary, which
+            nothing changes any more; called by the thread that calls `step` and `finish`.
 
     Attributes:
         tracker: The tracker underneath.
@@ -84,6 +86,7 @@ class CameraTracking:
         refine: RefineConfig | None = None,
         link: LinkConfig | None = LinkConfig(),  # noqa: B008 (frozen)
         quality: QualityConfig | None = None,
+        on_ended: Callable[[Tracklet, TrackSummary], None] | None = None,
     ) -> None:
         self.image_size = image_size
         self.tracker = Tracker(
@@ -91,6 +94,7 @@ class CameraTracking:
         )
         self._refine = refine or RefineConfig()
         self._link = link
+        self._on_ended = on_ended
         self._builder = TrackletBuilder(camera_id, image_size)
         self._filler = GapFiller(self._refine.max_gap_s)
         self._summaries: dict[int, TrackSummary] = {}
@@ -127,10 +131,23 @@ class CameraTracking:
     def finish(self) -> Verdict:
         """End all tracks and judge them."""
         self._close(self.tracker.flush())
-        dropped = spurious(self._summaries, self._refine)
-        kept = [self._finished[k] for k in sorted(self._finished) if k not in dropped]
+        return self.judge(self._finished, self._summaries)
+
+    def judge(
+        self, finished: Mapping[int, Tracklet], summaries: Mapping[int, TrackSummary]
+    ) -> Verdict:
+        """Judge ended tracks as if the video ended with them.
+
+        It looks at its arguments and at settings only, so any thread may ask.
+
+        Args:
+            finished: Tracklets by track id, as `on_ended` got them.
+            summaries: The summary of each.
+        """
+        dropped = spurious(summaries, self._refine)
+        kept = [finished[k] for k in sorted(finished) if k not in dropped]
         joined = link(kept, self._link) if self._link else {t.track_id: t.track_id for t in kept}
-        still = furniture(self._summaries, self._refine)
+        still = furniture(summaries, self._refine)
         return Verdict(kept, joined, dropped, {k: v for k, v in still.items() if k in joined})
 
     def _close(self, ended: list[EndedTrack]) -> None:
@@ -139,6 +156,8 @@ class CameraTracking:
             self._filler.forget(track.track_id)
             if tracklet is not None and track.confirmed:
                 self._finished[track.track_id] = tracklet
+                if self._on_ended is not None:
+                    self._on_ended(tracklet, self._summaries[track.track_id])
             else:
                 self._summaries.pop(track.track_id, None)
 
