@@ -13,7 +13,7 @@ from crosscam_edge.types import Frame
 from crosscam_kernels.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -140,6 +140,23 @@ class ImageFolderSource:
                 continue
             self.stats.delivered += 1
             yield Frame(self.camera_id, index, self._start_ns + offset, image)
+
+    def pick(
+        self, wanted: Mapping[int, int], *, stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[Frame]:
+        """Yield the pictures with these numbers; only they are read.
+
+        Args:
+            wanted: UTC nanoseconds at which `frames` delivered the picture, by its number.
+            stop: Says when to end early.
+        """
+        pictures = list_pictures(self.info.path)
+        for index in sorted(wanted):
+            if stop() or index >= len(pictures):
+                return
+            image = _read(pictures[index])
+            if image is not None:
+                yield Frame(self.camera_id, index, wanted[index], image)
 
     def close(self) -> None:
         """Nothing is kept open between frames."""

@@ -10,7 +10,7 @@ from crosscam_edge.sources.paths import check_readable
 from crosscam_edge.sources.video import VideoSource, probe_video
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from crosscam_edge.sources.info import SourceInfo, SourceStats
     from crosscam_edge.types import Frame
@@ -33,6 +33,12 @@ class Source(Protocol):
         self, *, start: int = 0, stop: Callable[[], bool] = lambda: False
     ) -> Iterator[Frame]:
         """Yield frames with index >= `start`; those before are decoded and passed over."""
+        ...
+
+    def pick(
+        self, wanted: Mapping[int, int], *, stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[Frame]:
+        """Yield the frames with these numbers, given the UTC nanoseconds of each."""
         ...
 
     def close(self) -> None:

@@ -15,11 +15,12 @@ from crosscam_edge.sources.clock import PresentationClock
 from crosscam_edge.sources.container import open_container, video_stream
 from crosscam_edge.sources.images import Stride
 from crosscam_edge.sources.info import SourceInfo, SourceStats
+from crosscam_edge.sources.pick import decode_spans, plan_reading, scan
 from crosscam_edge.types import Frame
 from crosscam_kernels.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -176,15 +177,79 @@ class VideoSource:
         Frames before `start` are decoded and passed over: that keeps numbers and times exact in
         every codec and container, which seeking does not.
         """
+        for index, offset, raw in self._decoded(stop):
+            if index < start:
+                continue
+            frame = self._frame(index, offset, raw)
+            if frame is None:
+                continue
+            self.stats.delivered += 1
+            yield frame
+            if stop():
+                return
+        if not stop():
+            self._judge_end()
+
+    def pick(
+        self, wanted: Mapping[int, int], *, stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[Frame]:
+        """Yield chosen frames, decoding as little as possible.
+
+        Where frame numbers cannot be known without it (streams without times, damage), everything
+        up to the last chosen frame is decoded. Either way these are the frames that `frames` gives.
+
+        Args:
+            wanted: UTC nanoseconds at which `frames` delivered the frame, by its number.
+            stop: Says when to end early.
+        """
+        left = dict(wanted)
+        if self.info.timestamps:
+            for frame in self._picked(wanted, stop):
+                del left[frame.index]
+                yield frame
+        if not left or stop():
+            return
+        for index, offset, raw in self._decoded(stop):
+            if index in left:
+                del left[index]
+                chosen = self._frame(index, offset, raw)
+                if chosen is not None:
+                    yield chosen
+            if not left:
+                return
+
+    def _picked(self, wanted: Mapping[int, int], stop: Callable[[], bool]) -> Iterator[Frame]:
+        stream = self._open()
+        packets = scan(self._container, stream, stop)
+        if packets is None:
+            return
+        times = {index: time - self._start_ns for index, time in wanted.items()}
+        half = round(5e8 / self.info.frame_rate)
+        reading = plan_reading(packets, times, stream.time_base, half)
+        if reading is None:
+            return
+        stream = self._open()
+        for raw in decode_spans(self._container, stream, reading.spans, stop):
+            index = reading.index.pop(raw.pts, None)
+            frame = None if index is None else self._frame(index, times[index], raw)
+            if frame is not None:
+                yield frame
+
+    def _open(self) -> Any:
+        """Open the file from its start; returns the stream."""
         self.close()
         self._container = open_container(self.info.path)
         stream = video_stream(self._container, self.info.path)
         stream.codec_context.thread_count = self._threads
         stream.codec_context.thread_type = "AUTO" if self._threads > 1 else "NONE"
+        return stream
+
+    def _decoded(self, stop: Callable[[], bool]) -> Iterator[tuple[int, int, Any]]:
+        """Yield number, nanoseconds after the first frame, and picture, of frames to deliver."""
+        stream = self._open()
         clock = PresentationClock(self.info.frame_rate)
         stride = Stride(self._process_fps)
         size: tuple[int, int] | None = None
-        offset = 0
         for index, raw in enumerate(_Decoder(self._container, stream, self.stats).frames(stop)):
             self.stats.decoded += 1
             self.stats.corrupt_frames += bool(raw.is_corrupt)
@@ -192,22 +257,19 @@ class VideoSource:
             self.stats.repaired_timestamps = clock.repaired if self.info.timestamps else 0
             self.stats.size_changes += size is not None and size != (raw.width, raw.height)
             size = (raw.width, raw.height)
-            if not stride.take(offset):
+            if stride.take(offset):
+                yield index, offset, raw
+            else:
                 self.stats.strided += 1
-                continue
-            if index < start:
-                continue
-            image = self._bgr(raw)
-            if image is None:
-                self.stats.corrupt_frames += not raw.is_corrupt
-                self.stats.unusable_frames += 1
-                continue
-            self.stats.delivered += 1
-            yield Frame(self.camera_id, index, self._start_ns + offset, image)
-            if stop():
-                return
-        if not stop():
-            self._judge_end()
+
+    def _frame(self, index: int, offset: int, raw: Any) -> Frame | None:
+        """Return a picture as a frame; None, and counted, when it cannot be converted."""
+        image = self._bgr(raw)
+        if image is None:
+            self.stats.corrupt_frames += not raw.is_corrupt
+            self.stats.unusable_frames += 1
+            return None
+        return Frame(self.camera_id, index, self._start_ns + offset, image)
 
     def _judge_end(self) -> None:
         """Note when clearly fewer frames came out than the container promised."""
