@@ -29,12 +29,14 @@ class FrameRows:
         global_id: `(N,)` int64.
         xyxy: `(N, 4)` float32 pixels.
         interpolated: `(N,)` bool; True where no detection stands behind the box.
+        time_ns: UTC nanoseconds of the frame; 0 when it has no rows.
     """
 
     frame: int
     global_id: NDArray[np.int64]
     xyxy: NDArray[np.float32]
     interpolated: NDArray[np.bool_]
+    time_ns: int = 0
 
     @classmethod
     def none(cls, frame: int) -> FrameRows:
@@ -44,7 +46,7 @@ class FrameRows:
         )
 
 
-_COLUMNS = ("frame", "global_id", "x1", "y1", "x2", "y2", "interpolated")
+_COLUMNS = ("frame", "time_ns", "global_id", "x1", "y1", "x2", "y2", "interpolated")
 
 
 def tables_of(path: Path, camera_id: str, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -108,11 +110,14 @@ def frames_of(path: Path, camera_id: str) -> Iterator[FrameRows]:
 
 def _frame(rows: dict[str, NDArray[Any]], start: int, stop: int) -> FrameRows:
     boxes = np.stack([rows[name][start:stop] for name in ("x1", "y1", "x2", "y2")], axis=1)
+    interpolated = rows["interpolated"][start:stop].astype(np.bool_)
+    seen = start + int(np.argmin(interpolated))  # times of interpolated rows are estimates
     return FrameRows(
         int(rows["frame"][start]),
         rows["global_id"][start:stop],
         boxes.astype(np.float32),
-        rows["interpolated"][start:stop].astype(np.bool_),
+        interpolated,
+        int(rows["time_ns"][seen]),
     )
 
 

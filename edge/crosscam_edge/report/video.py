@@ -1,7 +1,7 @@
 """Annotated videos: one per camera and one of all, in a single pass over the recordings.
 
 The recordings are read side by side in order of time, so nothing is held but the current picture of
-each camera. The same pass takes the crops for the contact sheets.
+each camera. The same pass takes the crops for the contact sheets; without videos `collect` does.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def render_videos(
     cameras: Sequence[CameraInfo],
     *,
     progress: Progress | None = None,
+    stop: Callable[[], bool] = lambda: False,
     threads: int = 2,
 ) -> list[Path]:
     """Draw the tracks of a run on its videos and take the crops of its identities.
@@ -54,15 +55,33 @@ def render_videos(
         out: Folder of the run, with `tracks.parquet` and perhaps `embeddings.parquet`.
         cameras: All cameras of the run; their videos are read again.
         progress: Called with the frames done and the frames in all (0 when not known).
+        stop: Says when to give up.
         threads: Threads of each encoder, >= 1.
 
     Returns:
-        The videos, the mosaic last.
+        The videos, the mosaic last; nothing when `stop` said so.
 
     Raises:
         InputError: A recording or `tracks.parquet` cannot be read, or `out` cannot be written.
         RunError: The disk is full, or an encoder fails.
     """
+    try:
+        return _render(out, cameras, progress, stop, threads)
+    except _Stopped:
+        return []
+
+
+class _Stopped(Exception):  # noqa: N818 - not an error
+    """Unwinds the open files, which removes what is half-written."""
+
+
+def _render(
+    out: Path,
+    cameras: Sequence[CameraInfo],
+    progress: Progress | None,
+    stop: Callable[[], bool],
+    threads: int,
+) -> list[Path]:
     plan = plan_crops(out, cameras)
     clear_crops(out)
     total = sum(camera.frames for camera in cameras) if all(c.frames for c in cameras) else 0
@@ -79,6 +98,8 @@ def render_videos(
             written.append(out / "video" / MOSAIC)
         by_id = {lane.camera.camera_id: lane for lane in lanes}
         for done, frame in enumerate(_in_order(lanes), 1):
+            if stop():
+                raise _Stopped
             lane = by_id[frame.camera_id]
             rows = lane.rows.at(frame.index)
             plan.take(out, lane.camera, frame.image, rows)
