@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from crosscam_edge.embed.base import Embedder
     from crosscam_edge.offline.detect_pool import DetectPool
     from crosscam_edge.offline.progress import Progress
+    from crosscam_edge.offline.provisional import ProvisionalAssociation
     from crosscam_edge.offline.timers import StageTimers
     from crosscam_edge.sources import SourceInfo
     from crosscam_edge.types import Detections, Frame
@@ -74,6 +75,8 @@ class Shared:
         progress: Who is told.
         stop: Set when the run shall end early and cleanly.
         decode_threads: Decoder threads for each camera.
+        provisional: Associates while cameras are still being worked on; None for not before the
+            end.
     """
 
     settings: SiteConfig
@@ -84,6 +87,7 @@ class Shared:
     progress: Progress
     stop: threading.Event
     decode_threads: int
+    provisional: ProvisionalAssociation | None = None
 
 
 @dataclass(slots=True)
@@ -154,6 +158,10 @@ class CameraRun:
                 embed_every_s=settings.embed_every_seconds,
             ),
         )
+        if shared.provisional is not None:
+            self._tracking.on_ended = shared.provisional.receiver(
+                plan.camera_id, self._tracking.judge
+            )
         self._area = AreaFilter(plan.config, min_confidence=low, max_people=settings.max_people)
         self._abort = threading.Event()
         with _storage():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from crosscam_edge.associate import AssociationConfig, associate
 from crosscam_edge.offline.people import embedding_batches, joined_tracklets, track_batches
 from crosscam_edge.offline.prepare import camera_info
+from crosscam_edge.offline.provisional import ProvisionalAssociation
 from crosscam_edge.sinks.files import write_outputs, write_parquet
 from crosscam_edge.sinks.run_file import (
     CalibrationRecord,
@@ -55,12 +56,11 @@ def finish(
     progress.stage("associating")
     dim = shared.embedder.dim
     tracklets = [t for result in results for t in joined_tracklets(result.verdict, dim)]
-    with timers.measure("associate"):
-        association = associate(
-            tracklets,
-            model_id=shared.embedder.model_id,
-            config=_site_knowledge([r.plan for r in results]),
-        )
+    config = _site_knowledge([r.plan for r in results])
+    association = shared.provisional.reuse(tracklets, config) if shared.provisional else None
+    if association is None:
+        with timers.measure("associate"):
+            association = associate(tracklets, model_id=shared.embedder.model_id, config=config)
     ids = {a.key: a.global_id for a in association.assignments}
     identities = identities_of(association.assignments, {t.key: t for t in tracklets})
     fps = shared.settings.process_fps
@@ -90,6 +90,18 @@ def finish(
             result.tracks.path.unlink(missing_ok=True)
             result.embeddings.path.unlink(missing_ok=True)
     return sum(len(identity.cameras) > 1 for identity in identities.identities)
+
+
+def provisional(plans: list[CameraPlan], shared: Shared) -> ProvisionalAssociation:
+    """Begin to associate, as at the end, what the cameras of a run have seen so far."""
+    return ProvisionalAssociation(
+        [plan.camera_id for plan in plans],
+        dim=shared.embedder.dim,
+        model_id=shared.embedder.model_id,
+        config=_site_knowledge(plans),
+        progress=shared.progress,
+        timers=shared.timers,
+    )
 
 
 def _site_knowledge(plans: list[CameraPlan]) -> AssociationConfig:

@@ -19,6 +19,10 @@ class Progress(Protocol):
         """Get the number of frames of a camera done so far."""
         ...
 
+    def people(self, count: int, shared: int) -> None:
+        """Get told how many people were seen so far, and how many of them in several cameras."""
+        ...
+
     def finished(self, camera_id: str, error: str | None) -> None:
         """Get told that a camera is done, or why it cannot be."""
         ...
@@ -35,6 +39,9 @@ class SilentProgress:
         """Say nothing."""
 
     def frames(self, camera_id: str, done: int, *, resumed: bool) -> None:
+        """Say nothing."""
+
+    def people(self, count: int, shared: int) -> None:
         """Say nothing."""
 
     def finished(self, camera_id: str, error: str | None) -> None:

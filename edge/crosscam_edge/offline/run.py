@@ -19,7 +19,7 @@ from crosscam_edge.embed.select import choose_embedder
 from crosscam_edge.offline import fingerprint
 from crosscam_edge.offline.camera import CameraPlan, CameraResult, CameraRun, Shared, StorageError
 from crosscam_edge.offline.detect_pool import DetectPool
-from crosscam_edge.offline.finish import finish
+from crosscam_edge.offline.finish import finish, provisional
 from crosscam_edge.offline.lock import FolderLock
 from crosscam_edge.offline.prepare import camera_info, open_folder, plan_cameras, prepare_folder
 from crosscam_edge.offline.progress import SilentProgress
@@ -56,12 +56,14 @@ class ProcessOptions:
         keep_going: Leave out videos that cannot be opened.
         batch: Most images in one call of the detector.
         parallel_cameras: Cameras worked on at the same time; None for the number of cores.
+        provisional: Associate what there is while cameras are still being worked on.
     """
 
     overwrite: bool = False
     keep_going: bool = False
     batch: int = 1
     parallel_cameras: int | None = None
+    provisional: bool = True
 
 
 @dataclass(slots=True)
@@ -157,8 +159,12 @@ def process(
             stop,
             decode_threads=max(1, min(4, _cores(settings) // (2 * len(plans)))),
         )
+        if options.provisional:
+            shared.provisional = provisional(plans, shared)
         try:
             results = _work(plans, shared, options)
+            if shared.provisional is not None:
+                shared.provisional.close()
             failed = {r.plan.camera_id: r.error for r in results if r.error is not None}
             if len(failed) == len(plans):
                 raise RunError(
@@ -180,6 +186,8 @@ def process(
                 _log.warning("run.json could not be written", reason=str(second))
             raise
         finally:
+            if shared.provisional is not None:
+                shared.provisional.close()
             if shared.pool is not None:
                 shared.pool.close()
             detector.close()
@@ -323,6 +331,9 @@ def _add_figures(run: RunFile, results: list[CameraResult], shared: Shared, seco
         dropped=dropped,
         peak_memory_bytes=_peak_memory(),
     )
+    if shared.provisional is not None:
+        run.figures.provisional_solves = shared.provisional.figures.solves
+        run.figures.provisional_failures = shared.provisional.figures.failures
 
 
 def _stages(shared: Shared) -> dict[str, float]:

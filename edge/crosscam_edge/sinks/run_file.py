@@ -119,8 +119,10 @@ class ModelRecord(_Record):
 class Figures(_Record):
     """How much was done and how long it took.
 
-    `stage_seconds` keys: decode, detect, track, embed, associate, write, render; stages overlap, so
-    their sum may exceed `wall_seconds`. `dropped` counts things left out on purpose, by reason.
+    `stage_seconds` keys: decode, detect, track, embed, provisional, associate, write, render;
+    stages overlap, so their sum may exceed `wall_seconds`. `dropped` counts things left out on
+    purpose, by reason. `provisional_solves` counts how often everything so far was associated
+    before the end, `provisional_failures` how often that failed.
     """
 
     frames: int = 0
@@ -128,6 +130,8 @@ class Figures(_Record):
     embeddings: int = 0
     tracklets: int = 0
     people: int = 0
+    provisional_solves: int = 0
+    provisional_failures: int = 0
     wall_seconds: float = 0.0
     fps: float = 0.0
     video_seconds: float = 0.0

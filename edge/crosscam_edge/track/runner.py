@@ -69,11 +69,11 @@ class CameraTracking:
         refine: When tracks are dropped and gaps filled.
         link: When fragments are joined; None = never.
         quality: Gate for the crops.
-        on_ended: Gets each confirmed track when it ends, as its tracklet and its summary, which
-            nothing changes any more; called by the thread that calls `step` and `finish`.
 
     Attributes:
         tracker: The tracker underneath.
+        on_ended: Gets each confirmed track when it ends, as its tracklet and its summary, which
+            nothing changes any more; called by the thread that calls `step` and `finish`.
     """
 
     def __init__(
@@ -86,7 +86,6 @@ class CameraTracking:
         refine: RefineConfig | None = None,
         link: LinkConfig | None = LinkConfig(),  # noqa: B008 (frozen)
         quality: QualityConfig | None = None,
-        on_ended: Callable[[Tracklet, TrackSummary], None] | None = None,
     ) -> None:
         self.image_size = image_size
         self.tracker = Tracker(
@@ -94,7 +93,7 @@ class CameraTracking:
         )
         self._refine = refine or RefineConfig()
         self._link = link
-        self._on_ended = on_ended
+        self.on_ended: Callable[[Tracklet, TrackSummary], None] | None = None
         self._builder = TrackletBuilder(camera_id, image_size)
         self._filler = GapFiller(self._refine.max_gap_s)
         self._summaries: dict[int, TrackSummary] = {}
@@ -156,8 +155,8 @@ class CameraTracking:
             self._filler.forget(track.track_id)
             if tracklet is not None and track.confirmed:
                 self._finished[track.track_id] = tracklet
-                if self._on_ended is not None:
-                    self._on_ended(tracklet, self._summaries[track.track_id])
+                if self.on_ended is not None:
+                    self.on_ended(tracklet, self._summaries[track.track_id])
             else:
                 self._summaries.pop(track.track_id, None)
 
