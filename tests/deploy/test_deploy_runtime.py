@@ -260,3 +260,26 @@ assert "torch" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+class TestOtherInputSize:
+    def test_free_graph_takes_it(self, tmp_path, make, engine):
+        file = make.write_embedder(tmp_path / "free.onnx", size=("h", "w"))
+        bundle = make.pack_embedder(tmp_path / "free", file)
+        with open_runtime(bundle, runtime=engine, precision="f32", input_size=(48, 24)) as runtime:
+            assert runtime.input_size == (48, 24)
+            runtime.warm_up()
+            assert runtime.infer(noise(2, (48, 24)))[0].shape == (2, 8)
+            with pytest.raises(ShapeError, match="32, 16"):
+                runtime.infer(noise(1))
+
+    def test_bound_graph_says_so(self, fixed, engine):
+        bundle = fixed(1)  # OpenVINO reshapes this one, ONNX Runtime cannot
+        if engine == "openvino":
+            with open_runtime(bundle, runtime=engine, input_size=(48, 24)) as runtime:
+                assert runtime.infer(noise(3, (48, 24)))[0].shape == (3, 8)
+        else:
+            with pytest.raises(InputError, match="48x24") as caught:
+                open_runtime(bundle, runtime=engine, input_size=(48, 24))
+            assert "32x16" in caught.value.expected

@@ -37,6 +37,7 @@ class Runtime(Protocol):
         max_batch: Most images that one call of the graph takes; None when any. `infer` takes any
             number either way.
         bundle: The model.
+        input_size: Height and width in pixels that it takes: the manifest's, or another one.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Runtime(Protocol):
     precision: str
     max_batch: int | None
     bundle: Bundle
+    input_size: tuple[int, int]
 
     def infer(self, batch: NDArray[np.float32]) -> Outputs:
         """Run a `(B, 3, H, W)` float32 batch; returns the outputs in manifest order."""
@@ -73,9 +75,11 @@ class PooledRuntime(ABC):
     precision: str
     max_batch: int | None
     bundle: Bundle
+    input_size: tuple[int, int]
 
-    def __init__(self, bundle: Bundle, streams: int) -> None:
+    def __init__(self, bundle: Bundle, streams: int, input_size: tuple[int, int] | None) -> None:
         self.bundle = bundle
+        self.input_size = input_size or native_size(bundle)
         self._streams = max(1, streams)
         self._pool = ThreadPoolExecutor(self._streams, thread_name_prefix="infer")
         self._slots = threading.BoundedSemaphore(self._streams * (1 + _WAITING_PER_STREAM))
@@ -93,7 +97,8 @@ class PooledRuntime(ABC):
         """Run a batch.
 
         Args:
-            batch: `(B, 3, H, W)` float32, pre-processed as the manifest says; B may be 0.
+            batch: `(B, 3, H, W)` float32, pre-processed as the manifest says, of `input_size`; B
+                may be 0.
 
         Returns:
             The graph's outputs in manifest order, batch first.
@@ -125,8 +130,7 @@ class PooledRuntime(ABC):
 
     def warm_up(self) -> None:
         """Run a black image once."""
-        prep = self.bundle.manifest.preprocessing
-        self.infer(np.zeros((1, 3, prep.height, prep.width), np.float32))
+        self.infer(np.zeros((1, 3, *self.input_size), np.float32))
 
     def close(self) -> None:
         """Finish submitted work and free the engine."""
@@ -145,11 +149,11 @@ class PooledRuntime(ABC):
     def _checked(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._closed:
             raise RunError("the runtime is closed", fix="open it again with open_runtime()")
-        prep = self.bundle.manifest.preprocessing
-        if batch.ndim != 4 or batch.shape[1:] != (3, prep.height, prep.width):
+        height, width = self.input_size
+        if batch.ndim != 4 or batch.shape[1:] != (3, height, width):
             raise ShapeError(
                 f"{self.bundle.manifest.name} was given a batch of shape {batch.shape}",
-                expected=f"(B, 3, {prep.height}, {prep.width})",
+                expected=f"(B, 3, {height}, {width})",
                 fix="prepare images with crosscam_deploy.preprocess or crop_resize_normalize",
             )
         if batch.dtype != np.float32:
@@ -161,9 +165,24 @@ class PooledRuntime(ABC):
         return np.ascontiguousarray(batch)
 
     def _empty_outputs(self) -> Outputs:
-        prep = self.bundle.manifest.preprocessing
-        one = self._run(np.zeros((1, 3, prep.height, prep.width), np.float32))
+        one = self._run(np.zeros((1, 3, *self.input_size), np.float32))
         return [output[:0] for output in one]
+
+
+def native_size(bundle: Bundle) -> tuple[int, int]:
+    """Return height and width in pixels of the manifest's input."""
+    prep = bundle.manifest.preprocessing
+    return prep.height, prep.width
+
+
+def no_other_size(bundle: Bundle, input_size: tuple[int, int]) -> InputError:
+    """Return the error for a graph that only takes the size it was exported with."""
+    height, width = native_size(bundle)
+    return InputError(
+        f"{bundle.manifest.name} cannot run at {input_size[0]}x{input_size[1]} (height x width)",
+        expected=f"{height}x{width}, the size that its graph was exported for",
+        fix="leave the input size out, or export the model again with a free image size",
+    )
 
 
 def check_graph(

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crosscam_deploy.runtime.base import PooledRuntime, check_graph, check_outputs
+from crosscam_deploy.runtime.base import (
+    PooledRuntime,
+    check_graph,
+    check_outputs,
+    no_other_size,
+)
 from crosscam_kernels.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -69,7 +74,14 @@ class OnnxRuntimeEngine(PooledRuntime):
 
     name = "onnxruntime"
 
-    def __init__(self, bundle: Bundle, *, threads: int, streams: int) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        threads: int,
+        streams: int,
+        input_size: tuple[int, int] | None = None,
+    ) -> None:
         if bundle.manifest.format != "onnx":
             raise InputError(
                 f"{bundle.manifest.name} is an OpenVINO model, ONNX Runtime cannot run it",
@@ -81,7 +93,10 @@ class OnnxRuntimeEngine(PooledRuntime):
         inputs = {i.name: [free_or_size(d) for d in i.shape] for i in self._session.get_inputs()}
         outputs = {o.name: [free_or_size(d) for d in o.shape] for o in self._session.get_outputs()}
         check_graph(bundle, inputs, outputs)
-        super().__init__(bundle, streams)
+        super().__init__(bundle, streams, input_size)
+        sizes = inputs[bundle.manifest.input_name][2:]
+        if any(have not in (want, None) for have, want in zip(sizes, self.input_size, strict=True)):
+            raise no_other_size(bundle, self.input_size)
         self.device = "CPU"
         self.precision = "f32"
         self.max_batch = inputs[bundle.manifest.input_name][0]

@@ -37,6 +37,7 @@ def open_runtime(
     precision: Precision = "auto",
     threads: int = 0,
     streams: int = 1,
+    input_size: tuple[int, int] | None = None,
 ) -> Runtime:
     """Open a bundle for inference.
 
@@ -49,9 +50,12 @@ def open_runtime(
             ``"f32"`` is for comparisons.
         threads: Threads of the engine; 0 for one a core.
         streams: Batches that run at the same time (`submit`); each gets its share of the threads.
+        input_size: Height and width in pixels to run at instead of the manifest's. Convolutional
+            graphs can (YOLOX); what their outputs then mean is for the caller to know.
 
     Raises:
-        InputError: The manifest does not fit the graph, or the file is not a valid graph.
+        InputError: The manifest does not fit the graph, the file is not a valid graph, or the graph
+            does not take `input_size`.
         RunError: No engine on this machine runs this format.
         UsageError: The engine cannot do what was asked.
     """
@@ -82,7 +86,9 @@ def open_runtime(
     if runtime == "openvino":
         from crosscam_deploy.runtime.openvino_engine import OpenVinoEngine
 
-        return OpenVinoEngine(bundle, precision=precision, threads=threads, streams=streams)
+        return OpenVinoEngine(
+            bundle, precision=precision, threads=threads, streams=streams, input_size=input_size
+        )
     if precision == "bf16":
         raise UsageError(
             "ONNX Runtime does not compute in bf16 on the CPU",
@@ -91,4 +97,4 @@ def open_runtime(
         )
     from crosscam_deploy.runtime.onnxruntime_engine import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(bundle, threads=threads, streams=streams)
+    return OnnxRuntimeEngine(bundle, threads=threads, streams=streams, input_size=input_size)

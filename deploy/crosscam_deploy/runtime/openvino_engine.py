@@ -16,7 +16,13 @@ import numpy as np
 
 from crosscam_deploy.log import get_logger
 from crosscam_deploy.runtime import verdicts
-from crosscam_deploy.runtime.base import PooledRuntime, check_graph, check_outputs
+from crosscam_deploy.runtime.base import (
+    PooledRuntime,
+    check_graph,
+    check_outputs,
+    native_size,
+    no_other_size,
+)
 from crosscam_kernels.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -97,7 +103,15 @@ class OpenVinoEngine(PooledRuntime):
 
     name = "openvino"
 
-    def __init__(self, bundle: Bundle, *, precision: Precision, threads: int, streams: int) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        precision: Precision,
+        threads: int,
+        streams: int,
+        input_size: tuple[int, int] | None = None,
+    ) -> None:
         model = read(bundle.model_path)
         inputs = {name_of(port, f"input{i}"): shape_of(port) for i, port in enumerate(model.inputs)}
         outputs = {
@@ -109,13 +123,16 @@ class OpenVinoEngine(PooledRuntime):
         shape = inputs[bundle.manifest.input_name]
         batch = shape[0]
         self.max_batch = batch
-        if None in shape[1:]:  # a known image size makes the plan static but for the batch
-            prep = bundle.manifest.preprocessing
-            model.reshape([-1 if batch is None else batch, 3, prep.height, prep.width])
+        size = input_size or native_size(bundle)
+        if shape[1:] != [3, *size]:  # a known image size makes the plan static but for the batch
+            try:
+                model.reshape([-1 if batch is None else batch, 3, *size])
+            except RuntimeError as error:
+                raise no_other_size(bundle, size) from error
         if batch is not None and opens_to_any_batch(bundle):
             model.reshape(_any_batch(model))
             self.max_batch = None
-        super().__init__(bundle, streams)
+        super().__init__(bundle, streams, size)
         properties: dict[str, Any] = {
             "NUM_STREAMS": self._streams,
             "INFERENCE_NUM_THREADS": threads,

@@ -106,6 +106,13 @@ class SiteConfig(Strict):
         min_length=1,
         description="detector bundle or 'motion'; best available if left out",
     )
+    detector_size: int | None = Field(
+        default=None,
+        ge=64,
+        le=4096,
+        description="longest side of the detector's input, pixels; the picture's own up to 640 if "
+        "left out: more finds smaller people and takes longer",
+    )
     embedder: str | None = Field(
         default=None,
         min_length=1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from crosscam_deploy import zoo
@@ -18,7 +19,12 @@ _log = get_logger("detect")
 
 
 def choose_detector(
-    name: str | None, *, min_confidence: float, threads: int = 0, streams: int = 1
+    name: str | None,
+    *,
+    min_confidence: float,
+    threads: int = 0,
+    streams: int = 1,
+    longest: int | None = None,
 ) -> tuple[Detector, str]:
     """Open the detector of a run.
 
@@ -27,6 +33,7 @@ def choose_detector(
         min_confidence: Boxes with a lower score are dropped, in [0, 1].
         threads: Threads of the engine; 0 for one a core.
         streams: Images that are worked on at the same time.
+        longest: Longest side of the network's input in pixels; None to let the picture decide.
 
     Returns:
         The detector, and in words why it is this one.
@@ -54,5 +61,8 @@ def choose_detector(
                 )
             why = "downloaded: none was on this machine"
         bundle = found
-    runtime = open_runtime(bundle, threads=threads, streams=streams)
-    return ModelDetector(runtime, min_confidence), why
+    opener = partial(open_runtime, bundle, threads=threads, streams=streams)
+    detector = ModelDetector(
+        opener(), min_confidence, reopen=lambda size: opener(input_size=size), longest=longest
+    )
+    return detector, why

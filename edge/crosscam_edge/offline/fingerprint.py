@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NAME = "fingerprint.json"
 # Changes whenever detections, tracks or the checkpoint format may come out differently.
-PIPELINE_VERSION = 2
+PIPELINE_VERSION = 3
 _SAMPLE = 1 << 20
 
 
@@ -54,6 +54,7 @@ def fingerprint(
         "pipeline": PIPELINE_VERSION,
         "detector": f"{detector.name} {detector.model_id[:16]}",
         "embedder": f"{embedder.name} {embedder.model_id[:16]}",
+        "detector_size": settings.detector_size,
         "min_confidence": settings.min_confidence,
         "embed_every_seconds": settings.embed_every_seconds,
         "process_fps": settings.process_fps,

@@ -128,6 +128,7 @@ def process(
             min_confidence=settings.min_confidence,
             threads=threads,
             streams=streams,
+            longest=settings.detector_size,
         )
         embedder, why_embedder = choose_embedder(
             # each camera embeds one frame at a time: more streams than cameras only split threads
