@@ -69,8 +69,8 @@ def command(
     A VIDEO is a file or a folder of pictures. An unfinished run in the output folder is resumed.
     Ctrl-C ends early: what is done is written, and the same command goes on later.
 
-    Exit status 0: all cameras are done. 4: the run failed, or some camera could not be finished
-    (the others' results are kept). 2, 3: wrong flags, bad input. 130: interrupted.
+    Exit status 0: all is done. 4: the run failed, or some camera, the videos or the report could
+    not be finished (all else is kept). 2, 3: wrong flags, bad input. 130: interrupted.
     """
     from crosscam_edge.offline import ProcessOptions, SilentProgress, process
 
@@ -88,9 +88,9 @@ def command(
         click.echo(json.dumps(_summary(result)))
     else:
         _print_summary(result)
-    if result.run.status == "interrupted":
+    if result.run.status == "interrupted" or (result.run.missing and stop.is_set()):
         return INTERRUPTED
-    return INCOMPLETE if result.failed else 0
+    return INCOMPLETE if result.failed or result.run.missing else 0
 
 
 def _settings(config_file: Path | None, flags: dict[str, Any]) -> SiteConfig:
@@ -135,11 +135,14 @@ def _summary(result: ProcessResult) -> dict[str, Any]:
         "fps": figures.fps,
         "report": str(report) if report.exists() else None,
         "models": {kind: f"{m.name}: {m.source}" for kind, m in run.models.items()},
+        "missing": run.missing,
         "warnings": run.warnings,
     }
 
 
 def _print_summary(result: ProcessResult) -> None:
+    from crosscam_edge.offline.finish import PICTURES
+
     data = _summary(result)
     state = "Done."
     if data["status"] == "interrupted":
@@ -147,6 +150,9 @@ def _print_summary(result: ProcessResult) -> None:
     elif result.failed:
         names = ", ".join(result.failed)
         state = f"Done, except {names}: see the warnings; the same command tries the rest again."
+    elif data["missing"]:
+        names = " and ".join(PICTURES[name] for name in data["missing"])
+        state = f"The tables are done, {names} are missing: the same command makes them."
     click.echo(state)
     click.echo(
         f"  {data['people']} people in {data['cameras']} camera(s), {data['cross_camera']} of them "

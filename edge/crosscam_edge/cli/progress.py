@@ -78,7 +78,7 @@ class PlainProgress:
         self._cameras: Sequence[tuple[str, int | None]] = ()
         self._done: dict[str, int] = {}
         self._resumed: dict[str, int] = {}
-        self._people = ""
+        self._people = self._stage = ""
         self._started = self._said = time.monotonic()
         self._lock = threading.Lock()
 
@@ -112,8 +112,18 @@ class PlainProgress:
 
     def stage(self, text: str) -> None:
         """Say what happens after the frames, when that is worth a line."""
+        self._stage = text
         if time.monotonic() - self._started >= self._every_s:
             click.echo(f"{text} …", err=True)
+
+    def pictures(self, done: int, total: int) -> None:
+        """Say how far the drawing is, unless something was said just now."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._said < self._every_s:
+                return
+            self._said = now
+        click.echo(f"{self._stage}: {done}{f'/{total}' if total else ''} frames", err=True)
 
     def _state(self, seconds: float) -> str:
         done = sum(self._done.values())
@@ -145,6 +155,8 @@ class RichProgress:
             console=console,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._stage = ""
+        self._drawing: TaskID | None = None
         self._cameras = 0
         self._done: dict[str, int] = {}
         self._resumed: dict[str, int] = {}
@@ -193,7 +205,15 @@ class RichProgress:
 
     def stage(self, text: str) -> None:
         """Say what happens after the frames."""
+        self._stage, self._drawing = text, None
         self._bars.console.print(f"{text} …")
+
+    def pictures(self, done: int, total: int) -> None:
+        """Move a bar below those of the cameras."""
+        with self._lock:
+            if self._drawing is None:
+                self._drawing = self._add(self._stage, total or None)
+            self._bars.update(self._drawing, completed=done)
 
     def _add(self, name: str, total: int | None) -> TaskID:
         return self._bars.add_task(name, total=total, of=total or "?", fps="", people="")

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from crosscam_edge.sinks.run_file import RunFile
     from crosscam_edge.sinks.schema import CameraInfo
 
+PICTURES = {"video": "videos", "crops": "pictures of people", "report": "the report"}
+
 
 def finish(
     out: Path,
@@ -83,7 +85,8 @@ def finish(
     run.finished = datetime.now(UTC)
     write_run(out, run)
     _pictures(out, run, cameras, shared)
-    if run.status is RunStatus.COMPLETE and not failed and not shared.settings.outputs.cache:
+    done = run.status is RunStatus.COMPLETE and not failed and not run.missing
+    if done and not shared.settings.outputs.cache:
         shutil.rmtree(out / "cache", ignore_errors=True)
     else:
         for result in results:  # rebuilt by the next run from the checkpoints
@@ -116,23 +119,32 @@ def _site_knowledge(plans: list[CameraPlan]) -> AssociationConfig:
 
 
 def _pictures(out: Path, run: RunFile, cameras: list[CameraInfo], shared: Shared) -> None:
-    """Videos, crops and report; a failure costs them but not the tables, which are written."""
+    """Videos, crops and report; what cannot be made costs nothing else, and the tables are there.
+
+    Whoever interrupts a run waits neither for drawing nor for crops: the same command makes them.
+    """
+    # imported late: only the end of a run needs an encoder and a template engine
+    from crosscam_edge.report.html import write_report
+    from crosscam_edge.report.pictures import make_pictures
+
     wanted = shared.settings.outputs
-    # Drawing takes long: whoever interrupts a run waits for its tables only.
-    video = wanted.video and run.status is RunStatus.COMPLETE
-    if not (video or wanted.report):
-        return
     try:
-        if video:
-            # imported late: a run without pictures needs no encoder
-            from crosscam_edge.report.video import render_videos
-
-            shared.progress.stage("drawing videos")
-            with shared.timers.measure("render"):
-                render_videos(out, cameras)
+        with shared.timers.measure("render"):
+            made = make_pictures(
+                out,
+                cameras,
+                video=wanted.video,
+                crops=wanted.crops or wanted.report,
+                stage=shared.progress.stage,
+                progress=shared.progress.pictures,
+                stop=shared.stop.is_set,
+            )
+        run.missing = made.missing
+        run.warnings += made.errors
+        if made.missing and shared.stop.is_set() and run.status is RunStatus.COMPLETE:
+            names = " and ".join(PICTURES[name] for name in made.missing)
+            run.warnings.append(f"interrupted: {names} are missing; the same command makes them")
         if wanted.report:
-            from crosscam_edge.report.html import write_report
-
             shared.progress.stage("writing the report")
             run.figures.stage_seconds = shared.timers.seconds()
             write_run(out, run)
@@ -141,4 +153,5 @@ def _pictures(out: Path, run: RunFile, cameras: list[CameraInfo], shared: Shared
         if not wanted.crops:
             shutil.rmtree(out / "crops", ignore_errors=True)
     except CrosscamError as error:
-        run.warnings.append(f"videos or report could not be made: {error}")
+        run.missing = [*run.missing, "report"] if wanted.report else run.missing
+        run.warnings.append(f"pictures or report could not be made: {error}")

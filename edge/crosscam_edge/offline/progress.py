@@ -31,6 +31,10 @@ class Progress(Protocol):
         """Get told what happens after the frames."""
         ...
 
+    def pictures(self, done: int, total: int) -> None:
+        """Get the frames drawn or searched for crops so far, and how many in all; 0 if unknown."""
+        ...
+
 
 class SilentProgress:
     """Says nothing."""
@@ -48,4 +52,7 @@ class SilentProgress:
         """Say nothing."""
 
     def stage(self, text: str) -> None:
+        """Say nothing."""
+
+    def pictures(self, done: int, total: int) -> None:
         """Say nothing."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from crosscam_edge.sinks.run_file import Output
     from crosscam_edge.sinks.schema import CameraInfo
 
 _STATE = "pictures.json"
@@ -47,7 +48,7 @@ class Pictures:
         errors: Why, unless it was stopped.
     """
 
-    missing: list[str]
+    missing: list[Output]
     errors: list[str]
 
 
@@ -95,8 +96,12 @@ def make_pictures(
                 state = _note(out, replace(state, crops=True))
         except CrosscamError as error:
             errors.append(f"the pictures of people could not be taken: {error}")
-    asked = {"video": (video, state.video), "crops": (crops, state.crops)}
-    return Pictures([name for name, (want, done) in asked.items() if want and not done], errors)
+    missing: list[Output] = []
+    if video and not state.video:
+        missing.append("video")
+    if crops and not state.crops:
+        missing.append("crops")
+    return Pictures(missing, errors)
 
 
 def _prepare(out: Path, cameras: Sequence[CameraInfo]) -> _State:
@@ -106,7 +111,7 @@ def _prepare(out: Path, cameras: Sequence[CameraInfo]) -> _State:
     videos = _videos(out, cameras)
     if state is None or state.tables != tables:
         clear_crops(out)
-        _remove(videos)
+        _remove([path for path in videos if path.is_file()])
         state = _State(tables)
     _remove(list((out / "video").glob(".*.part.mp4")))  # of a process that was killed
     return replace(

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from crosscam_edge.types import Tracklet, TrackletKey
 
 SCHEMA_VERSION: Literal[1] = 1
+Output = Literal["video", "crops", "report"]
+"""What a run makes beside its tables."""
+
 DATED_FROM_NS = 365 * 86_400 * 10**9
 """Times before 1971 are counted from the start of a recording whose date is not known."""
 
@@ -191,6 +194,7 @@ class RunFile(_Record):
     calibration: CalibrationRecord | None = None
     transits: list[Transit] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)
+    missing: list[Output] = Field(default_factory=list)
     error: str | None = None
 
     def camera_infos(self) -> list[CameraInfo]:
