@@ -53,6 +53,8 @@ def _type(field: dict[str, Any]) -> str:
         )
     if "$ref" in field:
         return f"[{field['$ref'].split('/')[-1]}]"
+    if "additionalProperties" in field and field.get("type") == "object":
+        return f"mapping to {_type(field['additionalProperties'])}"
     kind = str(field.get("type", "any"))
     return f"list of {_type(field['items'])}" if kind == "array" and "items" in field else kind
 

@@ -82,22 +82,20 @@ def presence_evidence(
     ratio = (observed + _PRIOR_RATIO * _PRIOR_PAIRS) / (expected + _PRIOR_PAIRS)
     for (a, b), (n, k, q) in counts.items():
         pair = frozenset((names[a], names[b]))
+        cell, transposed = np.ix_(camera == a, camera == b), np.ix_(camera == b, camera == a)
+        if pair in config.separate:  # holds also where all are at once and nothing can be learned
+            impossible[cell], impossible[transposed] = at_once[cell], at_once[cell].T
         if pair in config.overlapping or q in (0.0, 1.0):
             continue
-        cell = np.ix_(camera == a, camera == b)
         chance = float(binom.cdf(k, n, q))
         apart = n >= _MIN_PAIRS and k < 0.25 * n * q and chance < _CHANCE
-        if pair in config.separate or apart:
-            barred = at_once[cell]
-        else:
-            barred = np.zeros(at_once[cell].shape, np.bool_)
+        if apart:
+            impossible[cell], impossible[transposed] = at_once[cell], at_once[cell].T
         # Never below what the prior can support, never so sure that looks cannot overrule it.
         prior = float(np.clip(min(ratio, 1.0 / q) * q, 1e-3, 1 - 1e-3))
         rate = (k + _PRIOR_PAIRS * prior) / (n + _PRIOR_PAIRS)
         yes = np.clip(np.log(rate / q), -_MAX, _MAX)
         no = np.clip(np.log((1 - rate) / (1 - q)), -_MAX, 1.0)
         block = np.where(at_once[cell], yes, no).astype(np.float32)
-        transposed = np.ix_(camera == b, camera == a)
         odds[cell], odds[transposed] = block, block.T
-        impossible[cell], impossible[transposed] = barred, barred.T
     return odds, impossible

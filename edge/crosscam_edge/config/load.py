@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from crosscam_edge.config.models import SiteConfig
+from crosscam_edge.config.relations import Mistake
 from crosscam_kernels.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -150,6 +151,9 @@ def _explain(error: ValidationError, file: Path) -> UsageError:
             fix=f"did you mean '{close[0]}'?" if close else "remove it",
         )
     if kind == "value_error":
+        wrong = first["ctx"]["error"]
+        if isinstance(wrong, Mistake):
+            return UsageError(f"{where}: {wrong}{more}", expected=wrong.expected, fix=wrong.fix)
         return UsageError(f"{where}: {first['ctx']['error']!s}{more}", fix="correct the value")
     if kind == "missing":
         return UsageError(
@@ -174,6 +178,8 @@ def expectation(problem: ErrorDetails) -> str:
         "string_type": "text",
         "string_too_short": "at least one character",
         "invalid_key": "keys that are text",
+        "dict_type": "a mapping such as {hall: 8}",
+        "list_type": "a list such as [hall, yard]",
     }
     message = problem["msg"].removeprefix("Input should be ").removeprefix("String should ")
     return plain.get(problem["type"], message)

@@ -8,6 +8,8 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from crosscam_edge.config.relations import check_relations
+
 CAMERA_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 # `video/mosaic.mp4` is the picture of all cameras, so no camera may be called that.
 RESERVED_IDS = frozenset({"mosaic"})
@@ -69,6 +71,16 @@ class CameraConfig(Strict):
     overlaps_with: list[str] = Field(
         default_factory=list,
         description="cameras that see a part of the same ground at the same time",
+    )
+    never_overlaps_with: list[str] = Field(
+        default_factory=list,
+        description="cameras that never do: nobody is in both at once; pairs in neither list are "
+        "judged from the run",
+    )
+    transit_seconds: dict[str, Annotated[float, Field(ge=0, le=604800)]] = Field(
+        default_factory=dict,
+        description="least seconds that anybody needs from this camera to that one, for example "
+        "`{hall: 8}`; the way back is said at the other camera; learned from the run if left out",
     )
 
     @field_validator("id")
@@ -153,13 +165,5 @@ class SiteConfig(Strict):
                     f"cameras[{seen[key]}] and cameras[{index}] have the same id '{camera.id}'"
                 )
             seen[key] = index
-        known = {camera.id for camera in self.cameras}
-        for index, camera in enumerate(self.cameras):
-            for other in camera.overlaps_with:
-                if other not in known:
-                    raise ValueError(
-                        f"cameras[{index}].overlaps_with names '{other}', which is no camera here"
-                    )
-                if other == camera.id:
-                    raise ValueError(f"cameras[{index}].overlaps_with names the camera itself")
+        check_relations(self.cameras)
         return self

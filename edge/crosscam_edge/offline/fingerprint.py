@@ -7,6 +7,7 @@ import json
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from crosscam_edge.config.relations import RELATION_KEYS
 from crosscam_edge.sinks.atomic import write_text
 from crosscam_edge.sources.images import list_pictures
 from crosscam_kernels.errors import UsageError
@@ -61,7 +62,7 @@ def fingerprint(
         "max_people": settings.max_people,
     }
     for plan in plans:
-        camera = plan.config.model_dump(mode="json", exclude={"id", "video", "overlaps_with"})
+        camera = plan.config.model_dump(mode="json", exclude={"id", "video", *RELATION_KEYS})
         parts[f"camera '{plan.camera_id}'"] = {
             **camera,
             "content": content_digest(plan.info.path),

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from crosscam_edge.associate import AssociationConfig, associate
+from crosscam_edge.config.relations import least_transits, pairs
 from crosscam_edge.offline.people import embedding_batches, joined_tracklets, track_batches
 from crosscam_edge.offline.prepare import camera_info
 from crosscam_edge.offline.provisional import ProvisionalAssociation
@@ -108,14 +109,15 @@ def provisional(plans: list[CameraPlan], shared: Shared) -> ProvisionalAssociati
 
 
 def _site_knowledge(plans: list[CameraPlan]) -> AssociationConfig:
+    """What the site file says about the cameras of this run."""
     names = {plan.camera_id for plan in plans}
-    pairs = {
-        frozenset((plan.camera_id, other))
-        for plan in plans
-        for other in plan.config.overlaps_with
-        if other in names
-    }
-    return AssociationConfig(overlapping=frozenset(pairs))
+    cameras = [plan.config for plan in plans]
+    overlapping, separate = (
+        frozenset(pair for pair in pairs(cameras, key) if pair <= names)
+        for key in ("overlaps_with", "never_overlaps_with")
+    )
+    least = {way: s for way, s in least_transits(cameras).items() if names.issuperset(way)}
+    return AssociationConfig(overlapping=overlapping, separate=separate, least_transit_s=least)
 
 
 def _pictures(out: Path, run: RunFile, cameras: list[CameraInfo], shared: Shared) -> None:

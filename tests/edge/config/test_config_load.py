@@ -10,6 +10,7 @@ from crosscam_edge.config import SiteConfig, load_config, resolve_cameras
 from crosscam_edge.config.cameras import safe_name
 from crosscam_edge.config.load import parse_config
 from crosscam_edge.config.models import CAMERA_ID
+from crosscam_edge.config.relations import least_transits, pairs
 from crosscam_kernels.errors import CrosscamError, InputError, UsageError
 
 SITE = Path("site.yaml")
@@ -26,7 +27,7 @@ SITE = Path("site.yaml")
         ("cameras: [{id: ../x}]", "cameras[0].id: found text '../x'", "correct"),
         ("cameras: [{id: Mosaic}]", "name of an output", "correct"),
         ("cameras: [{id: a}, {id: A}]", "have the same id 'A'", "correct"),
-        ("cameras: [{id: a, overlaps_with: [b]}]", "names 'b', which is no camera", "correct"),
+        ("cameras: [{id: a, overlaps_with: [b]}]", "names 'b', which is no camera", "'id: b'"),
         ("cameras: [{region: [[1, 2], [3, 4]]}]", "at least 3 points", "correct"),
         ("cameras: [{masks: [[[0, 0], [1, 1], [2, 2]]]}]", "no area", "correct"),
         ("a: [", "line 1, column 5: not valid YAML", "line"),
@@ -42,6 +43,65 @@ def test_mistakes_name_file_key_and_remedy(text: str, found: str, fix: str) -> N
     assert found in caught.value.found
     assert "site.yaml" in caught.value.found
     assert fix in caught.value.fix
+
+
+TWO = "cameras: [{id: door, %s}, {id: hall, %s}]"
+
+
+@pytest.mark.parametrize(
+    ("door", "hall", "found", "expected", "fix"),
+    [
+        ("transit_seconds: {hal: 4}", "", "transit_seconds names 'hal'", "hall", "mean 'hall'?"),
+        ("transit_seconds: {door: 4}", "", "names the camera itself", "other", "remove"),
+        ("transit_seconds: {hall: -1}", "", "transit_seconds.hall: found '-1'", "or equal", ""),
+        ("transit_seconds: {hall: .nan}", "", "transit_seconds.hall", "finite", ""),
+        ("transit_seconds: {hall: soon}", "", "found text 'soon'", "number", ""),
+        ("transit_seconds: 4", "", "transit_seconds: found '4'", "{hall: 8}", ""),
+        ("never_overlaps_with: hall", "", "found text 'hall'", "[hall, yard]", ""),
+        ("never_overlaps_with: [yard]", "", "with names 'yard', which", "door, hall", "'id: yard'"),
+        ("never_overlaps_with: [door]", "", "names the camera itself", "other", "remove"),
+        ("overlaps_with: [hall], never_overlaps_with: [hall]", "", "'door' and 'hall' are in",
+         "one of", "remove"),
+        ("overlaps_with: [hall]", "never_overlaps_with: [door]", "'door' and 'hall' are in",
+         "one of", "remove"),
+        ("overlaps_with: [hall]", "transit_seconds: {door: 3}", "from 'hall' to 'door' takes 3 s",
+         "common view", "remove"),
+    ],
+)  # fmt: skip
+def test_wrong_relations_of_cameras(
+    door: str, hall: str, found: str, expected: str, fix: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_config(TWO % (door, hall), SITE)
+    assert found in caught.value.found
+    assert expected in caught.value.expected
+    assert fix in caught.value.fix
+    assert caught.value.fix
+
+
+def test_relations_of_cameras_hold_from_either_side() -> None:
+    config = parse_config(
+        """
+        cameras:
+          - {id: door, overlaps_with: [hall], transit_seconds: {yard: 12, stairs: 0}}
+          - {id: hall, overlaps_with: [door]}
+          - {id: yard, never_overlaps_with: [hall], transit_seconds: {door: 9.5}}
+          - {id: stairs}
+        """,
+        SITE,
+    )
+    assert pairs(config.cameras, "overlaps_with") == {frozenset(("door", "hall"))}
+    assert pairs(config.cameras, "never_overlaps_with") == {frozenset(("hall", "yard"))}
+    assert least_transits(config.cameras) == {
+        ("door", "yard"): 12, ("door", "stairs"): 0, ("yard", "door"): 9.5,
+    }  # fmt: skip
+
+
+def test_the_example_of_the_guide_is_valid() -> None:
+    guide = Path(__file__).parents[3] / "docs" / "guides" / "process.md"
+    example = guide.read_text().split("```yaml\n")[1].split("```")[0]
+    config = parse_config(example, SITE)
+    assert [camera.id for camera in config.cameras] == ["entrance", "hall", "yard"]
 
 
 def test_videos_are_relative_to_the_file(tmp_path: Path) -> None:
