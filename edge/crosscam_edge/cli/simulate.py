@@ -31,6 +31,12 @@ def _size(text: str) -> tuple[int, int]:
 @click.option("--seed", default=0, show_default=True, help="Equal seeds give equal sites.")
 @click.option("--days", default=1, show_default=True, help="Days; clothes change between them.")
 @click.option(
+    "--start-time",
+    default="2026-01-05T09:00:00Z",
+    show_default=True,
+    help="UTC time of the first frame; of the first day, where there are several.",
+)
+@click.option(
     "--crowding", default=0.75, show_default=True, help="Share of people on site at once."
 )
 @click.option("--groups", default=0.2, show_default=True, help="Share of people in pairs.")
@@ -49,6 +55,7 @@ def command(
     size: str,
     seed: int,
     days: int,
+    start_time: str,
     crowding: float,
     groups: float,
     lookalikes: float,
@@ -74,12 +81,14 @@ def command(
             people=people, cameras=cameras, seconds=seconds, fps=fps, width=width, height=height,
             seed=seed, days=days, crowding=crowding, groups=groups, lookalikes=lookalikes,
             overlap=overlap, crops=crops, masks=masks,
+            start_time=start_time,  # type: ignore[arg-type]  # text, which pydantic reads
         )  # fmt: skip
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(
-            f"--{first['loc'][0]} {first['input']}: {first['msg'].lower()}", fix="see --help"
-        ) from error
+        found = first["msg"].removeprefix("Value error, ").lower()
+        if first["loc"]:
+            found = f"--{str(first['loc'][0]).replace('_', '-')} {first['input']}: {found}"
+        raise UsageError(found, fix="see --help") from error
     with rendering_bar(silent=as_json) as bar:
         site = simulate(config, output, bar, overwrite=overwrite)
     if as_json:

@@ -89,6 +89,8 @@ class Crowd:
             agent.phase = float(rng.random())
             if k % len(people) < here:
                 agent.zone = int(rng.integers(len(layout.zones)))
+                if config.overlap and k % 2 == 0:
+                    agent.zone = 0  # or few people might leave the shared view empty
                 agent.position = self._free_spot(agent)
                 if rng.random() < 0.4:
                     agent.wait = float(rng.uniform(0.5, 5))

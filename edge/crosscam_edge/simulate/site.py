@@ -327,9 +327,7 @@ def _simulate(
             {"unit": "metre", "cameras": [c.calibration() for c in cameras]},
         )
         _write_people(root / "people.json", people, clothes, [number])
-        write_site(
-            root / "site.yaml", [c.name for c in cameras], f"2026-01-{5 + number:02d}T09:00:00Z"
-        )
+        write_site(root / "site.yaml", [c.name for c in cameras], config.start_of(number))
         folders.append(out / name)
     if config.days > 1:
         _write_people(staging / "people.json", people, clothes, list(range(config.days)))

@@ -15,6 +15,7 @@ from crosscam_kernels.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
     from pathlib import Path
     from types import TracebackType
 
@@ -94,11 +95,10 @@ def write_json(path: Path, data: Any) -> None:
     path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def write_site(path: Path, cameras: Iterable[str], start_time: str) -> None:
-    """Write the `site.yaml` that `crosscam process` takes."""
-    entries = [
-        {"id": name, "video": f"videos/{name}.mp4", "start_time": start_time} for name in cameras
-    ]
+def write_site(path: Path, cameras: Iterable[str], start_time: datetime) -> None:
+    """Write the `site.yaml` that `crosscam process` takes; the time is in UTC."""
+    text = start_time.isoformat().replace("+00:00", "Z")
+    entries = [{"id": name, "video": f"videos/{name}.mp4", "start_time": text} for name in cameras]
     path.write_text(yaml.safe_dump({"cameras": entries}, sort_keys=False), encoding="utf-8")
 
 

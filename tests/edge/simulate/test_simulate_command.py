@@ -7,6 +7,7 @@ import json
 import pytest
 
 from crosscam_edge.cli import main
+from crosscam_edge.config import load_config
 from crosscam_edge.simulate import SiteConfig, simulate
 from crosscam_kernels.errors import InputError, RunError
 
@@ -33,6 +34,23 @@ def test_several_days_change_clothes_not_people(tmp_path):
     assert [d.name for d in site.days] == ["day1", "day2"]
     assert all((d / "site.yaml").exists() for d in site.days)
     assert all(p["days"][0]["clothes"] != p["days"][1]["clothes"] for p in people)
+
+
+def test_days_follow_the_calendar(tmp_path):
+    long = SiteConfig(days=31)
+    assert long.start_of(0).isoformat() == "2026-01-05T09:00:00+00:00"
+    assert long.start_of(30).isoformat() == "2026-02-04T09:00:00+00:00"
+    folder = tmp_path / "s"
+    with pytest.raises(SystemExit) as done:
+        main(["simulate", "-o", str(folder), *TINY, "--days", "3",
+              "--start-time", "2024-02-28T23:30:00+02:00"])  # fmt: skip
+    assert done.value.code == 0
+    starts = [
+        load_config(folder / f"day{n}" / "site.yaml").cameras[0].start_time for n in (1, 2, 3)
+    ]
+    assert [str(s) for s in starts] == [
+        "2024-02-28 21:30:00+00:00", "2024-02-29 21:30:00+00:00", "2024-03-01 21:30:00+00:00",
+    ]  # fmt: skip
 
 
 def test_interrupt_leaves_nothing(tmp_path):
@@ -68,8 +86,20 @@ def test_full_disk_is_a_clear_error(tmp_path, monkeypatch):
     assert not (tmp_path / "s" / "site.yaml").exists()
 
 
-@pytest.mark.parametrize("bad", [["--size", "big"], ["--people", "0"], ["--fps", "-1"]])
-def test_bad_values_are_usage_errors(tmp_path, bad):
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (["--size", "big"], "size 'big'"),
+        (["--people", "0"], "--people 0: "),
+        (["--fps", "-1"], "--fps -1.0: "),
+        (["--days", "32"], "--days 32: "),
+        (["--start-time", "soon"], "--start-time soon: "),
+        (["--start-time", "1800-01-01"], "the year 1800"),
+        (["--overlap", "--cameras", "1"], "overlap needs two cameras"),
+    ],
+)
+def test_bad_values_are_usage_errors(tmp_path, capsys, bad, said):
     with pytest.raises(SystemExit) as done:
         main(["simulate", "-o", str(tmp_path / "s"), *bad])
     assert done.value.code == 2
+    assert said in capsys.readouterr().err

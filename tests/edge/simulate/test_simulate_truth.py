@@ -109,6 +109,27 @@ def test_feet_stand_where_the_homography_says(site):
     assert np.percentile(errors, 90) < 0.8
 
 
+def test_overlapping_views_show_the_same_people_at_the_same_places(tmp_path):
+    config = SMALL.model_copy(
+        update={"people": 3, "cameras": 3, "overlap": True, "crops": False, "masks": False}
+    )
+    site = simulate(config, tmp_path / "s")
+    assert [name.split("-")[1] for name in site.cameras] == ["lobby", "shop", "lobby"]
+    rows = np.loadtxt(site.root / "gt" / "mtmc.txt")
+    first, last = ({(r[1], r[2]): r for r in rows[rows[:, 0] == n]} for n in (1, 3))
+    both = first.keys() & last.keys()
+    assert len(both) > 5
+    calibration = json.loads((site.root / "calibration.json").read_text())["cameras"]
+    for key in both:
+        np.testing.assert_array_equal(first[key][7:9], last[key][7:9])
+        for row, camera in ((first[key], calibration[0]), (last[key], calibration[2])):
+            left, top, width, height = row[3:7]
+            x, y, w = np.linalg.inv(camera["homography_image_to_ground"]) @ [*row[7:9], 1.0]
+            if left > 0 and left + width < 320 and top + height < 239:
+                assert left - 4 <= x / w <= left + width + 4
+                assert y / w <= top + height + 8
+
+
 def test_calibration_projects_and_inverts():
     camera = make_cameras(plan(SMALL), SMALL)[0]
     points = np.array([[4.0, 5.0, 0.0], [6.0, 7.0, 0.0], [5.0, 4.0, 0.0]])
