@@ -21,45 +21,23 @@ from crosscam_kernels.errors import CrosscamError, RunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from crosscam_edge.config import CameraConfig, SiteConfig
+    from crosscam_edge.config import SiteConfig
     from crosscam_edge.detect import Detector
     from crosscam_edge.embed.base import Embedder
     from crosscam_edge.offline.detect_pool import DetectPool
+    from crosscam_edge.offline.plan import CameraPlan
     from crosscam_edge.offline.progress import Progress
     from crosscam_edge.offline.provisional import ProvisionalAssociation
     from crosscam_edge.offline.timers import StageTimers
-    from crosscam_edge.sources import SourceInfo
     from crosscam_edge.types import Detections, Frame
 
     Waiting = tuple[Frame, Future[Detections]]
 
 _QUEUE_BYTES = 96 << 20  # decoded pictures that may wait, per camera
 _POLL_S = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class CameraPlan:
-    """One camera of a run, checked and ready.
-
-    Attributes:
-        camera_id: Its name.
-        number: Its place in the run, from 1.
-        config: Its settings.
-        info: What its source is.
-        start_ns: UTC nanoseconds of its first frame.
-        cache: Folder for its checkpoints.
-    """
-
-    camera_id: str
-    number: int
-    config: CameraConfig
-    info: SourceInfo
-    start_ns: int
-    cache: Path
 
 
 @dataclass(slots=True)

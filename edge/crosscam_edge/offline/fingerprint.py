@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from crosscam_edge.config import SiteConfig
     from crosscam_edge.detect import Detector
     from crosscam_edge.embed.base import Embedder
-    from crosscam_edge.offline.camera import CameraPlan
+    from crosscam_edge.offline.plan import CameraPlan
 
 NAME = "fingerprint.json"
 # Changes whenever detections, tracks or the checkpoint format may come out differently.

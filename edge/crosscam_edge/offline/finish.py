@@ -26,7 +26,8 @@ from crosscam_kernels.errors import CrosscamError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from crosscam_edge.offline.camera import CameraPlan, CameraResult, Shared
+    from crosscam_edge.offline.camera import CameraResult, Shared
+    from crosscam_edge.offline.plan import CameraPlan
     from crosscam_edge.sinks.run_file import RunFile
     from crosscam_edge.sinks.schema import CameraInfo
 
@@ -60,9 +61,9 @@ def finish(
     dim = shared.embedder.dim
     tracklets = [t for result in results for t in joined_tracklets(result.verdict, dim)]
     config = _site_knowledge([r.plan for r in results])
-    association = shared.provisional.reuse(tracklets, config) if shared.provisional else None
-    if association is None:
-        with timers.measure("associate"):
+    with timers.measure("associate"):
+        association = shared.provisional.reuse(tracklets, config) if shared.provisional else None
+        if association is None:
             association = associate(tracklets, model_id=shared.embedder.model_id, config=config)
     ids = {a.key: a.global_id for a in association.assignments}
     identities = identities_of(association.assignments, {t.key: t for t in tracklets})

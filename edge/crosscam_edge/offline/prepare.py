@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from crosscam_deploy.log import get_logger
 from crosscam_edge.config import resolve_cameras
-from crosscam_edge.offline.camera import CameraPlan
 from crosscam_edge.offline.fingerprint import NAME as FINGERPRINT
+from crosscam_edge.offline.plan import CameraPlan
 from crosscam_edge.sinks.atomic import output_error
 from crosscam_edge.sinks.schema import CameraInfo, file_stem
 from crosscam_edge.sources import probe
