@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import av
 import av.error
 import av.stream
-import cv2
-import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from crosscam_edge.sources.clock import PresentationClock
 from crosscam_edge.sources.container import open_container, video_stream
 from crosscam_edge.sources.images import Stride
 from crosscam_edge.sources.info import SourceInfo, SourceStats
+from crosscam_edge.sources.orientation import orientation_of
 from crosscam_edge.sources.pick import decode_spans, plan_reading, scan
 from crosscam_edge.types import Frame
 from crosscam_kernels.errors import InputError
@@ -23,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
 DEFAULT_RATE = 25.0
 _MAX_READ_ERRORS = 16
-_TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
 # Raw streams: FFmpeg makes 25 frames/s up when the stream itself is silent.
 _RAW = "av1 avs2 avs3 cavsvideo evc h261 h263 h264 hevc m4v mjpeg mjpeg_2000 mpegvideo obu vc1 vvc"
 _RAW_FORMATS = frozenset(_RAW.split())
@@ -54,12 +53,12 @@ def probe_video(path: Path, frame_rate: float | None = None) -> SourceInfo:
                 fix="play it with ffplay or VLC; export the recording again if that fails too",
             )
         rate, assumed, timestamps = _rate(container, stream, frame, frame_rate)
-        turned = frame.rotation % 180 == 90
+        width, height = orientation_of(frame).size(frame.width, frame.height)
         return SourceInfo(
             path=path,
             kind="video",
-            width=frame.height if turned else frame.width,
-            height=frame.width if turned else frame.height,
+            width=width,
+            height=height,
             frame_rate=rate,
             frame_rate_assumed=assumed,
             timestamps=timestamps,
@@ -285,10 +284,7 @@ class VideoSource:
             image: Any = self._reformatter.reformat(raw, format="bgr24", threads=1).to_ndarray()
         except (av.error.FFmpegError, ValueError, MemoryError):
             return None
-        turn = _TURNS.get(raw.rotation % 360)
-        if turn is not None:
-            image = cv2.rotate(image, turn)
-        return np.ascontiguousarray(image, np.uint8)
+        return orientation_of(raw).upright(image)
 
     def close(self) -> None:
         """Close the file; a later `frames` opens it again from the start."""
