@@ -10,7 +10,8 @@ from scipy import ndimage
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from crosscam_edge.simulate.zones import KINDS, Zone
+from crosscam_edge.simulate.zone import Zone
+from crosscam_edge.simulate.zones import KINDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
