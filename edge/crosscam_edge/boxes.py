@@ -56,6 +56,25 @@ def iou(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.float64]
     return out
 
 
+def lie_on_each_other(
+    xyxy: NDArray[np.floating], *, least_iou: float = 0.5, least_inside: float = 0.9
+) -> NDArray[np.bool_]:
+    """Return `(N, N)`: True where two boxes may well be of one and the same person.
+
+    Args:
+        xyxy: `(N, 4)` corners.
+        least_iou: Boxes that overlap more than this lie on each other; so do ...
+        least_inside: ... those of which one lies in the other by more than this share of it.
+    """
+    shared = intersection(xyxy, xyxy)
+    size = area(xyxy)
+    union = size[:, None] + size[None, :] - shared
+    smaller = np.minimum(size[:, None], size[None, :])
+    out: NDArray[np.bool_] = (shared > least_iou * union) | (shared > least_inside * smaller)
+    np.fill_diagonal(out, False)
+    return out
+
+
 def share_inside(xyxy: NDArray[np.floating], image_size: tuple[int, int]) -> NDArray[np.float64]:
     """Return which share `(N,)` in [0, 1] of each box lies in an image of `(width, height)`."""
     size = np.array([*image_size, *image_size], np.float64)

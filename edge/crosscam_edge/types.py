@@ -104,6 +104,8 @@ class Tracklet:
         qualities: `(M,)` float32 in (0, 1], weight of each embedding.
         exit_velocity: `(2,)` float32, pixels per second of the box centre at the end.
         entry_velocity: `(2,)` float32, pixels per second of the box centre at the start.
+        sure_ns: First and last time at which a crop confirmed whose track it is; before and after,
+            where people meet, it may have been on somebody else. None when nothing is doubted.
     """
 
     camera_id: str
@@ -121,6 +123,7 @@ class Tracklet:
     qualities: NDArray[np.float32]
     exit_velocity: NDArray[np.float32] = field(default_factory=lambda: np.zeros(2, np.float32))
     entry_velocity: NDArray[np.float32] = field(default_factory=lambda: np.zeros(2, np.float32))
+    sure_ns: tuple[int, int] | None = None
 
     @property
     def key(self) -> TrackletKey:

@@ -9,7 +9,12 @@ import numpy as np
 
 from crosscam_edge.associate import calibrate
 from crosscam_edge.associate.config import AssociationConfig
-from crosscam_edge.associate.constraints import camera_index, seen_at_once, shared_seconds
+from crosscam_edge.associate.constraints import (
+    camera_index,
+    overlapping,
+    seen_at_once,
+    shared_seconds,
+)
 from crosscam_edge.associate.features import (
     centred,
     centres,
@@ -37,6 +42,7 @@ if TYPE_CHECKING:
 # Mean similarity of two people: of an unknown model's raw embeddings, and once centred.
 _RAW_IMPOSTOR = 0.35
 _CENTRED_PASSES = 2
+_OVERLAP = np.float32(2.0)  # nats against one person whose tracklets overlap where none is sure
 
 
 def associate(
@@ -84,6 +90,7 @@ class _Run:
         self.camera = camera_index(tracklets)
         self.names = sorted({t.camera_id for t in tracklets})
         self.hard = seen_at_once(tracklets)
+        self.soft = overlapping(tracklets) & ~self.hard
         self.starts = np.array([t.start_ns for t in tracklets], np.int64)
         self.shared = shared_seconds(tracklets)
         size = next((t.embeddings.shape[1] for t in tracklets if len(t.embeddings)), 1)
@@ -161,7 +168,7 @@ class _Run:
         haste, too_fast = travel_evidence(
             self.camera, self.names, self.shared, self.starts, transits, self.config
         )
-        evidence += haste
+        evidence += haste - np.where(self.soft, _OVERLAP, np.float32(0))
         forbidden = self.hard | impossible | too_fast | self.blind
         np.fill_diagonal(forbidden, False)
         weights = np.where(within, returning.log_odds(scores), model.log_odds(scores)) + evidence

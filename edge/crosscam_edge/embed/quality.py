@@ -27,7 +27,10 @@ class QualityConfig:
     Attributes:
         min_height: Least height of a crop, in pixels.
         good_height: Height from which size no longer limits quality, in pixels.
-        min_aspect: Least height / width of a standing person's box.
+        min_aspect: Least height / width of a person's box.
+        good_aspect: Height / width from which a box holds a whole standing person. Lower ones lack
+            the legs, and networks trained on whole people answer with what half people have in
+            common.
         max_aspect: Greatest height / width.
         min_visible: Least share of the box that lies in the image and is not covered by a person
             in front, in [0, 1].
@@ -38,6 +41,7 @@ class QualityConfig:
     min_height: float = 40.0
     good_height: float = 128.0
     min_aspect: float = 1.2
+    good_aspect: float = 2.0
     max_aspect: float = 5.0
     min_visible: float = 0.6
     min_confidence: float = 0.3
@@ -163,5 +167,7 @@ def crop_quality(
         index = np.flatnonzero(ok)
         ok[index] &= sharpness(image, box[index]) >= config.min_sharpness
     size = np.minimum(np.sqrt(height / config.good_height), 1.0)
-    out: NDArray[np.float32] = np.where(ok, size * visible * confidence, 0.0).astype(np.float32)
+    whole = np.square(np.minimum(aspect / config.good_aspect, 1.0))
+    value = size * visible * whole * confidence
+    out: NDArray[np.float32] = np.where(ok, value, 0.0).astype(np.float32)
     return np.minimum(out, np.float32(1.0))

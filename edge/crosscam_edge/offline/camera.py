@@ -285,7 +285,10 @@ class CameraRun:
         owner = {row.xyxy.tobytes(): row.track_id for row in rows if row.frame_index == index}
         with _storage():
             result.tracks.add(rows)
-            for detection, row in zip(details.embedded.tolist(), details.embeddings, strict=True):
+            believed = ~details.doubted
+            for detection, row in zip(
+                details.embedded[believed].tolist(), details.embeddings[believed], strict=True
+            ):
                 track_id = owner.get(found.xyxy[detection].tobytes())
                 if track_id is not None and row.any():
                     quality = float(details.quality[detection])

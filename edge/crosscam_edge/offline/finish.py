@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -66,18 +67,21 @@ def finish(
         if association is None:
             association = associate(tracklets, model_id=shared.embedder.model_id, config=config)
     ids = {a.key: a.global_id for a in association.assignments}
-    identities = identities_of(association.assignments, {t.key: t for t in tracklets})
+    by_key = {t.key: t for t in tracklets}
+    identities = identities_of(association.assignments, by_key)
+    dropped: Counter[str] = Counter()
     fps = shared.settings.process_fps
     cameras = [camera_info(r.plan, r.last_index + 1, fps) for r in results]
     progress.stage("writing")
     with timers.measure("write"):
-        write_outputs(out, track_batches(results, ids), cameras)
+        write_outputs(out, track_batches(results, ids, by_key, dropped), cameras)
         write_parquet(
             out / "embeddings.parquet",
             embedding_batches(results, ids, shared.embedder.model_id),
             EMBEDDINGS_SCHEMA,
         )
         write_identities(out, identities)
+    run.figures.dropped |= {reason: count for reason, count in dropped.items() if count}
     run.figures.tracklets = len(tracklets)
     run.figures.people = len(identities.identities)
     run.calibration = CalibrationRecord.from_calibration(association.calibration)

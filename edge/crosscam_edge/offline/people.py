@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import heapq
+from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
+from crosscam_edge.offline.handover import one_each
 from crosscam_edge.sinks.schema import EMBEDDINGS_SCHEMA, TRACKS_SCHEMA
-from crosscam_edge.track.refine import RefineConfig, TrackRow, fill
+from crosscam_edge.track.refine import RefineConfig, fill
 from crosscam_edge.track.tracklets import ExemplarSet
 from crosscam_edge.types import Tracklet, TrackletKey
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from crosscam_edge.offline.camera import CameraResult
+    from crosscam_edge.track.refine import TrackRow
     from crosscam_edge.track.runner import Verdict
 
 _EXEMPLARS = 32
@@ -46,6 +51,7 @@ def _merged(track_id: int, parts: list[Tracklet]) -> Tracklet:
         return parts[0]
     parts = sorted(parts, key=lambda t: (t.start_ns, t.track_id))
     first, last = parts[0], max(parts, key=lambda t: t.end_ns)
+    sure = [part.sure_ns for part in parts if part.sure_ns is not None]
     kept = ExemplarSet(_EXEMPLARS)
     for part in parts:
         for row, quality, time in zip(
@@ -68,6 +74,7 @@ def _merged(track_id: int, parts: list[Tracklet]) -> Tracklet:
         qualities=kept.qualities,
         exit_velocity=last.exit_velocity,
         entry_velocity=first.entry_velocity,
+        sure_ns=(min(s[0] for s in sure), max(s[1] for s in sure)) if sure else None,
     )
 
 
@@ -97,33 +104,42 @@ def judged(
 
     def filled() -> Iterator[TrackRow]:
         last: dict[int, TrackRow] = {}
-        for row in in_order(rows):
-            if not verdict.keeps(row.track_id, row.frame_index):
-                continue
-            target = verdict.joined[row.track_id]
-            own = TrackRow(
-                row.frame_index, row.time_ns, target, row.xyxy, row.confidence, row.interpolated
-            )
-            before = last.get(target)
-            if before is not None:
-                yield from fill(before, own, max_gap_s)
-            last[target] = own
-            yield own
+        for _, frame in groupby(in_order(rows), key=lambda row: row.frame_index):
+            people: dict[int, TrackRow] = {}
+            for row in frame:  # where fragments overlap, the later one has the person
+                target = verdict.owner(row.track_id, row.frame_index)
+                if target is not None:
+                    people[target] = replace(row, track_id=target)
+            for target, own in people.items():
+                if target in last:
+                    yield from fill(last[target], own, max_gap_s)
+                last[target] = own
+                yield own
 
     return in_order(filled())
 
 
 def track_batches(
-    results: Iterable[CameraResult], global_ids: Mapping[TrackletKey, int]
+    results: Iterable[CameraResult],
+    global_ids: Mapping[TrackletKey, int],
+    tracklets: Mapping[TrackletKey, Tracklet],
+    dropped: Counter[str],
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of ``tracks.parquet``: camera by camera, frames ascending."""
+    """Yield the rows of ``tracks.parquet``: camera by camera, frames ascending.
+
+    Args:
+        results: One for each camera.
+        global_ids: Identity of each tracklet.
+        tracklets: All of them.
+        dropped: Counts rows left out, by reason.
+    """
     for result in results:
         camera_id = result.plan.camera_id
+        here = {key.track_id: t for key, t in tracklets.items() if key.camera_id == camera_id}
+        ids = {track: global_ids[t.key] for track, t in here.items() if t.key in global_ids}
         columns: list[list[object]] = [[] for _ in TRACKS_SCHEMA]
-        for row in judged(result.tracks.rows(), result.verdict):
-            global_id = global_ids.get(TrackletKey(camera_id, row.track_id))
-            if global_id is None:
-                continue
+        rows = judged(result.tracks.rows(), result.verdict)
+        for row, global_id in one_each(rows, here, ids, dropped):
             x1, y1, x2, y2 = row.xyxy.tolist()
             values = (camera_id, row.frame_index, row.time_ns, row.track_id, global_id)
             values += (x1, y1, x2, y2, row.confidence, row.interpolated)  # type: ignore[assignment]
@@ -144,7 +160,7 @@ def embedding_batches(
         camera_id, verdict = result.plan.camera_id, result.verdict
         for batch in result.embeddings.batches():
             tracks = [
-                verdict.joined[track] if verdict.keeps(track, frame) else None
+                verdict.owner(track, frame)
                 for track, frame in zip(
                     batch.column("track_id").to_pylist(),
                     batch.column("frame").to_pylist(),

@@ -18,7 +18,8 @@ class TrackerConfig:
     Attributes:
         high_confidence: Detections from here on are matched first and may start tracks.
         low_confidence: Detections from here on may continue a track; below, they are ignored.
-        birth_confidence: A detection needs this much to start a track.
+        birth_confidence: A track needs one detection of at least this much to be confirmed ...
+        candidate_confidence: ... but its beginning may be as faint as this.
         confirm_s: A track is confirmed when it has been seen for this long ...
         confirm_hits: ... and this many times.
         tentative_patience_s: A tentative track that is missed for longer is dropped.
@@ -42,6 +43,7 @@ class TrackerConfig:
     high_confidence: float = 0.45
     low_confidence: float = 0.1
     birth_confidence: float = 0.6
+    candidate_confidence: float = 0.5
     confirm_s: float = 0.2
     confirm_hits: int = 3
     tentative_patience_s: float = 0.35
@@ -58,12 +60,18 @@ class TrackerConfig:
     motion: MotionModel = field(default_factory=MotionModel)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.low_confidence <= self.high_confidence <= self.birth_confidence <= 1:
+        ordered = (
+            self.low_confidence,
+            self.high_confidence,
+            self.candidate_confidence,
+            self.birth_confidence,
+        )
+        if not 0 <= ordered[0] <= ordered[1] <= ordered[2] <= ordered[3] <= 1:
             raise UsageError(
-                f"tracker confidences are low {self.low_confidence}, high "
-                f"{self.high_confidence}, birth {self.birth_confidence}",
-                expected="0 <= low_confidence <= high_confidence <= birth_confidence <= 1",
-                fix="order the three thresholds",
+                "tracker confidences are low {}, high {}, candidate {}, birth {}".format(*ordered),
+                expected="0 <= low_confidence <= high_confidence <= candidate_confidence <= "
+                "birth_confidence <= 1",
+                fix="order the four thresholds",
             )
         for name in ("confirm_hits", "max_tracks", "exemplars"):
             if getattr(self, name) < 1:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from crosscam_edge.boxes import at_border
 from crosscam_edge.track.appearance import AppearanceScale
@@ -20,7 +22,7 @@ from crosscam_edge.track.matching import assign
 from crosscam_edge.track.motion import MotionModel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,7 +35,8 @@ class LinkConfig:
 
     Attributes:
         max_gap_s: Longest time between two fragments.
-        max_overlap_s: Fragments may overlap by this much (a double box at the change-over).
+        max_overlap_s: Fragments may overlap by this much (a double box at the change-over) ...
+        overlap_penalty: ... which speaks against a join, in nats.
         min_evidence: Least log-likelihood ratio of a join, in nats.
         blind_evidence: The same when one fragment has no embedding.
         blind_gap_s: Longest gap that is joined without looks.
@@ -42,7 +45,8 @@ class LinkConfig:
     """
 
     max_gap_s: float = 10.0
-    max_overlap_s: float = 0.0
+    max_overlap_s: float = 1.0
+    overlap_penalty: float = 2.0
     min_evidence: float = 4.0
     blind_evidence: float = 4.0
     blind_gap_s: float = 1.0
@@ -104,9 +108,10 @@ def pair_evidence(
     The end of one is extrapolated forwards and the beginning of the other backwards, both with
     velocities that fade, and meet in the middle.
     """
-    gap = max((after.start_ns - before.end_ns) / 1e9, 1e-3)
+    signed = (after.start_ns - before.end_ns) / 1e9  # negative when they overlap
+    gap = max(abs(signed), 1e-3)
     tau, half = motion.memory, gap / 2
-    reach = tau * (1 - np.exp(-half / tau))
+    reach = float(np.copysign(tau * (1 - np.exp(-half / tau)), signed))
     height = float((before.exit_box[3] - before.exit_box[1]) / 2) + float(
         (after.entry_box[3] - after.entry_box[1]) / 2
     )
@@ -133,6 +138,70 @@ def pair_evidence(
     )
 
 
+class _Camera:
+    """The tracklets of one camera, and what is learned from all of them."""
+
+    def __init__(
+        self, tracklets: Sequence[Tracklet], config: LinkConfig, motion: MotionModel
+    ) -> None:
+        self.tracklets = tracklets
+        self.config = config
+        self.motion = motion
+        self.scale, genuine = calibrate(tracklets)
+        self.least = -1.0
+        if len(genuine) >= 8:
+            self.least = float(np.quantile(genuine, config.min_similarity_quantile))
+        self.means = [
+            mean_embedding(t, slice(None)) if len(t.embeddings) else None for t in tracklets
+        ]
+        self.begins = _centre(np.stack([t.entry_box for t in tracklets]))
+        self.ends = _centre(np.stack([t.exit_box for t in tracklets]))
+        self.came_in = [bool(at_border(t.entry_box[None], t.image_size)[0]) for t in tracklets]
+        self.went_out = [bool(at_border(t.exit_box[None], t.image_size)[0]) for t in tracklets]
+
+    def candidates(self) -> Iterator[tuple[int, int]]:
+        """Yield the pairs of which the second could continue the first, by their times."""
+        config = self.config
+        start = np.array([t.start_ns for t in self.tracklets], np.int64)
+        order = np.argsort(start, kind="stable")
+        for i, before in enumerate(self.tracklets):
+            earliest = before.end_ns - round(config.max_overlap_s * 1e9)
+            latest = before.end_ns + round(config.max_gap_s * 1e9)
+            low, high = np.searchsorted(start[order], (earliest, latest), side="right")
+            for j in order[low:high].tolist():
+                after = self.tracklets[j]
+                if i == j or not (
+                    before.start_frame < after.start_frame and before.end_frame < after.end_frame
+                ):
+                    continue
+                yield i, j
+
+    def evidence(self, i: int, j: int) -> float:
+        """Return the evidence that tracklet `j` continues `i`, in nats; -inf when it cannot."""
+        config = self.config
+        before, after = self.tracklets[i], self.tracklets[j]
+        gap = (after.start_ns - before.end_ns) / 1e9
+        if (self.went_out[i] or self.came_in[j]) and gap > config.blind_gap_s:
+            return -np.inf
+        picture = float(np.prod(before.image_size))
+        value = pair_evidence(before, after, motion=self.motion, picture=picture)
+        if after.start_frame <= before.end_frame:
+            value -= config.overlap_penalty
+        height = float(before.exit_box[3] - before.exit_box[1])
+        # Where others came and went too is a door, and a door explains both without a join.
+        doors = _busy(self.begins, self.begins[j], height) + _busy(self.ends, self.ends[i], height)
+        value -= float(np.log1p(doors))
+        a, b = self.means[i], self.means[j]
+        if a is None or b is None:
+            if gap > config.blind_gap_s:
+                return -np.inf
+            return value - (config.blind_evidence - config.min_evidence)
+        similarity = float(a @ b)
+        if similarity < self.least:
+            return -np.inf
+        return value + float(self.scale.evidence(np.array(similarity)))
+
+
 def link(
     tracklets: Sequence[Tracklet],
     config: LinkConfig | None = None,
@@ -148,49 +217,43 @@ def link(
 
     Returns:
         For every track id the id of the first fragment of its person (itself when not joined).
-        Fragments that share an id never overlap in time.
+        Fragments that share an id follow each other; neighbours may overlap by
+        `LinkConfig.max_overlap_s`.
     """
-    config, motion = config or LinkConfig(), motion or MotionModel()
+    config = config or LinkConfig()
     out = {t.track_id: t.track_id for t in tracklets}
-    n = len(tracklets)
-    if n < 2:
+    if len(tracklets) < 2:
         return out
-    scale, genuine = calibrate(tracklets)
-    least = -1.0
-    if len(genuine) >= 8:
-        least = float(np.quantile(genuine, config.min_similarity_quantile))
-    means = [mean_embedding(t, slice(None)) if len(t.embeddings) else None for t in tracklets]
-    begins = _centre(np.stack([t.entry_box for t in tracklets]))
-    ends = _centre(np.stack([t.exit_box for t in tracklets]))
-    came_in = np.array([bool(at_border(t.entry_box[None], t.image_size)[0]) for t in tracklets])
-    went_out = np.array([bool(at_border(t.exit_box[None], t.image_size)[0]) for t in tracklets])
-    evidence = np.full((n, n), -np.inf)
-    for i, before in enumerate(tracklets):
-        for j, after in enumerate(tracklets):
-            gap = (after.start_ns - before.end_ns) / 1e9
-            if i == j or gap > config.max_gap_s or gap <= -config.max_overlap_s:
-                continue
-            if (went_out[i] or came_in[j]) and gap > config.blind_gap_s:
-                continue
-            a, b = means[i], means[j]
-            value = pair_evidence(
-                before, after, motion=motion, picture=float(np.prod(before.image_size))
-            )
-            height = float(before.exit_box[3] - before.exit_box[1])
-            # Where others came and went too is a door, and a door explains both without a join.
-            value -= np.log1p(_busy(begins, begins[j], height) + _busy(ends, ends[i], height))
-            if a is None or b is None:
-                if gap > config.blind_gap_s:
-                    continue
-                value -= config.blind_evidence - config.min_evidence
-            else:
-                similarity = float(a @ b)
-                if similarity < least:
-                    continue
-                value += float(scale.evidence(np.array(similarity)))
-            evidence[i, j] = value
-    rows, columns = assign(evidence, config.min_evidence)
-    follows = dict(zip(columns.tolist(), rows.tolist(), strict=True))
+    camera = _Camera(tracklets, config, motion or MotionModel())
+    found = [(i, j, camera.evidence(i, j)) for i, j in camera.candidates()]
+    follows = _assign_sparse(
+        [pair for pair in found if pair[2] > config.min_evidence], config.min_evidence
+    )
     for j in sorted(follows, key=lambda k: tracklets[k].start_ns):
         out[tracklets[j].track_id] = out[tracklets[follows[j]].track_id]
+    return out
+
+
+def _assign_sparse(pairs: list[tuple[int, int, float]], least: float) -> dict[int, int]:
+    """Choose pairs one to one with the greatest total; returns first by second.
+
+    Pairs that share no item are solved apart, so that a long recording costs no more per minute
+    than a short one.
+    """
+    if not pairs:
+        return {}
+    first, second, value = (np.array(column) for column in zip(*pairs, strict=True))
+    count = int(max(first.max(), second.max())) + 1
+    graph = coo_array((np.ones(len(pairs)), (first, second + count)), (2 * count, 2 * count))
+    _, group = connected_components(graph, directed=False)
+    of_pair = group[first]
+    out: dict[int, int] = {}
+    for name in np.unique(of_pair):
+        members = of_pair == name
+        rows, row = np.unique(first[members], return_inverse=True)
+        columns, column = np.unique(second[members], return_inverse=True)
+        evidence = np.full((len(rows), len(columns)), -np.inf)
+        evidence[row, column] = value[members]
+        chosen = assign(evidence, least)
+        out |= dict(zip(columns[chosen[1]].tolist(), rows[chosen[0]].tolist(), strict=True))
     return out

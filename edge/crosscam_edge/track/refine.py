@@ -7,6 +7,7 @@ the verdict on it is a handful of running figures.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,8 @@ class RefineConfig:
         furniture_margin: It is furniture when its median confidence is lower, by this much, than
             that of nearly all who walk in this camera.
         walk_extent: A track that gets about by more than this many of its heights walks.
+        double_share: A track whose box lies on that of a longer one for more than this share of
+            its life is a second box of the same person.
         max_gap_s: Longer gaps inside a track are not filled.
     """
 
@@ -50,6 +53,7 @@ class RefineConfig:
     still_seconds: float = 10.0
     furniture_margin: float = 0.05
     walk_extent: float = 1.0
+    double_share: float = 0.5
     max_gap_s: float = 2.0
 
 
@@ -107,6 +111,7 @@ class TrackSummary:
         last_ns: Time of the last.
         first_frame: Index of the first.
         last_frame: Index of the last.
+        doubled: By track id, in how many frames the box of this one lay on that one's.
     """
 
     __slots__ = (
@@ -117,6 +122,7 @@ class TrackSummary:
         "_low",
         "_run",
         "_runs",
+        "doubled",
         "first_frame",
         "first_ns",
         "hits",
@@ -126,6 +132,7 @@ class TrackSummary:
 
     def __init__(self, frame_index: int, time_ns: int) -> None:
         self.hits = 0
+        self.doubled: Counter[int] = Counter()
         self.first_ns = self.last_ns = time_ns
         self.first_frame = self.last_frame = frame_index
         self._confidences = Confidences()
@@ -216,8 +223,8 @@ def spurious(
         config: Limits.
 
     Returns:
-        Reason ``"short"``, ``"sparse"``, ``"faint"`` or ``"furniture"`` by track id; all others
-        are kept.
+        Reason ``"short"``, ``"double"``, ``"sparse"``, ``"faint"`` or ``"furniture"`` by track id;
+        all others are kept.
     """
     config = config or RefineConfig()
     still = furniture(summaries, config)
@@ -226,6 +233,8 @@ def spurious(
         frozen = sum(last - first + 1 for first, last in still.get(track_id, []))
         if s.hits < config.min_hits or s.seconds < config.min_seconds:
             out[track_id] = "short"
+        elif _doubles(track_id, summaries, config.double_share):
+            out[track_id] = "double"
         elif s.density < config.min_density:
             out[track_id] = "sparse"
         elif s.seconds < config.faint_seconds and s.confidence < config.faint_confidence:
@@ -233,6 +242,16 @@ def spurious(
         elif frozen > 0.9 * (s.last_frame - s.first_frame + 1):
             out[track_id] = "furniture"
     return out
+
+
+def _doubles(track_id: int, summaries: Mapping[int, TrackSummary], share: float) -> bool:
+    own = summaries[track_id]
+    return any(
+        count > share * own.hits
+        and other in summaries
+        and (summaries[other].hits, -other) > (own.hits, -track_id)
+        for other, count in own.doubled.items()
+    )
 
 
 def furniture(

@@ -7,11 +7,16 @@ tracklet per track, both of bounded size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections import deque
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from crosscam_edge.boxes import lie_on_each_other
 from crosscam_edge.track.config import TrackerConfig
 from crosscam_edge.track.link import LinkConfig, link
+from crosscam_edge.track.person import EndedTrack
 from crosscam_edge.track.refine import (
     GapFiller,
     RefineConfig,
@@ -21,17 +26,18 @@ from crosscam_edge.track.refine import (
     furniture,
     spurious,
 )
-from crosscam_edge.track.tracker import EndedTrack, Tracker
+from crosscam_edge.track.tracker import Tracker
 from crosscam_edge.track.tracklets import TrackletBuilder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from crosscam_edge.embed.quality import QualityConfig
-    from crosscam_edge.types import Detections, Tracklet
+    from crosscam_edge.types import Detections, Tracklet, Tracks
+
+_RECENT_FRAMES = 1024  # whose times are remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +50,28 @@ class Verdict:
         dropped: Reason by track id of the tracks that were no people.
         furniture: By track id, first and last frame of the stretches in which a kept track sat on
             a thing instead of a person.
+        moved: By track id, first and last frame of the stretches in which a track was on somebody
+            else, and the track id of that person.
     """
 
     tracklets: list[Tracklet]
     joined: dict[int, int]
     dropped: dict[int, str]
     furniture: dict[int, list[tuple[int, int]]]
+    moved: dict[int, list[tuple[int, int, int]]] = field(default_factory=dict)
 
-    def keeps(self, track_id: int, frame_index: int) -> bool:
-        """Return whether the box of a track in a frame is that of a person."""
-        return track_id in self.joined and not any(
-            first <= frame_index <= last for first, last in self.furniture.get(track_id, ())
-        )
+    def owner(self, track_id: int, frame_index: int) -> int | None:
+        """Return whose box the one of a track in a frame is: the id of the person's first fragment.
+
+        None when it is nobody's.
+        """
+        for first, last, to_id in self.moved.get(track_id, ()):
+            if first <= frame_index <= last:
+                track_id = to_id
+                break
+        if any(first <= frame_index <= last for first, last in self.furniture.get(track_id, ())):
+            return None
+        return self.joined.get(track_id)
 
 
 class CameraTracking:
@@ -98,6 +114,8 @@ class CameraTracking:
         self._filler = GapFiller(self._refine.max_gap_s)
         self._summaries: dict[int, TrackSummary] = {}
         self._finished: dict[int, Tracklet] = {}
+        self._moved: dict[int, list[tuple[int, int, int]]] = {}
+        self._frames: deque[tuple[int, int]] = deque(maxlen=_RECENT_FRAMES)
 
     def step(
         self,
@@ -114,6 +132,7 @@ class CameraTracking:
         tracks = self.tracker.update(
             detections, time_ns=time_ns, image_size=self.image_size, embed=embed, image=image
         )
+        self._correct(frame_index, time_ns)
         self._builder.observe(frame_index, time_ns, tracks, self.tracker.details)
         rows = []
         for track_id, box, confidence in zip(
@@ -124,13 +143,14 @@ class CameraTracking:
                 summary = self._summaries[track_id] = TrackSummary(frame_index, time_ns)
             summary.add(frame_index, time_ns, box, confidence)
             rows.append(TrackRow(frame_index, time_ns, track_id, box, confidence))
+        self._meet(tracks)
         self._close(self.tracker.ended())
         return self._filler.push(rows)
 
     def finish(self) -> Verdict:
         """End all tracks and judge them."""
         self._close(self.tracker.flush())
-        return self.judge(self._finished, self._summaries)
+        return replace(self.judge(self._finished, self._summaries), moved=self._moved)
 
     def judge(
         self, finished: Mapping[int, Tracklet], summaries: Mapping[int, TrackSummary]
@@ -148,6 +168,23 @@ class CameraTracking:
         joined = link(kept, self._link) if self._link else {t.track_id: t.track_id for t in kept}
         still = furniture(summaries, self._refine)
         return Verdict(kept, joined, dropped, {k: v for k, v in still.items() if k in joined})
+
+    def _meet(self, tracks: Tracks) -> None:
+        """Count in how many frames the boxes of two tracks lie on each other."""
+        ids = tracks.track_id.tolist()
+        for i, j in np.argwhere(lie_on_each_other(tracks.xyxy)).tolist():
+            self._summaries[ids[i]].doubled[ids[j]] += 1
+
+    def _correct(self, frame_index: int, time_ns: int) -> None:
+        """Note which rows of the frames before this one were of another person."""
+        moves = self.tracker.moves()
+        for move in moves:
+            first = next((f for t, f in self._frames if t >= move.since_ns), frame_index)
+            if first < frame_index:
+                stretch = (first, frame_index - 1, move.to_id)
+                self._moved.setdefault(move.track_id, []).append(stretch)
+        self._builder.move(moves)
+        self._frames.append((time_ns, frame_index))
 
     def _close(self, ended: list[EndedTrack]) -> None:
         for track in ended:
@@ -174,18 +211,18 @@ def apply_verdict(
     Returns:
         Rows in order of frame, then track.
     """
-    out: list[TrackRow] = []
+    out: dict[tuple[int, int], TrackRow] = {}
     last: dict[int, TrackRow] = {}
     for row in sorted(rows, key=lambda r: (r.frame_index, r.track_id)):
-        if not verdict.keeps(row.track_id, row.frame_index):
+        target = verdict.owner(row.track_id, row.frame_index)
+        if target is None:
             continue
-        target = verdict.joined[row.track_id]
-        row = TrackRow(
-            row.frame_index, row.time_ns, target, row.xyxy, row.confidence, row.interpolated
-        )
+        row = replace(row, track_id=target)
         before = last.get(target)
         if before is not None:
-            out.extend(fill(before, row, max_gap_s))
+            for filled in fill(before, row, max_gap_s):
+                out[filled.frame_index, target] = filled
         last[target] = row
-        out.append(row)
-    return sorted(out, key=lambda r: (r.frame_index, r.track_id))
+        # Where fragments overlap, the later one has the person.
+        out[row.frame_index, target] = row
+    return [out[key] for key in sorted(out)]

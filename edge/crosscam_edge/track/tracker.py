@@ -14,118 +14,30 @@ replaying stored detections and embeddings.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from crosscam_edge.boxes import at_border, iou, share_inside, to_cxcywh, to_xyxy
 from crosscam_edge.embed.quality import QualityConfig, crop_quality
-from crosscam_edge.track.appearance import AppearanceScale, Memory, usable
+from crosscam_edge.track import doubt
+from crosscam_edge.track.appearance import AppearanceScale
 from crosscam_edge.track.config import TrackerConfig
+from crosscam_edge.track.looks import FrameDetails, LazyEmbeddings
 from crosscam_edge.track.matching import assign, contested, motion_evidence
 from crosscam_edge.track.motion import KalmanBatch
+from crosscam_edge.track.person import EndedTrack, Move, Person
 from crosscam_edge.types import Tracks, TrackState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
+    from crosscam_edge.track.looks import Embed
     from crosscam_edge.types import Detections
 
-    Embed = Callable[[NDArray[np.intp]], NDArray[np.float32]]
-
-_FRESH_CROPS = 2.0  # so many crops of a track come at the full rate
 _REACH = 3.0  # nats below zero up to which looks may still make a match
-
-
-@dataclass(frozen=True, slots=True)
-class EndedTrack:
-    """A track that will never be seen again under its id.
-
-    Attributes:
-        track_id: Its id.
-        confirmed: Whether it ever was confirmed; the others are noise.
-        last_ns: UTC time of its last detection.
-    """
-
-    track_id: int
-    confirmed: bool
-    last_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class FrameDetails:
-    """What the last update did beside the tracks.
-
-    Attributes:
-        quality: `(N,)` float32 crop quality of the detections; 0 = not worth embedding.
-        embedded: `(K,)` indices of the detections whose embedding was asked for, ascending.
-        embeddings: `(K, D)` float32 what came back; rows may be zero.
-    """
-
-    quality: NDArray[np.float32]
-    embedded: NDArray[np.intp]
-    embeddings: NDArray[np.float32]
-
-
-class _Track:
-    """Bookkeeping of one track; its filter lives at the same position of the `KalmanBatch`."""
-
-    __slots__ = (
-        "border",
-        "confidence",
-        "embedded",
-        "embedded_ns",
-        "first_ns",
-        "hits",
-        "last_ns",
-        "memory",
-        "state",
-        "track_id",
-    )
-
-    def __init__(self, track_id: int, time_ns: int, confidence: float, exemplars: int) -> None:
-        self.track_id = track_id
-        self.state = TrackState.TENTATIVE
-        self.hits = 1
-        self.first_ns = self.last_ns = time_ns
-        self.embedded = 0  # crops that made it into the memory so far
-        self.embedded_ns = 0  # time of the last of them
-        self.border = False  # was cut by the border of the picture when last seen
-        self.confidence = confidence
-        self.memory = Memory(exemplars)
-
-
-class _LazyEmbeddings:
-    """Embeddings of one frame, fetched when first needed and never twice."""
-
-    def __init__(self, quality: NDArray[np.float32], embed: Embed | None) -> None:
-        self._embed = embed
-        self.quality = quality
-        self.asked: NDArray[np.bool_] = np.zeros(len(quality), np.bool_)
-        self.known: NDArray[np.bool_] = np.zeros(len(quality), np.bool_)
-        self.rows: NDArray[np.float32] = np.zeros((len(quality), 0), np.float32)
-
-    def fetch(self, wanted: NDArray[np.bool_]) -> None:
-        """Make the rows of the mask `wanted` `(N,)` available where the gate allows it."""
-        if self._embed is None:
-            return
-        index = np.flatnonzero(wanted & ~self.asked & (self.quality > 0))
-        if not len(index):
-            return
-        rows = np.asarray(self._embed(index), np.float32)
-        if self.rows.shape[1] != rows.shape[1]:
-            self.rows = np.zeros((len(self.quality), rows.shape[1]), np.float32)
-        self.asked[index] = True
-        good = usable(rows)
-        self.known[index[good]] = True
-        self.rows[index] = np.where(good[:, None], rows, np.float32(0))
-
-    def details(self) -> FrameDetails:
-        index = np.flatnonzero(self.asked)
-        return FrameDetails(self.quality, index, self.rows[index])
+_MET_IOU = 0.25  # boxes that overlap this much may be mixed up ...
+_APART_IOU = 0.1  # ... and below this much the crop shows one person again
 
 
 class Tracker:
@@ -138,7 +50,8 @@ class Tracker:
 
     Attributes:
         details: What the last `update` did beside the tracks.
-        counts: `births`, `confirmed`, `refound` (by looks), `embedded`, `evicted` since the start.
+        counts: `births`, `confirmed`, `refound` (by looks), `changed` (to another person),
+            `embedded` and `evicted` since the start.
     """
 
     def __init__(
@@ -152,13 +65,17 @@ class Tracker:
         self.scale = AppearanceScale()
         self.counts: Counter[str] = Counter()
         self.details = FrameDetails(
-            np.zeros(0, np.float32), np.zeros(0, np.intp), np.zeros((0, 0), np.float32)
+            np.zeros(0, np.float32),
+            np.zeros(0, np.intp),
+            np.zeros((0, 0), np.float32),
+            np.zeros(0, np.bool_),
         )
         self._quality = quality or QualityConfig()
         self._frame_s = 1.0 / frame_rate if frame_rate > 0 else 0.04
         self._kalman = KalmanBatch(self.config.motion)
-        self._tracks: list[_Track] = []
+        self._tracks: list[Person] = []
         self._ended: list[EndedTrack] = []
+        self._moves: list[Move] = []
         self._next_id = 1
         self._time_ns: int | None = None
 
@@ -190,7 +107,7 @@ class Tracker:
         """
         self._advance(time_ns)
         config = self.config
-        looks = _LazyEmbeddings(
+        looks = LazyEmbeddings(
             crop_quality(detections, image_size, self._quality, image=image), embed
         )
         box = to_cxcywh(detections.xyxy)
@@ -204,14 +121,14 @@ class Tracker:
         match = np.full(len(self._tracks), -1, np.intp)  # detection of each track
         settled = np.array([t.state is not TrackState.TENTATIVE for t in self._tracks], np.bool_)
         seen = np.array([t.state is not TrackState.LOST for t in self._tracks], np.bool_)
-        free = high.copy()
+        free: NDArray[np.bool_] = np.array(valid, np.bool_)
         for rows, columns, with_looks in (
             (settled, high, True),
             (~settled, high, False),
             (seen, low, False),
         ):
             tracks = np.flatnonzero(rows & (match < 0))
-            candidates = np.flatnonzero(columns & (free | low))
+            candidates = np.flatnonzero(columns & free)
             if not len(tracks) or not len(candidates):
                 continue
             evidence = self._evidence(tracks, candidates, box, noise, picture)
@@ -220,7 +137,7 @@ class Tracker:
             pairs = assign(evidence, config.min_evidence)
             match[tracks[pairs[0]]] = candidates[pairs[1]]
             free[candidates[pairs[1]]] = False
-        self._learn(match, looks)
+        self._learn(match, looks, self._closeness(detections, match))
         return self._finish(detections, box, noise, match, free, looks, image_size)
 
     def ended(self) -> list[EndedTrack]:
@@ -228,10 +145,15 @@ class Tracker:
         out, self._ended = self._ended, []
         return out
 
+    def moves(self) -> list[Move]:
+        """Return which sights given out before the last update were another person's, once."""
+        out, self._moves = self._moves, []
+        return out
+
     def flush(self) -> list[EndedTrack]:
         """End all tracks (end of the video or of the camera) and return what `ended` would."""
         for track in self._tracks:
-            self._end(track)
+            self._ended.append(track.ended())
         self._tracks = []
         self._kalman.keep(np.zeros(len(self._kalman), np.bool_))
         return self.ended()
@@ -254,6 +176,22 @@ class Tracker:
             self._kalman, tracks, box[candidates], noise[candidates], picture=picture
         )
 
+    def _closeness(self, detections: Detections, match: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Return `(N,)`: the greatest IoU of each detection with a sure one or a lost track."""
+        box = np.nan_to_num(detections.xyxy.astype(np.float64), posinf=0.0, neginf=0.0)
+        overlap = iou(box, box)
+        np.fill_diagonal(overlap, 0.0)
+        overlap[:, detections.confidence < self.config.high_confidence] = 0.0
+        out: NDArray[np.float64] = overlap.max(axis=1, initial=0.0)
+        lost = [
+            i
+            for i, track in enumerate(self._tracks)
+            if match[i] < 0 and track.state is not TrackState.TENTATIVE
+        ]
+        if lost and len(out):
+            out = np.maximum(out, iou(box, self.predicted()[lost]).max(axis=1))
+        return out
+
     def _gaps(self, tracks: NDArray[np.intp]) -> NDArray[np.float64]:
         now = self._time_ns or 0
         return np.array([(now - self._tracks[i].last_ns) / 1e9 for i in tracks])
@@ -263,7 +201,7 @@ class Tracker:
         tracks: NDArray[np.intp],
         candidates: NDArray[np.intp],
         evidence: NDArray[np.float64],
-        looks: _LazyEmbeddings,
+        looks: LazyEmbeddings,
     ) -> NDArray[np.float64]:
         """Ask for embeddings where motion leaves a doubt, and return the evidence of looks."""
         config = self.config
@@ -292,43 +230,82 @@ class Tracker:
         out[np.isnan(similarity) & stale[:, None]] = -np.inf
         return out
 
-    def _learn(self, match: NDArray[np.intp], looks: _LazyEmbeddings) -> None:
-        """Embed what is due, update memories and similarity distributions."""
+    def _learn(
+        self, match: NDArray[np.intp], looks: LazyEmbeddings, closeness: NDArray[np.float64]
+    ) -> None:
+        """Embed what is due, update memories and similarity distributions, mend mixed-up ids."""
         now = self._time_ns or 0
         due = np.zeros(len(looks.quality), np.bool_)
         for track, index in zip(self._tracks, match.tolist(), strict=True):
-            if index >= 0 and self._is_due(track, now):
-                due[index] = True
+            if index < 0:
+                continue
+            near = float(closeness[index])
+            track.close_to(near, now, met=near > _MET_IOU)
+            apart = near < _APART_IOU
+            due[index] = track.is_due(now, self.config.embed_every_s, apart=apart)
         looks.fetch(due)
         if not looks.known.any():
             return
         matched = [i for i in np.flatnonzero(match >= 0).tolist() if looks.known[match[i]]]
+        self._learn_scale(matched, match, looks)
         for i in matched:
             track, index = self._tracks[i], int(match[i])
             row = looks.rows[index]
-            if track.state is TrackState.CONFIRMED and len(track.memory) >= 2:
-                self.scale.learn_genuine(track.memory.similarity(row[None]))
-                others = [
-                    self._tracks[k].memory.similarity(row[None])
-                    for k in matched
-                    if k != i
-                    and self._tracks[k].state is TrackState.CONFIRMED
-                    and len(self._tracks[k].memory) >= 2
-                ]
-                if others:
-                    self.scale.learn_impostor(np.concatenate(others))
-        for i in matched:
-            track, index = self._tracks[i], int(match[i])
-            track.memory.add(looks.rows[index], float(looks.quality[index]))
+            track.met &= bool(closeness[index] >= _APART_IOU)
+            quality = float(looks.quality[index])
+            unclear = doubt.is_unclear(track, quality)
+            if not unclear and not doubt.contradicts(track, row, self.scale):
+                track.remember(row, quality, now)
+                continue
             track.embedded_ns = now
-            track.embedded += 1
+            looks.doubted[index] = True
+            if not unclear:
+                track.suspect(row, now)
+        for i in matched:
+            if doubt.has_changed(self._tracks[i], self.scale):
+                self._change(i)
 
-    def _is_due(self, track: _Track, now: int) -> bool:
-        """Say whether a track wants another crop: ever more rarely, for each one tells less new."""
-        if track.embedded == 0:
-            return True
-        patience = max(1.0, track.embedded / _FRESH_CROPS)
-        return now - track.embedded_ns >= self.config.embed_every_s * patience * 1e9
+    def _learn_scale(
+        self, matched: list[int], match: NDArray[np.intp], looks: LazyEmbeddings
+    ) -> None:
+        known = [
+            i
+            for i in matched
+            if self._tracks[i].state is TrackState.CONFIRMED and len(self._tracks[i].memory) >= 2
+        ]
+        for i in known:
+            row = looks.rows[match[i]][None]
+            self.scale.learn_genuine(self._tracks[i].memory.similarity(row))
+            others = [self._tracks[k].memory.similarity(row) for k in known if k != i]
+            if others:
+                self.scale.learn_impostor(np.concatenate(others))
+
+    def _change(self, i: int) -> None:
+        """Give the track at `i` the id of the person whom it shows now."""
+        now = self._time_ns or 0
+        before = self._tracks[i]
+        after = doubt.who_is_it(before, self._tracks, self.scale)
+        since = before.changed_ns
+        self.counts["changed"] += 1
+        if after is None:
+            after = Person(self._next_id, since, before.confidence, self.config.exemplars)
+            self._next_id += 1
+            after.state, after.hits = TrackState.CONFIRMED, before.hits
+            for row in before.doubts:
+                after.memory.add(row, 1.0)
+            self._ended.append(before.ended())
+        else:
+            k = self._tracks.index(after)
+            self._tracks[k] = before
+            if after.state is TrackState.CONFIRMED:  # two who took each other's place
+                self._moves.append(Move(after.track_id, before.track_id, since))
+            before.state, after.state = after.state, TrackState.CONFIRMED
+            before.last_ns, after.last_ns = after.last_ns, before.last_ns
+            before.border, after.border = after.border, before.border
+            before.believe(now)
+        after.believe(now)
+        self._moves.append(Move(before.track_id, after.track_id, since))
+        self._tracks[i] = after
 
     def _finish(
         self,
@@ -337,7 +314,7 @@ class Tracker:
         noise: NDArray[np.float64],
         match: NDArray[np.intp],
         free: NDArray[np.bool_],
-        looks: _LazyEmbeddings,
+        looks: LazyEmbeddings,
         image_size: tuple[int, int],
     ) -> Tracks:
         config = self.config
@@ -353,6 +330,7 @@ class Tracker:
             track.last_ns = now
             track.border = bool(cut[match[i]])
             track.confidence = float(detections.confidence[match[i]])
+            track.best = max(track.best, track.confidence)
             if track.state is TrackState.LOST:
                 track.state = TrackState.CONFIRMED
             elif track.state is TrackState.TENTATIVE and self._is_confirmed(track):
@@ -365,9 +343,13 @@ class Tracker:
         self.counts["embedded"] += len(self.details.embedded)
         return out
 
-    def _is_confirmed(self, track: _Track) -> bool:
+    def _is_confirmed(self, track: Person) -> bool:
         lived = (track.last_ns - track.first_ns) / 1e9
-        return track.hits >= self.config.confirm_hits and lived >= self.config.confirm_s
+        return (
+            track.hits >= self.config.confirm_hits
+            and lived >= self.config.confirm_s
+            and track.best >= self.config.birth_confidence
+        )
 
     def _births(
         self,
@@ -376,11 +358,11 @@ class Tracker:
         noise: NDArray[np.float64],
         match: NDArray[np.intp],
         free: NDArray[np.bool_],
-        looks: _LazyEmbeddings,
+        looks: LazyEmbeddings,
     ) -> NDArray[np.intp]:
         """Start tracks from sure detections that nobody claimed and that double nobody."""
         config = self.config
-        new = np.flatnonzero(free & (detections.confidence >= config.birth_confidence))
+        new = np.flatnonzero(free & (detections.confidence >= config.candidate_confidence))
         new = new[np.argsort(-detections.confidence[new], kind="stable")]
         taken = match[match >= 0].tolist()
         born: list[int] = []
@@ -394,16 +376,14 @@ class Tracker:
         now = self._time_ns or 0
         self._kalman.add(box[index], noise[index])
         wanted = np.zeros(len(detections), np.bool_)
-        wanted[index] = True
+        wanted[index] = detections.confidence[index] >= config.birth_confidence
         looks.fetch(wanted)
         for k in born:
-            track = _Track(self._next_id, now, float(detections.confidence[k]), config.exemplars)
+            track = Person(self._next_id, now, float(detections.confidence[k]), config.exemplars)
             self._next_id += 1
             if looks.known[k]:
-                track.memory.add(looks.rows[k], float(looks.quality[k]))
-                track.embedded_ns = now
-                track.embedded += 1
-            if config.confirm_hits == 1 and config.confirm_s == 0:
+                track.remember(looks.rows[k], float(looks.quality[k]), now)
+            if self._is_confirmed(track):
                 track.state = TrackState.CONFIRMED
                 self.counts["confirmed"] += 1
             self._tracks.append(track)
@@ -454,14 +434,9 @@ class Tracker:
         if keep.all():
             return
         for i in np.flatnonzero(~keep).tolist():
-            self._end(self._tracks[i])
+            self._ended.append(self._tracks[i].ended())
         self._tracks = [t for t, kept in zip(self._tracks, keep.tolist(), strict=True) if kept]
         self._kalman.keep(keep)
-
-    def _end(self, track: _Track) -> None:
-        confirmed = track.state is not TrackState.TENTATIVE
-        track.state = TrackState.REMOVED
-        self._ended.append(EndedTrack(track.track_id, confirmed, track.last_ns))
 
     def predicted(self) -> NDArray[np.float64]:
         """Return the `(T, 4)` boxes x1, y1, x2, y2 where all living tracks are believed to be."""

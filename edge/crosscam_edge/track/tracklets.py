@@ -12,13 +12,19 @@ from crosscam_edge.track.appearance import usable
 from crosscam_edge.types import Tracklet
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from numpy.typing import NDArray
 
-    from crosscam_edge.track.tracker import FrameDetails
+    from crosscam_edge.track.looks import FrameDetails
+    from crosscam_edge.track.person import Move
     from crosscam_edge.types import Tracks
 
+    Point = tuple[int, int, NDArray[np.float32]]  # time in ns, frame, box
+
 _VELOCITY_S = 1.0  # velocities are fitted to this much of a track's beginning and end
-_MAX_POINTS = 64
+_RECENT_S = 4.0  # of a track's latest boxes can be given to another track
+_MAX_POINTS = 128
 
 
 class ExemplarSet:
@@ -63,24 +69,45 @@ class _Collected:
     start_ns: int
     start_frame: int
     exemplars: ExemplarSet
-    entry: list[tuple[int, NDArray[np.float32]]] = field(default_factory=list)
-    exit: deque[tuple[int, NDArray[np.float32]]] = field(
-        default_factory=lambda: deque(maxlen=_MAX_POINTS)
-    )
-    end_frame: int = 0
+    entry: list[Point] = field(default_factory=list)
+    recent: deque[Point] = field(default_factory=lambda: deque(maxlen=_MAX_POINTS))
     observations: int = 0
+    sure_ns: tuple[int, int] | None = None
+
+    def add(self, point: Point) -> None:
+        """Take a sight; later than all before."""
+        time_ns = point[0]
+        self.observations += 1
+        if (time_ns - self.start_ns) / 1e9 <= _VELOCITY_S and len(self.entry) < _MAX_POINTS:
+            self.entry.append(point)
+        self.recent.append(point)
+        while (time_ns - self.recent[0][0]) / 1e9 > _RECENT_S:
+            self.recent.popleft()
+
+    def take_back(self, since_ns: int) -> list[Point]:
+        """Remove and return the sights from `since_ns` on, as far as they are remembered.
+
+        One is always left: a track that was given out has been somewhere.
+        """
+        out: list[Point] = []
+        while len(self.recent) > 1 and self.recent[-1][0] >= since_ns:
+            out.append(self.recent.pop())
+        self.observations -= len(out)
+        self.entry = [point for point in self.entry if point[0] <= self.recent[-1][0]]
+        return out[::-1]
 
 
-def fit_velocity(points: list[tuple[int, NDArray[np.float32]]]) -> NDArray[np.float32]:
+def fit_velocity(points: Sequence[Point]) -> NDArray[np.float32]:
     """Return the least-squares velocity `(2,)` of box centres, in pixels per second.
 
     Args:
-        points: Times in nanoseconds and boxes `(4,)` x1, y1, x2, y2; fewer than two give zero.
+        points: Times in nanoseconds, frames and boxes `(4,)` x1, y1, x2, y2; fewer than two give
+            zero.
     """
     if len(points) < 2:
         return np.zeros(2, np.float32)
-    time = (np.array([t for t, _ in points], np.int64) - points[0][0]) / 1e9
-    box = np.stack([b for _, b in points]).astype(np.float64)
+    time = (np.array([t for t, _, _ in points], np.int64) - points[0][0]) / 1e9
+    box = np.stack([b for _, _, b in points]).astype(np.float64)
     centre = (box[:, :2] + box[:, 2:]) / 2
     time = time - time.mean()
     spread = float(time @ time)
@@ -133,7 +160,7 @@ class TrackletBuilder:
             tracks: Result of `Tracker.update`.
             details: `Tracker.details` after it.
         """
-        good = usable(details.embeddings)
+        good = usable(details.embeddings) & ~details.doubted
         row_of = {int(d): r for r, d in enumerate(details.embedded.tolist()) if good[r]}
         for track_id, box, index in zip(
             tracks.track_id.tolist(), tracks.xyxy, tracks.detection_index.tolist(), strict=True
@@ -143,20 +170,30 @@ class TrackletBuilder:
             entry = self._open.get(track_id)
             if entry is None:
                 entry = self._begin(track_id, frame_index, time_ns)
-            entry.observations += 1
-            entry.end_frame = frame_index
-            if (time_ns - entry.start_ns) / 1e9 <= _VELOCITY_S and len(entry.entry) < _MAX_POINTS:
-                entry.entry.append((time_ns, box.copy()))
-            entry.exit.append((time_ns, box.copy()))
-            while (time_ns - entry.exit[0][0]) / 1e9 > _VELOCITY_S:
-                entry.exit.popleft()
+            entry.add((time_ns, frame_index, box.copy()))
             row = row_of.get(index)
             if row is not None and details.quality[index] > 0:
+                entry.sure_ns = (entry.sure_ns[0] if entry.sure_ns else time_ns, time_ns)
                 entry.exemplars.add(details.embeddings[row], float(details.quality[index]), time_ns)
+
+    def move(self, moves: Iterable[Move]) -> None:
+        """Give sights of tracks to the tracks that they were of; all moves of one frame at once."""
+        taken = [
+            (move.to_id, self._open[move.track_id].take_back(move.since_ns))
+            for move in moves
+            if move.track_id in self._open
+        ]
+        for to_id, points in taken:
+            for time_ns, frame_index, box in points:
+                entry = self._open.get(to_id)
+                if entry is None:
+                    entry = self._begin(to_id, frame_index, time_ns)
+                if not entry.recent or time_ns > entry.recent[-1][0]:
+                    entry.add((time_ns, frame_index, box))
 
     def _begin(self, track_id: int, frame_index: int, time_ns: int) -> _Collected:
         if len(self._open) >= self._max_tracks:
-            oldest = min(self._open, key=lambda k: self._open[k].exit[-1][0])
+            oldest = min(self._open, key=lambda k: self._open[k].recent[-1][0])
             del self._open[oldest]
             self.dropped += 1
         entry = _Collected(time_ns, frame_index, ExemplarSet(self._exemplars))
@@ -168,23 +205,25 @@ class TrackletBuilder:
         entry = self._open.get(track_id)
         if entry is None:
             return None
-        last_ns, last_box = entry.exit[-1]
+        last_ns, last_frame, last_box = entry.recent[-1]
+        latest = [p for p in entry.recent if (last_ns - p[0]) / 1e9 <= _VELOCITY_S]
         return Tracklet(
             camera_id=self.camera_id,
             track_id=track_id,
             start_ns=entry.start_ns,
             end_ns=last_ns,
             start_frame=entry.start_frame,
-            end_frame=entry.end_frame,
+            end_frame=last_frame,
             observations=entry.observations,
-            entry_box=entry.entry[0][1],
+            entry_box=entry.entry[0][2],
             exit_box=last_box,
             image_size=self.image_size,
             embeddings=entry.exemplars.embeddings,
             embedding_times_ns=entry.exemplars.times_ns,
             qualities=entry.exemplars.qualities,
-            exit_velocity=fit_velocity(list(entry.exit)),
+            exit_velocity=fit_velocity(latest),
             entry_velocity=fit_velocity(entry.entry),
+            sure_ns=entry.sure_ns,
         )
 
     def finish(self, track_id: int) -> Tracklet | None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from crosscam_deploy.detections import Detections
-from crosscam_edge.track import CameraTracking, apply_verdict, link
+from crosscam_edge.track import CameraTracking, LinkConfig, Verdict, apply_verdict, link
 from crosscam_edge.track.refine import GapFiller, TrackRow, TrackSummary, furniture, spurious
 from crosscam_edge.types import Tracklet
 
@@ -58,7 +58,7 @@ def test_fragments_of_one_person_are_joined_and_those_of_two_are_not(rng):
     assert link([other, same, first]) == {1: 1, 2: 1, 3: 3}
 
 
-def test_joined_fragments_never_overlap_in_time(rng):
+def test_joined_fragments_follow_each_other(rng):
     base = np.linalg.qr(rng.normal(size=(64, 1)))[0].T[0]
     for seed in range(30):
         local = np.random.default_rng(seed)
@@ -75,8 +75,74 @@ def test_joined_fragments_never_overlap_in_time(rng):
         for members in groups.values():
             members.sort(key=lambda t: t.start_ns)
             for x, y in pairwise(members):
-                assert x.end_ns < y.start_ns
+                assert x.end_ns < y.end_ns
+                assert y.start_ns > x.end_ns - LinkConfig().max_overlap_s * 1e9
             assert min(members, key=lambda t: t.start_ns).track_id in groups
+
+
+def test_a_track_that_began_before_the_last_one_let_go_is_its_continuation(rng):
+    a = np.linalg.qr(rng.normal(size=(64, 1)))[0].T[0]
+    first = tracklet(1, 0, 5, (300, 400), (600, 400), unit(rng, a), (60, 0))
+    second = tracklet(2, 4.6, 9, (576, 400), (840, 400), unit(rng, a), (60, 0))
+    assert link([first, second]) == {1: 1, 2: 1}
+    elsewhere = tracklet(2, 4.6, 9, (1000, 200), (840, 400), unit(rng, a), (-60, 0))
+    assert link([first, elsewhere]) == {1: 1, 2: 2}
+    inside = tracklet(2, 4.2, 4.8, (550, 400), (590, 400), unit(rng, a), (60, 0))
+    assert link([first, inside]) == {1: 1, 2: 2}
+
+
+def test_pairs_that_share_nothing_are_solved_apart_with_the_same_outcome(rng):
+    """Many small scenes far apart in time, linked at once and one by one."""
+    together, apart = [], {}
+    for scene in range(6):
+        base = np.linalg.qr(rng.normal(size=(64, 1)))[0].T[0]
+        local = []
+        for k in range(4):
+            start = 100 * scene + 3 * k + rng.uniform(0, 0.5)
+            place = (400 + 10 * k, 300)
+            local.append(tracklet(10 * scene + k, start, start + 2, place, place, unit(rng, base)))
+        together += local
+        apart |= {t.track_id: t for t in local}
+    joined = link(together)
+    assert len(set(joined.values())) < len(joined)  # something was joined
+    for scene in range(6):
+        mine = {k: v for k, v in joined.items() if k // 10 == scene}
+        assert set(mine.values()) <= set(mine)  # never across scenes
+
+
+def test_the_later_of_two_overlapping_fragments_has_the_person():
+    rows = [TrackRow(f, f * 10**8, 1, np.full(4, f, np.float32), 0.9) for f in range(6)]
+    rows += [TrackRow(f, f * 10**8, 2, np.full(4, 100 + f, np.float32), 0.9) for f in range(4, 9)]
+    out = apply_verdict(rows, Verdict([], {1: 1, 2: 1}, {}, {}))
+    assert [r.frame_index for r in out] == list(range(9))
+    assert [int(r.xyxy[0]) for r in out] == [0, 1, 2, 3, 104, 105, 106, 107, 108]
+
+
+def test_moved_rows_belong_to_whom_they_show():
+    verdict = Verdict(
+        [], {1: 1, 2: 2, 5: 2}, {}, {2: [(30, 40)]}, {1: [(10, 19, 2)], 2: [(0, 3, 5)]}
+    )
+    assert [verdict.owner(1, f) for f in (9, 10, 19, 20)] == [1, 2, 2, 1]
+    assert [verdict.owner(2, f) for f in (0, 4, 30, 41)] == [2, 2, None, 2]
+    assert verdict.owner(7, 0) is None
+
+
+def test_a_second_box_on_the_same_person_is_dropped():
+    tracking = CameraTracking("a", SIZE, 10)
+    whole, half = np.array([100, 100, 160, 280]), np.array([103, 102, 158, 190])
+    for k in range(40):
+        shift = np.array([8 * k, 0, 8 * k, 0])
+        boxes = [whole + shift] if k < 10 or k > 30 else [whole + shift, half + shift]
+        boxes.append(np.array([900, 300, 960, 480]))
+        detections = Detections(
+            np.array(boxes, np.float32),
+            np.full(len(boxes), 0.9, np.float32),
+            np.zeros(len(boxes), np.int32),
+        )
+        tracking.step(k, k * 10**8, detections)
+    verdict = tracking.finish()
+    assert list(verdict.dropped.values()) == ["double"]
+    assert len(verdict.tracklets) == 2
 
 
 def test_who_left_at_the_border_is_not_joined_to_who_comes_in(rng):

@@ -215,7 +215,7 @@ def test_exemplars_stay_bounded_and_diverse():
 
 def test_velocity_is_pixels_per_second():
     points = [
-        (10**18 + k * 10**8, np.array([k, 2 * k, k + 10, 2 * k + 30], np.float32))
+        (10**18 + k * 10**8, k, np.array([k, 2 * k, k + 10, 2 * k + 30], np.float32))
         for k in range(10)
     ]
     np.testing.assert_allclose(fit_velocity(points), [10, 20], rtol=1e-5)
