@@ -5,17 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from crosscam_deploy import zoo
-from crosscam_deploy.log import get_logger
 from crosscam_deploy.runtime import open_runtime
 from crosscam_edge.detect.model import ModelDetector
 from crosscam_edge.detect.motion import MotionDetector
-from crosscam_kernels.errors import CrosscamError
+from crosscam_edge.model_choice import choose_bundle
 
 if TYPE_CHECKING:
     from crosscam_edge.detect.base import Detector
-
-_log = get_logger("detect")
 
 
 def choose_detector(
@@ -44,23 +40,9 @@ def choose_detector(
     """
     if name == MotionDetector.name:
         return MotionDetector(), "asked for"
-    why = "asked for"
-    if name is not None:
-        bundle = zoo.resolve(name)
-    else:
-        found = zoo.best_available("detect")
-        why = "best on this machine"
-        if found is None:
-            try:
-                found = zoo.resolve("detector")
-            except CrosscamError as error:
-                _log.info("no detector can be had", reason=str(error))
-                return MotionDetector(), (
-                    "no detection model is on this machine and none could be downloaded; motion "
-                    "finds whatever moves (get a model with `crosscam models pull`)"
-                )
-            why = "downloaded: none was on this machine"
-        bundle = found
+    bundle, why = choose_bundle(name, "detect", otherwise="motion finds whatever moves")
+    if bundle is None:
+        return MotionDetector(), why
     opener = partial(open_runtime, bundle, threads=threads, streams=streams)
     detector = ModelDetector(
         opener(), min_confidence, reopen=lambda size: opener(input_size=size), longest=longest

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from crosscam_deploy import zoo
-from crosscam_deploy.log import get_logger
 from crosscam_deploy.runtime import open_runtime
 from crosscam_edge.embed.colour import ColourEmbedder
 from crosscam_edge.embed.model import ModelEmbedder
-from crosscam_kernels.errors import CrosscamError
+from crosscam_edge.model_choice import choose_bundle
 
 if TYPE_CHECKING:
     from crosscam_edge.embed.base import Embedder
-
-_log = get_logger("embed")
 
 
 def choose_embedder(
@@ -36,21 +32,7 @@ def choose_embedder(
     """
     if name in (ColourEmbedder.name, "color"):
         return ColourEmbedder(), "asked for"
-    why = "asked for"
-    if name is not None:
-        bundle = zoo.resolve(name)
-    else:
-        found = zoo.best_available("embed")
-        why = "best on this machine"
-        if found is None:
-            try:
-                found = zoo.resolve("reid")
-            except CrosscamError as error:
-                _log.info("no embedder can be had", reason=str(error))
-                return ColourEmbedder(), (
-                    "no re-identification model is on this machine and none could be downloaded; "
-                    "colours of clothes are much weaker (get a model with `crosscam models pull`)"
-                )
-            why = "downloaded: none was on this machine"
-        bundle = found
+    bundle, why = choose_bundle(name, "embed", otherwise="colours of clothes are much weaker")
+    if bundle is None:
+        return ColourEmbedder(), why
     return ModelEmbedder(open_runtime(bundle, threads=threads, streams=streams)), why
