@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from crosscam_edge.associate.types import Calibration
 
@@ -127,7 +127,7 @@ def fit(
     # the equal-error point, not the rarity of genuine pairs, is where to start. But a lone tracklet
     # meets every other person once, so the more people, the further from the impostors it must be.
     threshold = (mi * sg + mg * si) / (si + sg)
-    guard = mi + si * float(norm.isf(min(_FALSE_JOINS / max(rivals, 1), 0.5)))
+    guard = mi + si * float(-ndtri(min(_FALSE_JOINS / max(rivals, 1), 0.5)))
     threshold = max(threshold, min(guard, mg - 0.5 * sg))
     slope = (threshold - mi) / si**2 + (mg - threshold) / sg**2  # of the two log-densities
     return ScoreModel((mi, si), (mg, sg), share, threshold, float(slope))

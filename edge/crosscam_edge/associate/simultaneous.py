@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import binom
+from scipy.special import bdtr
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +87,7 @@ def presence_evidence(
             impossible[cell], impossible[transposed] = at_once[cell], at_once[cell].T
         if pair in config.overlapping or q in (0.0, 1.0):
             continue
-        chance = float(binom.cdf(k, n, q))
+        chance = float(bdtr(k, n, q))
         apart = n >= _MIN_PAIRS and k < 0.25 * n * q and chance < _CHANCE
         if apart:
             impossible[cell], impossible[transposed] = at_once[cell], at_once[cell].T
