@@ -38,6 +38,7 @@ def open_runtime(
     threads: int = 0,
     streams: int = 1,
     input_size: tuple[int, int] | None = None,
+    lazy: bool = False,
 ) -> Runtime:
     """Open a bundle for inference.
 
@@ -52,6 +53,8 @@ def open_runtime(
         streams: Batches that run at the same time (`submit`); each gets its share of the threads.
         input_size: Height and width in pixels to run at instead of the manifest's. Convolutional
             graphs can (YOLOX); what their outputs then mean is for the caller to know.
+        lazy: Check the graph now, compile it at the first inference (only OpenVINO, where compiling
+            takes long): for a runtime that may never be used.
 
     Raises:
         InputError: The manifest does not fit the graph, the file is not a valid graph, or the graph
@@ -87,7 +90,12 @@ def open_runtime(
         from crosscam_deploy.runtime.openvino_engine import OpenVinoEngine
 
         return OpenVinoEngine(
-            bundle, precision=precision, threads=threads, streams=streams, input_size=input_size
+            bundle,
+            precision=precision,
+            threads=threads,
+            streams=streams,
+            input_size=input_size,
+            lazy=lazy,
         )
     if precision == "bf16":
         raise UsageError(

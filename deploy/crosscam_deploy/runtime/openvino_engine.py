@@ -7,20 +7,21 @@ silently mix the images.
 
 from __future__ import annotations
 
+import hashlib
 import queue
 import sys
+import threading
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crosscam_deploy.log import get_logger
-from crosscam_deploy.runtime import verdicts
+from crosscam_deploy.runtime import compiled_cache, verdicts
 from crosscam_deploy.runtime.base import (
     PooledRuntime,
     check_graph,
     check_outputs,
-    native_size,
     no_other_size,
 )
 from crosscam_kernels.errors import InputError, RunError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from crosscam_deploy.runtime.base import Outputs, Precision
 
 _log = get_logger("openvino")
+_CAPABILITIES = "OPTIMIZATION_CAPABILITIES"
 _PROBE_BATCH = 3
 # float32 sums in another order differ by far less, mixed-up images by far more
 _PROBE_TOLERANCE = 5e-3
@@ -99,7 +101,11 @@ def name_of(port: Any, fallback: str) -> str:
 
 
 class OpenVinoEngine(PooledRuntime):
-    """A bundle in OpenVINO on the CPU."""
+    """A bundle in OpenVINO on the CPU.
+
+    With `lazy` the graph is checked at once, but compiled at the first inference; until then
+    `max_batch` is not known and `precision` is the one that OpenVINO prefers on this machine.
+    """
 
     name = "openvino"
 
@@ -111,47 +117,45 @@ class OpenVinoEngine(PooledRuntime):
         threads: int,
         streams: int,
         input_size: tuple[int, int] | None = None,
+        lazy: bool = False,
     ) -> None:
-        model = read(bundle.model_path)
-        inputs = {name_of(port, f"input{i}"): shape_of(port) for i, port in enumerate(model.inputs)}
-        outputs = {
-            name: shape_of(port)
-            for i, port in enumerate(model.outputs)
-            for name in (sorted(port.get_names()) or [f"output{i}"])
-        }
-        check_graph(bundle, inputs, outputs)
-        shape = inputs[bundle.manifest.input_name]
-        batch = shape[0]
-        self.max_batch = batch
-        size = input_size or native_size(bundle)
-        if shape[1:] != [3, *size]:  # a known image size makes the plan static but for the batch
-            try:
-                model.reshape([-1 if batch is None else batch, 3, *size])
-            except RuntimeError as error:
-                raise no_other_size(bundle, size) from error
-        if batch is not None and opens_to_any_batch(bundle):
-            model.reshape(_any_batch(model))
-            self.max_batch = None
-        super().__init__(bundle, streams, size)
-        properties: dict[str, Any] = {
+        super().__init__(bundle, streams, input_size)
+        self._properties: dict[str, Any] = {
             "NUM_STREAMS": self._streams,
             "INFERENCE_NUM_THREADS": threads,
             "PERFORMANCE_HINT": "LATENCY" if self._streams == 1 else "THROUGHPUT",
         }
         if precision != "auto":
-            properties["INFERENCE_PRECISION_HINT"] = precision
-        self._compiled = _compile(model, properties, bundle)
-        self._ports = [self._compiled.output(name) for name in bundle.manifest.output_names]
+            self._properties["INFERENCE_PRECISION_HINT"] = precision
+        self._compiling = threading.Lock()
+        self._compiled: Any = None
+        self._ports: list[Any] = []
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        for _ in range(self._streams):
-            self._requests.put(self._compiled.create_infer_request())
         self.device = "CPU"
-        chosen = str(self._compiled.get_property("INFERENCE_PRECISION_HINT"))
-        self.precision = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}.get(
-            _type_name(chosen), chosen
-        )
+        self.max_batch = None
+        if lazy:
+            check_once(bundle, self.input_size)
+            default = core().get_property("CPU", "INFERENCE_PRECISION_HINT")
+            self.precision = _precision(default) if precision == "auto" else precision
+        else:
+            self._prepare()
+
+    def _prepare(self) -> None:
+        """Compile the graph if that is still to be done."""
+        with self._compiling:
+            if self._compiled is not None:
+                return
+            compiled = compiled_graph(self.bundle, self.input_size, self._properties)
+            self.max_batch = shape_of(compiled.inputs[0])[0]
+            self._ports = [compiled.output(name) for name in self.bundle.manifest.output_names]
+            for _ in range(self._streams):
+                self._requests.put(compiled.create_infer_request())
+            self.precision = _precision(compiled.get_property("INFERENCE_PRECISION_HINT"))
+            self._compiled = compiled
 
     def _run(self, batch: NDArray[np.float32]) -> Outputs:
+        if self._compiled is None:
+            self._prepare()
         try:
             if self.max_batch is None or len(batch) == self.max_batch:
                 request = self._requests.get()
@@ -207,19 +211,89 @@ class OpenVinoEngine(PooledRuntime):
         self._compiled = None
 
 
-def _type_name(text: str) -> str:
+def _precision(hint: object) -> str:
     # "<Type: 'bfloat16'>" in most versions
-    return text.removeprefix("<Type: '").removesuffix("'>")
+    name = str(hint).removeprefix("<Type: '").removesuffix("'>")
+    return {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}.get(name, name)
 
 
-def _compile(model: Any, properties: dict[str, Any], bundle: Bundle) -> Any:
+def graph(bundle: Bundle, size: tuple[int, int]) -> Any:
+    """Read a bundle's graph for images of `(height, width)` pixels, its batch free if that works.
+
+    Raises:
+        InputError: It is no graph, does not fit its manifest, or does not take the size.
+    """
+    model = read(bundle.model_path)
+    inputs = {name_of(port, f"input{i}"): shape_of(port) for i, port in enumerate(model.inputs)}
+    outputs = {
+        name: shape_of(port)
+        for i, port in enumerate(model.outputs)
+        for name in (sorted(port.get_names()) or [f"output{i}"])
+    }
+    check_graph(bundle, inputs, outputs)
+    shape = inputs[bundle.manifest.input_name]
+    batch = shape[0]
+    if shape[1:] != [3, *size]:  # a known image size makes the plan static but for the batch
+        try:
+            model.reshape([-1 if batch is None else batch, 3, *size])
+        except RuntimeError as error:
+            raise no_other_size(bundle, size) from error
+    if batch is not None and opens_to_any_batch(bundle):
+        model.reshape(_any_batch(model))
+    return model
+
+
+def check_once(bundle: Bundle, size: tuple[int, int]) -> None:
+    """Do what `graph` does to find errors, once for each model and OpenVINO version."""
+    key = f"usable openvino {load().__version__} {_identity(bundle)} {size}"
+    if verdicts.get(key) is None:
+        graph(bundle, size)
+        verdicts.put(key, value=True)
+
+
+def compiled_graph(bundle: Bundle, size: tuple[int, int], properties: dict[str, Any]) -> Any:
+    """Return an ``openvino.CompiledModel``, from the cache where it was compiled before.
+
+    The cache's key holds all that the compiled graph depends on: OpenVINO's version, the CPU and
+    what it can do, the manifest with the hashes of the model's files, the size and the properties.
+
+    Raises:
+        InputError: See `graph`.
+        RunError: OpenVINO cannot compile the graph.
+    """
+    cpu = [core().get_property("CPU", name) for name in ("FULL_DEVICE_NAME", _CAPABILITIES)]
+    key = f"openvino {load().__version__} {cpu} {_identity(bundle)} {size} {properties}"
+    kept = compiled_cache.load(key)
+    if kept is not None:
+        try:
+            return core().import_model(kept, "CPU", properties)
+        except RuntimeError as error:
+            _log.info("kept graph not taken", model=bundle.manifest.name, reason=_reason(error))
     try:
-        return core().compile_model(model, "CPU", properties)
+        compiled = core().compile_model(graph(bundle, size), "CPU", properties)
     except RuntimeError as error:
         raise RunError(
             f"OpenVINO cannot compile {bundle.manifest.name}: {_reason(error)}",
             fix="try --runtime onnxruntime",
         ) from error
+    _keep(key, compiled, bundle)
+    return compiled
+
+
+def _keep(key: str, compiled: Any, bundle: Bundle) -> None:
+    weights = sum((bundle.path / name).stat().st_size for name in bundle.manifest.files)
+    if weights > compiled_cache.LARGEST:  # a copy of it in memory would be in vain
+        return
+    try:
+        content = compiled.export_model().getvalue()
+    except RuntimeError as error:
+        _log.info("graph not kept", model=bundle.manifest.name, reason=_reason(error))
+        return
+    compiled_cache.keep(key, content)
+
+
+def _identity(bundle: Bundle) -> str:
+    return hashlib.sha256(bundle.manifest.model_dump_json().encode()).hexdigest()
 
 
 def _any_batch(model: Any) -> list[int]:

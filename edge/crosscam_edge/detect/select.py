@@ -45,6 +45,10 @@ def choose_detector(
         return MotionDetector(), why
     opener = partial(open_runtime, bundle, threads=threads, streams=streams)
     detector = ModelDetector(
-        opener(), min_confidence, reopen=lambda size: opener(input_size=size), longest=longest
+        # lazy: most pictures are looked at in another size than the published one
+        opener(lazy=True),
+        min_confidence,
+        reopen=lambda size: opener(input_size=size),
+        longest=longest,
     )
     return detector, why

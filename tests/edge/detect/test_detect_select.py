@@ -1,17 +1,20 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
 import pytest
 
+from crosscam_deploy.runtime import openvino_engine
 from crosscam_edge.detect import choose_detector
 from crosscam_edge.embed.select import choose_embedder
 from crosscam_kernels.errors import CrosscamError, InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from crosscam_deploy.bundle import Bundle
 
 
 def test_without_models_and_network_the_built_in_ones_step_in(
@@ -56,3 +59,23 @@ def test_real_models_find_and_tell_apart(assets: Path) -> None:
     assert embedder.unusable == 1
     detector.close()
     embedder.close()
+
+
+def test_only_the_engine_that_is_used_is_compiled(
+    assets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    compile_graph = openvino_engine.compiled_graph
+
+    def noted(bundle: Bundle, size: tuple[int, int], properties: dict[str, Any]) -> Any:
+        sizes.append(size)
+        return compile_graph(bundle, size, properties)
+
+    monkeypatch.setattr(openvino_engine, "compiled_graph", noted)
+    detector, _ = choose_detector("yolox-nano", min_confidence=0.3)
+    assert detector.runtime.name == "openvino"
+    assert detector.runtime.precision in ("f32", "bf16", "f16")
+    assert sizes == []
+    detector.detect([np.zeros((480, 640, 3), np.uint8)])
+    assert sizes == [(480, 640)]
+    detector.close()
