@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -47,3 +49,31 @@ def test_logger_is_quiet_by_default_and_redacts(capsys: pytest.CaptureFixture[st
     assert "hunter2" not in lines[0]
     assert json.loads(lines[0])["component"] == "test"
     configure(level=logging.WARNING)
+
+
+def test_a_quiet_program_does_not_load_structlog() -> None:
+    code = """
+import sys
+from crosscam_deploy.log import configure, get_logger
+configure()
+get_logger("test").info("hidden")
+assert not {"structlog", "rich"} & set(sys.modules), "loaded for nothing"
+get_logger("test").warning("shown", password="x")
+assert "structlog" in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "shown" in done.stderr
+    assert done.stdout == ""
+
+
+def test_level_and_form_can_change(capsys: pytest.CaptureFixture[str]) -> None:
+    log = get_logger("test")
+    configure(level=logging.INFO, as_json=True)
+    log.info("one", number=1)
+    configure(level=logging.WARNING)
+    log.info("two")
+    log.warning("three")
+    first, second = capsys.readouterr().err.splitlines()
+    assert json.loads(first) | {"event": "one", "level": "info", "number": 1} == json.loads(first)
+    assert "three" in second

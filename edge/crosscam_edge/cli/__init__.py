@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import click
 
+from crosscam_deploy.log import configure
 from crosscam_deploy.redact import redact
 from crosscam_kernels.errors import CrosscamError, RunError
 
@@ -62,8 +63,6 @@ class _LazyGroup(click.Group):
 @click.option("--log-json", is_flag=True, help="Log one JSON object a line.")
 def cli(verbose: int, log_json: bool) -> None:
     """One identity per person, across every camera."""
-    from crosscam_deploy.log import configure  # structlog is not needed for --help
-
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
     configure(level=level, as_json=log_json)
 
