@@ -120,8 +120,6 @@ class CameraRun:
 
     def __init__(self, plan: CameraPlan, shared: Shared) -> None:
         settings = shared.settings
-        low = settings.min_confidence
-        defaults = TrackerConfig()
         self._plan = plan
         self._shared = shared
         self._size = (plan.info.width, plan.info.height)
@@ -129,18 +127,17 @@ class CameraRun:
             plan.camera_id,
             self._size,
             min(plan.info.frame_rate, settings.process_fps or plan.info.frame_rate),
-            tracker=TrackerConfig(
-                low_confidence=low,
-                high_confidence=max(low, defaults.high_confidence),
-                birth_confidence=max(low, defaults.birth_confidence),
-                embed_every_s=settings.embed_every_seconds,
+            tracker=TrackerConfig.above(
+                settings.min_confidence, embed_every_s=settings.embed_every_seconds
             ),
         )
         if shared.provisional is not None:
             self._tracking.on_ended = shared.provisional.receiver(
                 plan.camera_id, self._tracking.judge
             )
-        self._area = AreaFilter(plan.config, min_confidence=low, max_people=settings.max_people)
+        self._area = AreaFilter(
+            plan.config, min_confidence=settings.min_confidence, max_people=settings.max_people
+        )
         self._abort = threading.Event()
         with _storage():
             self._cache = CameraCache(plan.cache, shared.embedder.dim)

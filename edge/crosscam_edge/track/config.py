@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Self
 
 from crosscam_edge.track.motion import MotionModel
 from crosscam_kernels.errors import UsageError
@@ -58,6 +59,18 @@ class TrackerConfig:
     duplicate_iou: float = 0.7
     min_inside: float = 0.5
     motion: MotionModel = field(default_factory=MotionModel)
+
+    @classmethod
+    def above(cls, least: float, *, embed_every_s: float) -> Self:
+        """Return the defaults for a detector that drops boxes below a confidence of `least`."""
+        usual = cls()
+        return cls(
+            low_confidence=least,
+            high_confidence=max(least, usual.high_confidence),
+            candidate_confidence=max(least, usual.candidate_confidence),
+            birth_confidence=max(least, usual.birth_confidence),
+            embed_every_s=embed_every_s,
+        )
 
     def __post_init__(self) -> None:
         ordered = (

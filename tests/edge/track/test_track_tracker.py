@@ -235,3 +235,26 @@ def test_settings_are_checked():
         TrackerConfig(max_lost_s=-1)
     with pytest.raises(UsageError, match="max_tracks"):
         TrackerConfig(max_tracks=0)
+
+
+@pytest.mark.parametrize("least", [0.01, 0.1, 0.48, 0.55, 0.9])
+def test_any_least_confidence_gives_ordered_thresholds(least: float) -> None:
+    config = TrackerConfig.above(least, embed_every_s=1.0)
+    assert config.low_confidence == least
+    assert config.embed_every_s == 1.0
+    assert config.birth_confidence == max(least, TrackerConfig().birth_confidence)
+    with pytest.raises(UsageError, match="candidate"):
+        TrackerConfig(candidate_confidence=0.7)
+
+
+def test_a_track_begins_faint_but_is_confirmed_by_one_sure_box() -> None:
+    tracker = Tracker(TrackerConfig(emit_tentative=True), RATE)
+    walk(tracker, 0, 1, {1: lambda t: (300 + 40 * t, 300)}, confidence=0.55)
+    assert tracker.counts["confirmed"] == 0
+    assert len(tracker) == 1
+    seen = walk(tracker, 1, 1.1, {1: lambda t: (300 + 40 * t, 300)}, confidence=0.65)
+    assert tracker.counts["confirmed"] == 1
+    assert seen == {1: 1}
+    faint = Tracker(TrackerConfig(emit_tentative=True), RATE)
+    walk(faint, 0, 1, {1: lambda t: (300 + 40 * t, 300)}, confidence=0.46)
+    assert len(faint) == 0
