@@ -23,6 +23,7 @@ from crosscam_edge.embed.quality import QualityConfig, crop_quality
 from crosscam_edge.track import doubt
 from crosscam_edge.track.appearance import AppearanceScale
 from crosscam_edge.track.config import TrackerConfig
+from crosscam_edge.track.learn import fetch_due, learn
 from crosscam_edge.track.looks import FrameDetails, LazyEmbeddings
 from crosscam_edge.track.matching import assign, contested, motion_evidence
 from crosscam_edge.track.motion import KalmanBatch
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from crosscam_edge.types import Detections
 
 _REACH = 3.0  # nats below zero up to which looks may still make a match
-_MET_IOU = 0.25  # boxes that overlap this much may be mixed up ...
-_APART_IOU = 0.1  # ... and below this much the crop shows one person again
 
 
 class Tracker:
@@ -137,7 +136,11 @@ class Tracker:
             pairs = assign(evidence, config.min_evidence)
             match[tracks[pairs[0]]] = candidates[pairs[1]]
             free[candidates[pairs[1]]] = False
-        self._learn(match, looks, self._closeness(detections, match))
+        closeness, now = self._closeness(detections, match), self._time_ns or 0
+        fetch_due(self._tracks, match, looks, closeness, now, config.embed_every_s)
+        for i in learn(self._tracks, match, looks, closeness, now, self.scale):
+            if self._tracks[i].doubts:  # else it has just changed places with another
+                self._change(i)
         return self._finish(detections, box, noise, match, free, looks, image_size)
 
     def ended(self) -> list[EndedTrack]:
@@ -229,56 +232,6 @@ class Tracker:
         # A track lost for long comes back by its looks or not at all.
         out[np.isnan(similarity) & stale[:, None]] = -np.inf
         return out
-
-    def _learn(
-        self, match: NDArray[np.intp], looks: LazyEmbeddings, closeness: NDArray[np.float64]
-    ) -> None:
-        """Embed what is due, update memories and similarity distributions, mend mixed-up ids."""
-        now = self._time_ns or 0
-        due = np.zeros(len(looks.quality), np.bool_)
-        for track, index in zip(self._tracks, match.tolist(), strict=True):
-            if index < 0:
-                continue
-            near = float(closeness[index])
-            track.close_to(near, now, met=near > _MET_IOU)
-            apart = near < _APART_IOU
-            due[index] = track.is_due(now, self.config.embed_every_s, apart=apart)
-        looks.fetch(due)
-        if not looks.known.any():
-            return
-        matched = [i for i in np.flatnonzero(match >= 0).tolist() if looks.known[match[i]]]
-        self._learn_scale(matched, match, looks)
-        for i in matched:
-            track, index = self._tracks[i], int(match[i])
-            row = looks.rows[index]
-            track.met &= bool(closeness[index] >= _APART_IOU)
-            quality = float(looks.quality[index])
-            unclear = doubt.is_unclear(track, quality)
-            if not unclear and not doubt.contradicts(track, row, self.scale):
-                track.remember(row, quality, now)
-                continue
-            track.embedded_ns = now
-            looks.doubted[index] = True
-            if not unclear:
-                track.suspect(row, now)
-        for i in matched:
-            if doubt.has_changed(self._tracks[i], self.scale):
-                self._change(i)
-
-    def _learn_scale(
-        self, matched: list[int], match: NDArray[np.intp], looks: LazyEmbeddings
-    ) -> None:
-        known = [
-            i
-            for i in matched
-            if self._tracks[i].state is TrackState.CONFIRMED and len(self._tracks[i].memory) >= 2
-        ]
-        for i in known:
-            row = looks.rows[match[i]][None]
-            self.scale.learn_genuine(self._tracks[i].memory.similarity(row))
-            others = [self._tracks[k].memory.similarity(row) for k in known if k != i]
-            if others:
-                self.scale.learn_impostor(np.concatenate(others))
 
     def _change(self, i: int) -> None:
         """Give the track at `i` the id of the person whom it shows now."""
