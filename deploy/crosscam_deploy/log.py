@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 class _Settings:
     level: int = logging.WARNING
     as_json: bool = False
-    applied: bool = False
 
 
 _settings = _Settings()
@@ -45,7 +44,9 @@ def configure(level: int = logging.WARNING, *, as_json: bool = False) -> None:
         level: Lowest level of `logging` that is printed.
         as_json: Print one JSON object a line instead of text for people.
     """
-    _settings.level, _settings.as_json, _settings.applied = level, as_json, False
+    _settings.level, _settings.as_json = level, as_json
+    if "structlog" in sys.modules:
+        _apply()
 
 
 class Logger:
@@ -73,9 +74,10 @@ class Logger:
             return
         import structlog
 
-        if not _settings.applied:
+        if not structlog.is_configured():  # else by `configure`, or by a program that embeds us
             _apply()
-        structlog.get_logger(component=self._component).log(level, event, **fields)
+        told = _redact_event(None, "", {"event": event, **fields})  # in any set-up
+        structlog.get_logger(component=self._component).log(level, **told)
 
 
 def get_logger(name: str) -> Logger:
@@ -106,4 +108,3 @@ def _apply() -> None:
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    _settings.applied = True

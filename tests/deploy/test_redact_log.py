@@ -77,3 +77,16 @@ def test_level_and_form_can_change(capsys: pytest.CaptureFixture[str]) -> None:
     first, second = capsys.readouterr().err.splitlines()
     assert json.loads(first) | {"event": "one", "level": "info", "number": 1} == json.loads(first)
     assert "three" in second
+
+
+def test_the_set_up_of_a_host_program_stays_and_gets_no_secrets() -> None:
+    code = """
+import structlog
+from crosscam_deploy.log import get_logger
+with structlog.testing.capture_logs() as logs:
+    get_logger("test").warning("failed at rtsp://u:hunter2@cam/1", url="rtsp://u:hunter2@cam/1")
+assert len(logs) == 1 and logs[0]["component"] == "test", logs
+assert "cam/1" in str(logs) and "hunter2" not in str(logs), logs
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
