@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crosscam_edge.types import Tracklet
+
+T = TypeVar("T", bound=np.floating)
 
 EXEMPLARS = 4
 _TINY = 1e-12
@@ -30,14 +32,14 @@ class Looks:
         exemplars: `(N, K, D)` diverse embeddings; a short tracklet repeats its own.
     """
 
-    mean: NDArray[np.float64]
-    exemplars: NDArray[np.float64]
+    mean: NDArray[np.floating]
+    exemplars: NDArray[np.floating]
 
 
-def normalise(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+def normalise(vectors: NDArray[T]) -> NDArray[T]:
     """Return `(..., D)` vectors of length 1; a zero vector stays zero."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    unit: NDArray[np.float64] = vectors / np.maximum(length, _TINY)
+    unit: NDArray[T] = vectors / np.maximum(length, _TINY)
     return unit
 
 
@@ -94,7 +96,7 @@ def halves(tracklet: Tracklet) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | 
 
 
 def centres(
-    mean: NDArray[np.float64], camera: NDArray[np.int64], person: NDArray[np.int64]
+    mean: NDArray[np.floating], camera: NDArray[np.int64], person: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Return `(C, D)`: what to subtract from the embeddings of each camera.
 
@@ -115,13 +117,7 @@ def centres(
     groups = []
     for c in range(cameras):
         members = (camera == c) & seen
-        groups.append(
-            np.array(
-                [mean[members & (person == p)].mean(axis=0) for p in np.unique(person[members])]
-            )
-            if members.any()
-            else np.zeros((0, mean.shape[1]))
-        )
+        groups.append(_means(mean[members], person[members]))
     people = np.concatenate(groups)
     if not len(people):
         return np.zeros((cameras, mean.shape[1]))
@@ -143,9 +139,18 @@ def centres(
     return out
 
 
-def centred(looks: Looks, shift: NDArray[np.float64]) -> Looks:
+def _means(rows: NDArray[np.floating], person: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return `(P, D)`: the mean row of each person, people in the order of their numbers."""
+    if not len(rows):
+        return np.zeros((0, rows.shape[1]))
+    order = np.argsort(person, kind="stable")
+    cuts = np.flatnonzero(np.diff(person[order])) + 1
+    return np.array([rows[part].mean(axis=0, dtype=np.float64) for part in np.split(order, cuts)])
+
+
+def centred(looks: Looks, shift: NDArray[np.floating]) -> Looks:
     """Return looks with `shift` `(N, D)` subtracted and lengths 1 again; no looks stay none."""
-    seen = (np.linalg.norm(looks.mean, axis=1) > 0).astype(np.float64)[:, None]
+    seen = (np.linalg.norm(looks.mean, axis=1) > 0).astype(looks.mean.dtype)[:, None]
     return Looks(
         normalise((looks.mean - shift) * seen),
         normalise((looks.exemplars - shift[:, None]) * seen[:, None]),

@@ -27,10 +27,8 @@ def explain(
     Ids count from 1 in the order in which the people appear. The runner-up is the most similar
     other identity that the rules allowed.
     """
-    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
-    order = np.argsort(np.argsort(first, kind="stable"), kind="stable")
-    identity = order[inverse]
-    count = len(first)
+    identity = identities(labels)
+    count = int(identity.max(initial=-1)) + 1
     onehot = np.zeros((len(labels), count), np.float32)
     onehot[np.arange(len(labels)), identity] = 1.0
     own = np.diag(similarity).copy()
@@ -58,4 +56,12 @@ def explain(
                 matched_to=tracklets[origin].key if origin >= 0 else None,
             )
         )
+    return out
+
+
+def identities(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return `(N,)` numbers of groups from 0, in the order in which they appear in `labels`."""
+    _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
+    order = np.argsort(np.argsort(first, kind="stable"), kind="stable")
+    out: NDArray[np.int64] = order[inverse]
     return out

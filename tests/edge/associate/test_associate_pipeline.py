@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosscam_edge.associate import AssociationConfig, Reason, associate
-from crosscam_edge.associate.travel import travel_evidence
+from crosscam_edge.associate.constraints import Spans, every_pair
+from crosscam_edge.associate.travel import learn_travel
 from crosscam_edge.types import Tracklet
 from crosscam_kernels.errors import InputError
 
@@ -185,13 +186,13 @@ def test_nobody_is_faster_than_the_given_transit():
 
 
 def test_haste_counts_against_a_pair_only_after_many_transits():
-    shared = np.array([[10.0, -1.0], [-1.0, 10.0]], np.float32)
-    camera, starts = np.array([0, 1]), np.array([0, 11 * 10**9])
+    spans = Spans.of(
+        [make("a", 1, 0, 100, np.zeros((0, 4))), make("b", 2, 110, 200, np.zeros((0, 4)))]
+    )
 
     def odds(transits):
-        return travel_evidence(
-            camera, ["a", "b"], shared, starts, {("a", "b"): transits}, AssociationConfig()
-        )
+        travel = learn_travel(spans, ["a", "b"], {("a", "b"): transits}, AssociationConfig())
+        return travel.judge(spans, *every_pair(2), spans.shared(*every_pair(2)))
 
     assert not odds([20.0] * 7)[0].any()
     assert not odds([20.0] * 30 + [3.0])[0].any()

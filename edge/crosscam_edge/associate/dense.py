@@ -1,0 +1,113 @@
+"""All pairs of tracklets at once: exact, for runs whose pairs fit in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crosscam_edge.associate import calibrate
+from crosscam_edge.associate.attempt import Attempt, fit_models
+from crosscam_edge.associate.constraints import Spans, every_pair
+from crosscam_edge.associate.evidence import Evidence
+from crosscam_edge.associate.features import (
+    centred,
+    halves,
+    looks_of,
+    paired_similarity,
+    similarity,
+)
+from crosscam_edge.associate.lineage import explain
+from crosscam_edge.associate.reunite import reunite
+from crosscam_edge.associate.simultaneous import count_all, learn_presence, mutual_best
+from crosscam_edge.associate.solve import average_linkage, refine
+from crosscam_edge.associate.travel import learn_travel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from crosscam_edge.associate.config import AssociationConfig
+    from crosscam_edge.types import Tracklet
+
+
+class DenseRun:
+    """The tracklets of a run in order of time, and all that does not change between attempts.
+
+    Attributes:
+        mean: `(N, D)` mean embeddings.
+        camera: `(N,)` camera numbers.
+    """
+
+    def __init__(self, tracklets: Sequence[Tracklet], config: AssociationConfig) -> None:
+        self._tracklets = tracklets
+        self._config = config
+        self._frames = np.array([t.observations for t in tracklets], np.int64)
+        self._spans = Spans.of(tracklets)
+        self._names = sorted({t.camera_id for t in tracklets})
+        self._pairs = every_pair(len(tracklets))
+        self._hard = self._spans.at_once(*self._pairs)
+        size = next((t.embeddings.shape[1] for t in tracklets if len(t.embeddings)), 1)
+        self._looks = looks_of([(t.embeddings, t.qualities) for t in tracklets], size)
+        self.mean = self._looks.mean
+        self.camera = self._spans.camera
+        self._blind = np.linalg.norm(self.mean, axis=1) == 0
+        split = [(i, masks) for i, t in enumerate(tracklets) if (masks := halves(t)) is not None]
+        self._split = np.array([i for i, _ in split], np.int64)
+        self._ends = [
+            looks_of(
+                [
+                    (tracklets[i].embeddings[masks[end]], tracklets[i].qualities[masks[end]])
+                    for i, masks in split
+                ],
+                size,
+            )
+            for end in (0, 1)
+        ]
+
+    def attempt(
+        self,
+        model_id: str,
+        shift: NDArray[np.float64],
+        impostor_prior: float,
+        rivals: int,
+        transits: Mapping[tuple[str, str], Sequence[float]],
+    ) -> Attempt:
+        """Score, calibrate and solve once; see `crosscam_edge.associate.attempt.Run`."""
+        shift = shift[self.camera]
+        looks = centred(self._looks, shift)
+        scores = similarity(looks, looks)
+        seen = ~(self._blind[:, None] | self._blind[None, :])
+        upper = np.triu(np.ones(scores.shape, np.bool_), 1) & seen
+        within = self.camera[:, None] == self.camera[None, :]
+        a, b = (centred(end, shift[self._split]) for end in self._ends)
+        impostors, ends = scores[upper & self._hard], paired_similarity(a, b)
+        model, returning = fit_models(
+            impostors,
+            ends,
+            across=scores[upper & ~within],
+            within=scores[upper & within & ~self._hard],
+            best=scores[upper & mutual_best(scores, self.camera, -1.0)],
+            impostor_prior=impostor_prior,
+            rivals=rivals,
+        )
+        shared = self._spans.shared(*self._pairs)
+        config, names = self._config, self._names
+        counts = count_all(scores, self.camera, names, shared, model.threshold, config)
+        evidence = Evidence(
+            self._spans,
+            self._blind,
+            learn_presence(counts, names, config),
+            learn_travel(self._spans, names, transits, config),
+        )
+        odds, forbidden = evidence.judge(*self._pairs)
+        weights = np.where(within, returning.log_odds(scores), model.log_odds(scores)) + odds
+        labels = refine(weights, forbidden, average_linkage(weights, forbidden))
+        labels, out = reunite(weights, forbidden, labels, self._frames)
+        labels = refine(weights, forbidden, labels, movable=out)
+        return Attempt(
+            labels,
+            calibrate.report(model, model_id, impostors, ends),
+            lambda: explain(self._tracklets, labels, scores, forbidden),
+        )
