@@ -80,7 +80,7 @@ sanitize: $(VENV)/.dev  ## the C++ tests under address and undefined-behaviour s
 comma := ,
 
 bench: $(VENV)/.dev  ## the benchmarks of this machine, results as JSON
-	@for script in kernels_cpu track_vtest associate_vtest process_identities process_share \
+	@for script in kernels_cpu track_vtest associate_vtest associate_scale process_identities process_share \
 	    pipeline_boxmot; do \
 	  $(BIN)/python benchmarks/$$script.py --output benchmarks/results/$$script.json || exit 1; done
 

@@ -36,7 +36,7 @@ _log = get_logger("provisional")
 _LEAST = 8  # ended tracks that make a solve worth while
 _GROWTH = 0.25  # ... and this share more than at the last one
 _REST = 20.0  # times its duration pass before the next: about 5 % of the time is spent at most
-_MOST = 4096  # all pairs are held while solving, and that must not grow with the video
+_MOST = 4096  # provisional answers are not worth more memory and time than these take
 
 
 @dataclass(slots=True)
