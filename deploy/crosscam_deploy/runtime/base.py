@@ -181,7 +181,7 @@ def no_other_size(bundle: Bundle, input_size: tuple[int, int]) -> InputError:
     return InputError(
         f"{bundle.manifest.name} cannot run at {input_size[0]}x{input_size[1]} (height x width)",
         expected=f"{height}x{width}, the size that its graph was exported for",
-        fix="leave the input size out, or export the model again with a free image size",
+        fix="leave the input size (detector_size) out, or export the model with a free image size",
     )
 
 

@@ -17,6 +17,13 @@ LONGEST_SIDE = 640
 _SHORTEST_SIDE = 64
 
 
+def can_choose(manifest: Manifest) -> bool:
+    """Return whether a detector is of a kind that may run at other sizes than the published."""
+    decoder = manifest.decoder
+    kinds = ("yolox", "yolo_raw")
+    return decoder is not None and decoder.kind in kinds and manifest.preprocessing.fit != "stretch"
+
+
 def input_size(
     picture: tuple[int, int], manifest: Manifest, longest: int | None = None
 ) -> tuple[int, int]:
@@ -36,7 +43,7 @@ def input_size(
     """
     prep, decoder = manifest.preprocessing, manifest.decoder
     published = (prep.height, prep.width)
-    if decoder is None or decoder.kind not in ("yolox", "yolo_raw") or prep.fit == "stretch":
+    if decoder is None or not can_choose(manifest):
         return published
     side = max(picture)
     if longest is None:

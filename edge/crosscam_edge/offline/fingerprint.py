@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NAME = "fingerprint.json"
 # Changes whenever detections, tracks or the checkpoint format may come out differently.
-PIPELINE_VERSION = 4
+PIPELINE_VERSION = 5
 _SAMPLE = 1 << 20
 
 

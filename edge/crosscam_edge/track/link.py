@@ -18,11 +18,12 @@ from scipy.sparse.csgraph import connected_components
 
 from crosscam_edge.boxes import at_border
 from crosscam_edge.track.appearance import AppearanceScale
+from crosscam_edge.track.doubt import DOUBT
 from crosscam_edge.track.matching import assign
 from crosscam_edge.track.motion import MotionModel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -136,6 +137,26 @@ def pair_evidence(
         - 0.5 * (size / size_sd) ** 2
         + float(np.log(np.log(20.0) / (np.sqrt(2 * np.pi) * size_sd)))
     )
+
+
+def told_apart(tracklets: Mapping[int, Tracklet]) -> Callable[[int, int], bool]:
+    """Return a function that says of two track ids whether their looks are of two people.
+
+    Args:
+        tracklets: All of one camera by track id; one without embeddings looks like nobody else.
+    """
+    scale = calibrate(list(tracklets.values()))[0] if tracklets else AppearanceScale()
+
+    def differ(a: int, b: int) -> bool:
+        first, second = (tracklets.get(key) for key in (a, b))
+        if first is None or second is None:
+            return False
+        if not len(first.embeddings) or not len(second.embeddings):
+            return False
+        alike = mean_embedding(first, slice(None)) @ mean_embedding(second, slice(None))
+        return float(scale.evidence(np.array(alike))) < DOUBT
+
+    return differ
 
 
 class _Camera:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -214,13 +214,18 @@ class TrackSummary:
 
 
 def spurious(
-    summaries: Mapping[int, TrackSummary], config: RefineConfig | None = None
+    summaries: Mapping[int, TrackSummary],
+    config: RefineConfig | None = None,
+    *,
+    two_people: Callable[[int, int], bool] = lambda _a, _b: False,
 ) -> dict[int, str]:
     """Return the tracks that were no people, with the reason.
 
     Args:
         summaries: Figures of the confirmed tracks of one camera by track id.
         config: Limits.
+        two_people: Says of two track ids whether their looks tell them apart: people who walk arm
+            in arm lie on each other too.
 
     Returns:
         Reason ``"short"``, ``"double"``, ``"sparse"``, ``"faint"`` or ``"furniture"`` by track id;
@@ -233,7 +238,10 @@ def spurious(
         frozen = sum(last - first + 1 for first, last in still.get(track_id, []))
         if s.hits < config.min_hits or s.seconds < config.min_seconds:
             out[track_id] = "short"
-        elif _doubles(track_id, summaries, config.double_share):
+        elif any(
+            not two_people(track_id, other)
+            for other in _doubled(track_id, summaries, config.double_share)
+        ):
             out[track_id] = "double"
         elif s.density < config.min_density:
             out[track_id] = "sparse"
@@ -244,14 +252,16 @@ def spurious(
     return out
 
 
-def _doubles(track_id: int, summaries: Mapping[int, TrackSummary], share: float) -> bool:
+def _doubled(track_id: int, summaries: Mapping[int, TrackSummary], share: float) -> list[int]:
+    """Return the longer tracks on whose boxes those of a track lie for most of its life."""
     own = summaries[track_id]
-    return any(
-        count > share * own.hits
+    return [
+        other
+        for other, count in own.doubled.items()
+        if count > share * own.hits
         and other in summaries
         and (summaries[other].hits, -other) > (own.hits, -track_id)
-        for other, count in own.doubled.items()
-    )
+    ]
 
 
 def furniture(

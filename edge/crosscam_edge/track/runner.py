@@ -15,7 +15,7 @@ import numpy as np
 
 from crosscam_edge.boxes import lie_on_each_other
 from crosscam_edge.track.config import TrackerConfig
-from crosscam_edge.track.link import LinkConfig, link
+from crosscam_edge.track.link import LinkConfig, link, told_apart
 from crosscam_edge.track.person import EndedTrack
 from crosscam_edge.track.refine import (
     GapFiller,
@@ -163,7 +163,7 @@ class CameraTracking:
             finished: Tracklets by track id, as `on_ended` got them.
             summaries: The summary of each.
         """
-        dropped = spurious(summaries, self._refine)
+        dropped = spurious(summaries, self._refine, two_people=told_apart(finished))
         kept = [finished[k] for k in sorted(finished) if k not in dropped]
         joined = link(kept, self._link) if self._link else {t.track_id: t.track_id for t in kept}
         still = furniture(summaries, self._refine)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from crosscam_deploy.manifest import Decoder, Manifest, Preprocessing
 from crosscam_edge.detect import choose_detector
 from crosscam_edge.detect.scale import LONGEST_SIDE, input_size
-from crosscam_kernels.errors import InputError
+from crosscam_kernels.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,3 +103,8 @@ def test_asking_a_bound_network_for_another_size_is_an_error(assets: Path) -> No
     with pytest.raises(InputError, match="cannot run at 256x320"):
         detector.detect([image])
     detector.close()
+
+
+def test_a_size_for_a_detector_without_one_is_an_error() -> None:
+    with pytest.raises(UsageError, match="detector_size is 320"):
+        choose_detector("motion", min_confidence=0.1, longest=320)

@@ -145,6 +145,28 @@ def test_a_second_box_on_the_same_person_is_dropped():
     assert len(verdict.tracklets) == 2
 
 
+def test_two_who_walk_arm_in_arm_stay_two(rng):
+    """Their boxes lie on each other most of the way; their looks say that they are not one."""
+    dim = 64
+    a, b = np.linalg.qr(rng.normal(size=(dim, 2)))[0].T.astype(np.float32)
+
+    def dropped(first, second):
+        tracking = CameraTracking("a", SIZE, 10, link=None)
+        for k in range(40):
+            gap = max(90 - 8 * k, 14)  # they come together; nobody behind another is embedded
+            box = np.array([[100, 100, 160, 280], [100 + gap, 102, 160 + gap, 284]])
+            box += np.array([8 * k, 0, 8 * k, 0])
+            detections = Detections(
+                box.astype(np.float32), np.full(2, 0.9, np.float32), np.zeros(2, np.int32)
+            )
+            rows = np.stack([first, second])
+            tracking.step(k, k * 10**8, detections, lambda index, rows=rows: rows[index])
+        return list(tracking.finish().dropped.values())
+
+    assert dropped(a, b) == []
+    assert dropped(a, a) == ["double"]
+
+
 def test_who_left_at_the_border_is_not_joined_to_who_comes_in(rng):
     a = np.linalg.qr(rng.normal(size=(64, 1)))[0].T[0]
     gone = tracklet(1, 0, 5, (600, 400), (1262, 400), unit(rng, a))
