@@ -138,6 +138,10 @@ class Manifest(Strict):
             decoder=self.decoder,
         )
 
+    def digest(self) -> str:
+        """Return the sha256 of all that it says, and so, by its hashes, of the bundle."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
 
 def compute_model_id(
     *,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crosscam_deploy.runtime.base import (
-    PooledRuntime,
-    check_graph,
-    check_outputs,
-    no_other_size,
-)
+from crosscam_deploy.graph import inspect
+from crosscam_deploy.resize_graph import resized
+from crosscam_deploy.runtime import verdicts
+from crosscam_deploy.runtime.base import PooledRuntime, check_graph, check_outputs, native_size
 from crosscam_kernels.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -26,11 +25,11 @@ if TYPE_CHECKING:
 _ERRORS_ONLY = 3
 
 
-def session(path: Path, *, threads: int = 0, optimise: bool = True) -> Any:
+def session(graph: Path | bytes, *, threads: int = 0, optimise: bool = True) -> Any:
     """Open an ``onnxruntime.InferenceSession`` on the CPU.
 
     Args:
-        path: The ONNX file.
+        graph: The ONNX file, or its content.
         threads: Threads inside an operator; 0 for one a core.
         optimise: Whether to rewrite the graph (off: only to look at it).
 
@@ -48,10 +47,12 @@ def session(path: Path, *, threads: int = 0, optimise: bool = True) -> Any:
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        source = graph if isinstance(graph, bytes) else str(graph)
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its classes are private and differ between versions
+        name = "the graph" if isinstance(graph, bytes) else graph.name
         raise InputError(
-            f"ONNX Runtime cannot open {path.name}: {str(error).splitlines()[0][:300]}",
+            f"ONNX Runtime cannot open {name}: {str(error).splitlines()[0][:300]}",
             expected="a valid ONNX graph of an opset that this version knows",
             fix="export the model again, or update onnxruntime",
         ) from error
@@ -69,8 +70,43 @@ def free_or_size(dim: object) -> int | None:
     return dim if isinstance(dim, int) and dim > 0 else None
 
 
+def open_at(bundle: Bundle, size: tuple[int, int], threads: int) -> Any:
+    """Open a bundle's graph for images of `(height, width)` pixels.
+
+    Raises:
+        InputError: It is no graph, does not fit its manifest, or does not take the size.
+    """
+    if takes_any_size(bundle) or size == native_size(bundle):
+        return session(bundle.model_path, threads=threads)
+    return session(resized(bundle, size), threads=threads)
+
+
+def takes_any_size(bundle: Bundle) -> bool:
+    """Check a bundle's graph against its manifest and say whether its image size is free.
+
+    The answer is kept in the cache for each model and ONNX Runtime version.
+
+    Raises:
+        InputError: It is no graph, or does not fit its manifest.
+    """
+    import onnxruntime as ort
+
+    key = f"any size onnxruntime {ort.__version__} {bundle.manifest.digest()}"
+    known = verdicts.get(key)
+    if known is None:
+        graph = inspect(bundle.model_path)
+        check_graph(bundle, graph.inputs, graph.outputs)
+        known = graph.inputs[bundle.manifest.input_name][2:] == (None, None)
+        verdicts.put(key, value=known)
+    return known
+
+
 class OnnxRuntimeEngine(PooledRuntime):
-    """A bundle in ONNX Runtime. A static batch is looped over, the last call filled with zeros."""
+    """A bundle in ONNX Runtime. A static batch is looped over, the last call filled with zeros.
+
+    With `lazy` the graph is checked at once, but kept in memory only from the first inference on;
+    until then `max_batch` is not known.
+    """
 
     name = "onnxruntime"
 
@@ -81,6 +117,7 @@ class OnnxRuntimeEngine(PooledRuntime):
         threads: int,
         streams: int,
         input_size: tuple[int, int] | None = None,
+        lazy: bool = False,
     ) -> None:
         if bundle.manifest.format != "onnx":
             raise InputError(
@@ -88,20 +125,30 @@ class OnnxRuntimeEngine(PooledRuntime):
                 expected="an ONNX bundle",
                 fix="use --runtime openvino",
             )
-        share = max(1, (threads or usable_cores()) // max(1, streams))
-        self._session = session(bundle.model_path, threads=share)
-        inputs = {i.name: [free_or_size(d) for d in i.shape] for i in self._session.get_inputs()}
-        outputs = {o.name: [free_or_size(d) for d in o.shape] for o in self._session.get_outputs()}
-        check_graph(bundle, inputs, outputs)
         super().__init__(bundle, streams, input_size)
-        sizes = inputs[bundle.manifest.input_name][2:]
-        if any(have not in (want, None) for have, want in zip(sizes, self.input_size, strict=True)):
-            raise no_other_size(bundle, self.input_size)
+        self._threads = max(1, (threads or usable_cores()) // self._streams)
+        self._opening = threading.Lock()
+        self._session: Any = None
         self.device = "CPU"
         self.precision = "f32"
-        self.max_batch = inputs[bundle.manifest.input_name][0]
+        self.max_batch = None
+        if lazy:
+            if not takes_any_size(bundle) and self.input_size != native_size(bundle):
+                resized(bundle, self.input_size)
+        else:
+            self._prepare()
+
+    def _prepare(self) -> None:
+        """Open the graph if that is still to be done."""
+        with self._opening:
+            if self._session is None:
+                opened = open_at(self.bundle, self.input_size, self._threads)
+                self.max_batch = free_or_size(opened.get_inputs()[0].shape[0])
+                self._session = opened
 
     def _run(self, batch: NDArray[np.float32]) -> Outputs:
+        if self._session is None:
+            self._prepare()
         step = self.max_batch
         if step is None or len(batch) == step:
             return self._call(batch)

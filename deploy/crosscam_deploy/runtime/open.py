@@ -52,9 +52,10 @@ def open_runtime(
         threads: Threads of the engine; 0 for one a core.
         streams: Batches that run at the same time (`submit`); each gets its share of the threads.
         input_size: Height and width in pixels to run at instead of the manifest's. Convolutional
-            graphs can (YOLOX); what their outputs then mean is for the caller to know.
-        lazy: Check the graph now, compile it at the first inference (only OpenVINO, where compiling
-            takes long): for a runtime that may never be used.
+            graphs can, and heads that hold the size are written anew (`resize_graph`); what the
+            outputs then mean is for the caller to know.
+        lazy: Check the graph now, prepare it at the first inference: for a runtime that may never
+            be used.
 
     Raises:
         InputError: The manifest does not fit the graph, the file is not a valid graph, or the graph
@@ -105,4 +106,6 @@ def open_runtime(
         )
     from crosscam_deploy.runtime.onnxruntime_engine import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(bundle, threads=threads, streams=streams, input_size=input_size)
+    return OnnxRuntimeEngine(
+        bundle, threads=threads, streams=streams, input_size=input_size, lazy=lazy
+    )

@@ -7,7 +7,6 @@ silently mix the images.
 
 from __future__ import annotations
 
-import hashlib
 import queue
 import sys
 import threading
@@ -17,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crosscam_deploy.log import get_logger
+from crosscam_deploy.resize_graph import resized
 from crosscam_deploy.runtime import compiled_cache, verdicts
 from crosscam_deploy.runtime.base import (
     PooledRuntime,
     check_graph,
     check_outputs,
-    no_other_size,
 )
 from crosscam_kernels.errors import InputError, RunError
 
@@ -65,17 +64,21 @@ def core() -> Any:
     return load().Core()
 
 
-def read(path: Path) -> Any:
+def read(graph: Path | bytes) -> Any:
     """Read a graph.
+
+    Args:
+        graph: An ONNX file, the ``.xml`` of an OpenVINO model, or the content of an ONNX file.
 
     Raises:
         InputError: The file is not a graph that OpenVINO takes.
     """
     try:
-        return core().read_model(str(path))
+        return core().read_model(graph if isinstance(graph, bytes) else str(graph))
     except RuntimeError as error:
+        name = "the graph" if isinstance(graph, bytes) else graph.name
         raise InputError(
-            f"OpenVINO cannot open {path.name}: {_reason(error)}",
+            f"OpenVINO cannot open {name}: {_reason(error)}",
             expected="a valid ONNX graph or OpenVINO IR (.xml with its .bin)",
             fix="export the model again, or update openvino",
         ) from error
@@ -236,8 +239,8 @@ def graph(bundle: Bundle, size: tuple[int, int]) -> Any:
     if shape[1:] != [3, *size]:  # a known image size makes the plan static but for the batch
         try:
             model.reshape([-1 if batch is None else batch, 3, *size])
-        except RuntimeError as error:
-            raise no_other_size(bundle, size) from error
+        except RuntimeError:  # the size stands in the graph's head
+            model = read(resized(bundle, size))
     if batch is not None and opens_to_any_batch(bundle):
         model.reshape(_any_batch(model))
     return model
@@ -245,7 +248,7 @@ def graph(bundle: Bundle, size: tuple[int, int]) -> Any:
 
 def check_once(bundle: Bundle, size: tuple[int, int]) -> None:
     """Do what `graph` does to find errors, once for each model and OpenVINO version."""
-    key = f"usable openvino {load().__version__} {_identity(bundle)} {size}"
+    key = f"usable openvino {load().__version__} {bundle.manifest.digest()} {size}"
     if verdicts.get(key) is None:
         graph(bundle, size)
         verdicts.put(key, value=True)
@@ -262,7 +265,7 @@ def compiled_graph(bundle: Bundle, size: tuple[int, int], properties: dict[str, 
         RunError: OpenVINO cannot compile the graph.
     """
     cpu = [core().get_property("CPU", name) for name in ("FULL_DEVICE_NAME", _CAPABILITIES)]
-    key = f"openvino {load().__version__} {cpu} {_identity(bundle)} {size} {properties}"
+    key = f"openvino {load().__version__} {cpu} {bundle.manifest.digest()} {size} {properties}"
     kept = compiled_cache.load(key)
     if kept is not None:
         try:
@@ -290,10 +293,6 @@ def _keep(key: str, compiled: Any, bundle: Bundle) -> None:
         _log.info("graph not kept", model=bundle.manifest.name, reason=_reason(error))
         return
     compiled_cache.keep(key, content)
-
-
-def _identity(bundle: Bundle) -> str:
-    return hashlib.sha256(bundle.manifest.model_dump_json().encode()).hexdigest()
 
 
 def _any_batch(model: Any) -> list[int]:

@@ -11,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crosscam_deploy.manifest import Decoder, Manifest, Preprocessing
+from crosscam_deploy.runtime import open_runtime
+from crosscam_deploy.zoo import resolve
 from crosscam_edge.detect import choose_detector
+from crosscam_edge.detect.model import ModelDetector
 from crosscam_edge.detect.scale import LONGEST_SIDE, input_size
 from crosscam_kernels.errors import InputError, UsageError
 
@@ -94,10 +97,33 @@ def test_real_network_finds_the_same_people_at_every_size(assets: Path) -> None:
         assert np.abs(found[None].xyxy - box).max(axis=1).min() < 20
 
 
-def test_asking_a_bound_network_for_another_size_is_an_error(assets: Path) -> None:
+def test_network_with_its_size_in_the_graph_finds_the_same_people(assets: Path) -> None:
+    with av.open(str(assets / "videos/people-detection.264")) as container:
+        image = next(
+            frame.to_ndarray(format="bgr24")
+            for index, frame in enumerate(container.decode(video=0))
+            if index == 390
+        )
+    bundle = resolve("yolov8n-int8")
+    published = ModelDetector(open_runtime(bundle), 0.5)
+    detector, _ = choose_detector("yolov8n-int8", min_confidence=0.5)
+    expected, found = published.detect([image])[0], detector.detect([image])[0]
+    assert set(detector._engines) == {(640, 640), (384, 640)}
+    assert len(found) == len(expected) >= 3
+    for box in expected.xyxy:
+        assert np.abs(found.xyxy - box).max(axis=1).min() < 3
+    published.close()
+    detector.close()
+
+
+def test_bound_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, assets: Path) -> None:
+    """A graph that cannot be written anew stays as published, unless a size was asked for."""
+    monkeypatch.setenv("CROSSCAM_CACHE", str(tmp_path))
+    monkeypatch.setattr("crosscam_deploy.resize_graph.rewrite", lambda *_: None)
     image = np.zeros((480, 640, 3), np.uint8)
     detector, _ = choose_detector("yolov8n-int8", min_confidence=0.5)
-    assert len(detector.detect([image])[0]) == 0  # at its own size, without being asked
+    assert len(detector.detect([image])[0]) == 0
+    assert {engine.input_size for engine in detector._engines.values()} == {(640, 640)}
     detector.close()
     detector, _ = choose_detector("yolov8n-int8", min_confidence=0.5, longest=320)
     with pytest.raises(InputError, match="cannot run at 256x320"):
