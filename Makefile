@@ -16,7 +16,7 @@ endif
 
 NATIVE := CMakeLists.txt $(shell find kernels/csrc edge/csrc -type f 2>/dev/null)
 
-.PHONY: help demo test test-slow test-extras gpu lint format types ctest sanitize bench docs wheel clean setup constraints
+.PHONY: help demo test test-slow test-torch test-extras gpu lint format types ctest sanitize bench docs wheel clean setup constraints
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -45,6 +45,15 @@ test: $(VENV)/.dev  ## the fast tests, two minutes
 
 test-slow: $(VENV)/.dev  ## everything that needs no GPU and no network
 	$(BIN)/pytest -m 'slow and not gpu and not network'
+
+$(VENV)/.torch: $(VENV)/.dev
+	$(UV) -e '.[dev,train]'
+	@touch $@
+
+test-torch: $(VENV)/.torch  ## kernels and training on torch: installs the train extra (several GB)
+	$(BIN)/pytest -n auto --dist worksteal tests/kernels tests/trainer
+	@if ls tests/kernels/interpreted/test_*.py >/dev/null 2>&1; then \
+	  TRITON_INTERPRET=1 $(BIN)/pytest -n auto --dist worksteal tests/kernels/interpreted; fi
 
 test-extras: $(VENV)/.dev  ## exports of YOLO and CLIP models: installs the yolo and train extras (several GB)
 	$(UV) -e '.[dev,yolo,train]'
@@ -81,7 +90,7 @@ comma := ,
 
 bench: $(VENV)/.dev  ## the benchmarks of this machine, results as JSON
 	@for script in kernels_cpu track_vtest associate_vtest associate_scale process_identities process_share \
-	    pipeline_boxmot; do \
+	    process_memory pipeline_boxmot; do \
 	  $(BIN)/python benchmarks/$$script.py --output benchmarks/results/$$script.json || exit 1; done
 
 docs: $(VENV)/.core  ## regenerate the reference pages that come from code

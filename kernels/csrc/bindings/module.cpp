@@ -1,0 +1,25 @@
+// The Python module `crosscam_kernels._native`.
+#include <string>
+#include <vector>
+
+#include "arrays.h"
+#include "cpu_features.h"
+
+namespace crosscam::python {
+namespace {
+
+std::vector<std::string> level_names() {
+  std::vector<std::string> names;
+  for (const auto level : simd_levels()) names.emplace_back(simd_name(level));
+  return names;
+}
+
+}  // namespace
+
+NB_MODULE(_native, module) {
+  module.def("simd_levels", &level_names);
+  bind_crop(module);
+  bind_similarity(module);
+}
+
+}  // namespace crosscam::python
