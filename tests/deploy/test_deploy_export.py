@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from crosscam_deploy.decode import decode
 from crosscam_deploy.preprocess import preprocess
 from crosscam_deploy.runtime import available_runtimes, open_runtime
+from crosscam_deploy.runtime.onnxruntime_engine import session
 from crosscam_kernels.errors import InputError, RunError, UsageError
 
 pytestmark = pytest.mark.slow
@@ -44,6 +47,31 @@ def test_ultralytics(family, kind, tmp_path, monkeypatch):
         decode([answers[-1]], manifest.decoder, transforms, (320, 256), 0.001)
     if kind == "yolo_raw":
         np.testing.assert_allclose(answers[0], answers[-1], atol=1e-2)
+
+
+@pytest.mark.parametrize("family", ["yolo11n", "yolov8n"])
+def test_fixed_exports_of_ultralytics_are_written_anew(family, tmp_path, monkeypatch):
+    """One network exported for two sizes: the first file, written anew, is the second."""
+    pytest.importorskip("ultralytics", reason="needs the extra 'yolo'")
+    from crosscam_deploy import resize_graph
+    from crosscam_deploy.export import ultralytics as export
+
+    monkeypatch.chdir(tmp_path)
+    yolo = export._load_package()
+    yolo(f"{family}.yaml").save(tmp_path / f"{family}.pt")
+    files = {}
+    for size in ((320, 256), (192, 384)):
+        exported = yolo(tmp_path / f"{family}.pt").export(
+            format="onnx", imgsz=list(size), dynamic=False, simplify=False, device="cpu", opset=17
+        )
+        files[size] = Path(exported).read_bytes()
+    written = resize_graph.rewrite(files[320, 256], (320, 256), (192, 384), (8, 16, 32))
+    assert written is not None
+    image = np.random.default_rng(0).random((1, 3, 192, 384), np.float32)
+    expected = session(files[192, 384]).run(None, {"images": image})[0]
+    np.testing.assert_allclose(
+        session(written).run(None, {"images": image})[0], expected, rtol=1e-5
+    )
 
 
 def test_ultralytics_refuses_what_is_no_detector(tmp_path):
