@@ -1,0 +1,118 @@
+"""The GPU benchmark's logic, on the CPU: checks, rows, families, budget."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+TINY = ["--tiny", "--device", "cpu"]
+FAMILIES = sorted(
+    p.stem
+    for p in (BENCHMARKS / "gpu_cases").glob("*.py")
+    if p.stem not in ("__init__", "protocol")
+)
+
+
+@pytest.fixture
+def modules(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import gpu_measure
+    import kernels_gpu
+    from gpu_cases import protocol
+
+    return kernels_gpu, gpu_measure, protocol
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tiny_cases_of_every_family_are_right(
+    modules: Any, family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "result.json"
+    status = modules[0].main([*TINY, "--only", family, "--output", str(output)])
+    assert status == 0, capsys.readouterr().out
+    result = json.loads(output.read_text())
+    assert result["cases"]
+    assert not result["left_out"]
+    for case in result["cases"]:
+        ours = [row for row in case["rows"] if row["provider"] == "crosscam"]
+        assert len(ours) == 1
+        assert 0 < ours[0]["ms_p20"] <= ours[0]["ms_p50"] <= ours[0]["ms_p80"]
+        assert ours[0]["times_crosscam"] == 1
+
+
+def test_no_time_left_means_no_case(modules: Any, tmp_path: Path) -> None:
+    output = tmp_path / "result.json"
+    arguments = ["--only", "similarity", "--budget", "0", "--output", str(output)]
+    assert modules[0].main([*TINY, *arguments]) == 0
+    result = json.loads(output.read_text())
+    assert result["left_out"]
+    assert not result["cases"]
+
+
+def test_an_unknown_family_is_named(modules: Any) -> None:
+    with pytest.raises(SystemExit, match="no_such_family"):
+        modules[0].main([*TINY, "--only", "no_such_family"])
+
+
+def test_a_wrong_side_is_reported_and_not_timed(modules: Any) -> None:
+    kernels_gpu, gpu_measure, protocol = modules
+    calls = {"crosscam": 0, "liar": 0, "broken": 0}
+
+    def side(name: str) -> Any:
+        def run() -> str:
+            calls[name] += 1
+            if name == "broken":
+                raise RuntimeError("no kernel")
+            return name
+
+        return run
+
+    def check(name: str, found: str) -> None:
+        if found == "liar":
+            raise protocol.WrongAnswerError("off by one")
+
+    def prepare() -> Any:
+        return protocol.Sides({n: side(n) for n in calls}, check, {"peer": "not installed"})
+
+    case = protocol.Case("op", {"N": 3}, "float32", prepare, bytes_moved=2_000_000, flops=4_000_000)
+    roofs = gpu_measure.Roofs(1.0, {"float32": 1e-3})
+    result = kernels_gpu.measure(case, torch.device("cpu"), roofs, rounds=2)
+    assert [row["provider"] for row in result["rows"]] == ["crosscam"]
+    assert result["wrong"] == {
+        "liar": "WrongAnswerError: off by one",
+        "broken": "RuntimeError: no kernel",
+    }
+    assert calls["liar"] == calls["broken"] == 1
+    assert result["missing"] == {"peer": "not installed"}
+    assert result["rows"][0]["floor_ms"] == 4.0  # compute: 4e6 / 1e9; memory: 2e6 / 1e9 s
+
+
+def test_families_take_turns(modules: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels_gpu, _, protocol = modules
+
+    def family(name: str, count: int) -> Any:
+        case = protocol.Case(name, {}, "float32", lambda: None, bytes_moved=1, flops=0)
+        return type("Module", (), {"cases": staticmethod(lambda device, tiny: [case] * count)})
+
+    found = {"gpu_cases.a": family("a", 3), "gpu_cases.b": family("b", 1)}
+    monkeypatch.setattr(kernels_gpu.importlib, "import_module", found.__getitem__)
+    order = [n for n, _ in kernels_gpu.all_cases(["a", "b"], torch.device("cpu"), tiny=True)]
+    assert order == ["a", "b", "a", "a"]
+
+
+def test_sides_without_ours_are_refused(modules: Any) -> None:
+    with pytest.raises(ValueError, match="lack 'crosscam'"):
+        modules[2].Sides({"peer": int}, lambda name, found: None)
+
+
+def test_wrong_tensors_are_wrong(modules: Any) -> None:
+    protocol = modules[2]
+    protocol.assert_close(torch.ones(2), torch.ones(2), rtol=0, atol=0)
+    with pytest.raises(protocol.WrongAnswerError):
+        protocol.assert_close(torch.tensor([1.0, 2.0]), torch.ones(2), rtol=0, atol=0.5)
