@@ -64,4 +64,5 @@ inline void transpose_lanes(V* v) {
 }  // namespace crosscam::avx2
 
 #include "crop_rows.inl"
+#include "dense_tile.inl"
 #include "topk_tile.inl"

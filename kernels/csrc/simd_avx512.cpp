@@ -63,4 +63,5 @@ inline void transpose_lanes(V* v) {
 }  // namespace crosscam::avx512
 
 #include "crop_rows.inl"
+#include "dense_tile.inl"
 #include "topk_tile.inl"

@@ -5,20 +5,24 @@ namespace crosscam {
 namespace scalar {
 extern const TopkKernels topk;
 extern const CropKernel crop;
+extern const DenseKernels dense;
 }  // namespace scalar
 #if defined(CROSSCAM_HAVE_X86_KERNELS)
 namespace avx2 {
 extern const TopkKernels topk;
 extern const CropKernel crop;
+extern const DenseKernels dense;
 }  // namespace avx2
 namespace avx512 {
 extern const TopkKernels topk;
 extern const CropKernel crop;
+extern const DenseKernels dense;
 }  // namespace avx512
 #elif defined(CROSSCAM_HAVE_NEON_KERNELS)
 namespace neon {
 extern const TopkKernels topk;
 extern const CropKernel crop;
+extern const DenseKernels dense;
 }  // namespace neon
 #endif
 
@@ -42,6 +46,17 @@ const CropKernel& crop_kernel(SimdLevel level) {
 #endif
   (void)level;
   return scalar::crop;
+}
+
+const DenseKernels& dense_kernels(SimdLevel level) {
+#if defined(CROSSCAM_HAVE_X86_KERNELS)
+  if (level == SimdLevel::kAvx512) return avx512::dense;
+  if (level == SimdLevel::kAvx2) return avx2::dense;
+#elif defined(CROSSCAM_HAVE_NEON_KERNELS)
+  if (level == SimdLevel::kNeon) return neon::dense;
+#endif
+  (void)level;
+  return scalar::dense;
 }
 
 }  // namespace crosscam

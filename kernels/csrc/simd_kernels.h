@@ -74,8 +74,31 @@ struct CropKernel {
   void (*run)(const CropPlan& plan, int row_begin, int row_end, float* scratch);
 };
 
+/// One tile of `dense_accumulate`: out_r += sum over c of weight(r, c) y_c, c in ascending order.
+struct DenseTile {
+  const float* weights;  ///< weight(r, c) = weights[r * row_stride + c * column_stride]
+  int64_t row_stride;
+  int64_t column_stride;
+  const float* y;  ///< the band of row c: y + c * y_stride
+  int64_t count;   ///< number of rows of y
+  int64_t y_stride;
+  float* out;
+  int64_t out_stride;
+  int width;  ///< floats of the band; only the narrow kernels look at it
+};
+
+/// Kernels of `dense_accumulate` for one instruction set. [0] makes one row, [1] makes `rows`.
+struct DenseKernels {
+  int lanes;
+  int width;  ///< floats of a band of the wide kernels
+  int rows;
+  void (*wide[2])(const DenseTile&);
+  void (*narrow[2])(const DenseTile&);  ///< up to `lanes` floats
+};
+
 /// Kernels of an instruction set that `simd_levels()` lists.
 const TopkKernels& topk_kernels(SimdLevel level);
 const CropKernel& crop_kernel(SimdLevel level);
+const DenseKernels& dense_kernels(SimdLevel level);
 
 }  // namespace crosscam

@@ -55,4 +55,5 @@ inline void transpose_lanes(V* v) {
 }  // namespace crosscam::neon
 
 #include "crop_rows.inl"
+#include "dense_tile.inl"
 #include "topk_tile.inl"

@@ -83,4 +83,5 @@ inline void transpose_lanes(V* v) {
 }  // namespace crosscam::scalar
 
 #include "crop_rows.inl"
+#include "dense_tile.inl"
 #include "topk_tile.inl"
