@@ -2,8 +2,8 @@
 
 Each file `tests/mutation/<family>.toml` lists mutations: a text that stands exactly once in a
 source file, what to put in its place, and the tests that must fail then. Sources are changed in
-place, one at a time, and always put back; files with changes of your own are refused. C++ is built in
-`build/mutation` and the module swapped in the environment meanwhile.
+place, one at a time, and always put back; files with changes of your own are refused. C++ is built
+in `build/mutation` and the module swapped in the environment meanwhile.
 
     python tests/mutation/mutate.py [FAMILY ...] [--skip-native] [--output FILE]
 """
