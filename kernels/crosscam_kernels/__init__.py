@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crosscam_kernels.ops import (
+        QuantisedUnitRows,
         TopK,
         crop_resize_normalize,
+        normalise_quantise,
         pack_adjacency,
         simd_level,
         simd_levels,
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "QuantisedUnitRows",
     "TopK",
     "crop_resize_normalize",
+    "normalise_quantise",
     "pack_adjacency",
     "simd_level",
     "simd_levels",

@@ -6,6 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 def simd_levels() -> list[str]: ...
+def normalise_quantise(
+    *,
+    rows: NDArray[np.float32],
+    threads: int,
+    simd: str,
+    codes: NDArray[np.int8],
+    scale: NDArray[np.float32],
+) -> None: ...
 def similarity_topk(
     *,
     queries: NDArray[np.float32],

@@ -7,12 +7,15 @@ one implementation in C++ that picks its instruction set at run time.
 from __future__ import annotations
 
 from crosscam_kernels.crop import crop_resize_normalize
+from crosscam_kernels.normalise import QuantisedUnitRows, normalise_quantise
 from crosscam_kernels.simd import simd_level, simd_levels
 from crosscam_kernels.similarity import TopK, pack_adjacency, similarity_topk
 
 __all__ = [
+    "QuantisedUnitRows",
     "TopK",
     "crop_resize_normalize",
+    "normalise_quantise",
     "pack_adjacency",
     "simd_level",
     "simd_levels",

@@ -65,4 +65,5 @@ inline void transpose_lanes(V* v) {
 
 #include "crop_rows.inl"
 #include "dense_tile.inl"
+#include "normalise_row.inl"
 #include "topk_tile.inl"

@@ -96,9 +96,16 @@ struct DenseKernels {
   void (*narrow[2])(const DenseTile&);  ///< up to `lanes` floats
 };
 
+/// Kernel of `normalise_quantise` for one instruction set.
+struct NormaliseKernel {
+  /// Writes the `dim` codes of one row and returns its scale.
+  float (*row)(const float* x, int64_t dim, int8_t* codes);
+};
+
 /// Kernels of an instruction set that `simd_levels()` lists.
 const TopkKernels& topk_kernels(SimdLevel level);
 const CropKernel& crop_kernel(SimdLevel level);
 const DenseKernels& dense_kernels(SimdLevel level);
+const NormaliseKernel& normalise_kernel(SimdLevel level);
 
 }  // namespace crosscam

@@ -19,6 +19,7 @@ std::vector<std::string> level_names() {
 NB_MODULE(_native, module) {
   module.def("simd_levels", &level_names);
   bind_crop(module);
+  bind_normalise(module);
   bind_similarity(module);
 }
 
