@@ -1,6 +1,7 @@
 """The C++ module. Arguments are checked by `similarity` and `crop`, not here."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +35,16 @@ def similarity_topk(
 def crop_resize_normalize(
     *,
     images: Sequence[NDArray[np.uint8]],
+    chroma: Sequence[NDArray[np.uint8]],
     boxes: NDArray[np.int64],
+    places: NDArray[np.int64] | None,
+    padding: float,
+    yuv: tuple[int, int, int, int, int, int],
     source_channel: tuple[int, int, int],
     gain: tuple[float, float, float],
     bias: tuple[float, float, float],
+    quantization: tuple[float, int],
     threads: int,
     simd: str,
-    out: NDArray[np.float32],
+    out: NDArray[Any],
 ) -> None: ...

@@ -6,7 +6,7 @@ one implementation in C++ that picks its instruction set at run time.
 
 from __future__ import annotations
 
-from crosscam_kernels.crop import crop_resize_normalize
+from crosscam_kernels.crop import crop_resize_normalize, letterbox_transform
 from crosscam_kernels.normalise import QuantisedUnitRows, normalise_quantise
 from crosscam_kernels.simd import simd_level, simd_levels
 from crosscam_kernels.similarity import TopK, pack_adjacency, similarity_topk
@@ -15,6 +15,7 @@ __all__ = [
     "QuantisedUnitRows",
     "TopK",
     "crop_resize_normalize",
+    "letterbox_transform",
     "normalise_quantise",
     "pack_adjacency",
     "simd_level",

@@ -43,6 +43,46 @@ inline V load_pixels(const uint8_t* p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_shuffle_epi8(bytes, spread)));
 }
 
+/// The same of pixels of four bytes; reads eight.
+inline V load_pixels4(const uint8_t* p) {
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
+}
+
+/// To binary16, to nearest, ties to even. F16C would do it, but is not part of this level.
+inline void store_half(uint16_t* p, V a) {
+  const __m256i bits = _mm256_castps_si256(a);
+  const __m256i sign = _mm256_and_si256(bits, _mm256_set1_epi32(INT32_MIN));
+  const __m256i magnitude = _mm256_xor_si256(bits, sign);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(magnitude, 13), _mm256_set1_epi32(1));
+  const __m256i rebiased = _mm256_add_epi32(magnitude, _mm256_set1_epi32(0xFFF - (112 << 23)));
+  const __m256i normal = _mm256_srli_epi32(_mm256_add_epi32(rebiased, odd), 13);
+  // A sum with a number whose last bit is the last bit of a subnormal half rounds to that bit.
+  const __m256i magic = _mm256_set1_epi32(126 << 23);
+  const __m256i subnormal =
+      _mm256_sub_epi32(_mm256_castps_si256(_mm256_add_ps(_mm256_castsi256_ps(magnitude),
+                                                         _mm256_castsi256_ps(magic))),
+                       magic);
+  const __m256i is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(113 << 23), magnitude);
+  const __m256i is_large = _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32((143 << 23) - 1));
+  __m256i half = _mm256_blendv_epi8(normal, subnormal, is_small);
+  half = _mm256_blendv_epi8(half, _mm256_set1_epi32(0x7C00), is_large);
+  half = _mm256_or_si256(half, _mm256_srli_epi32(sign, 16));
+  const __m128i packed =
+      _mm_packus_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), packed);
+}
+
+inline void store_int8(int8_t* p, V a, float scale, int32_t zero_point) {
+  const V limit = _mm256_set1_ps(1024.0f);  // beyond what saturates, within what converts
+  const V scaled = _mm256_min_ps(_mm256_div_ps(a, _mm256_set1_ps(scale)), limit);
+  const __m256i rounded = _mm256_cvtps_epi32(_mm256_max_ps(scaled, _mm256_sub_ps(zero(), limit)));
+  const __m256i shifted = _mm256_add_epi32(rounded, _mm256_set1_epi32(zero_point));
+  const __m128i words =
+      _mm_packs_epi32(_mm256_castsi256_si128(shifted), _mm256_extracti128_si256(shifted, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
+}
+
 /// v[row] holds blocks (of four floats) of two pixels; afterwards v[pixel] holds two rows.
 inline void transpose_blocks(V* v) {
   const V a = v[0], b = v[1];

@@ -39,6 +39,26 @@ inline V load_pixels(const uint8_t* p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_shuffle_epi8(bytes, spread)));
 }
 
+/// The same of pixels of four bytes; reads sixteen.
+inline V load_pixels4(const uint8_t* p) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
+}
+
+/// To binary16, to nearest, ties to even.
+inline void store_half(uint16_t* p, V a) {
+  const __m256i half = _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), half);
+}
+
+inline void store_int8(int8_t* p, V a, float scale, int32_t zero_point) {
+  const V limit = _mm512_set1_ps(1024.0f);  // beyond what saturates, within what converts
+  const V scaled = _mm512_min_ps(_mm512_div_ps(a, _mm512_set1_ps(scale)), limit);
+  const __m512i rounded = _mm512_cvtps_epi32(_mm512_max_ps(scaled, _mm512_sub_ps(zero(), limit)));
+  const __m512i shifted = _mm512_add_epi32(rounded, _mm512_set1_epi32(zero_point));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(shifted));
+}
+
 /// v[row] holds blocks (of four floats) of four pixels; afterwards v[pixel] holds four rows.
 inline void transpose_blocks(V* v) {
   const V a = _mm512_shuffle_f32x4(v[0], v[1], 0x44), b = _mm512_shuffle_f32x4(v[0], v[1], 0xEE);

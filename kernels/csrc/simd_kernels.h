@@ -48,16 +48,36 @@ struct ResizeAxis {
   int taps;
 };
 
-/// One crop to resize. Strides of `source` are in bytes, those of `out` in floats.
+/// Type of the elements that crops are written as.
+enum class CropElement {
+  kFloat32,
+  kFloat16,  ///< rounded to nearest, ties to even
+  kInt8,     ///< value / quant_scale rounded likewise, plus zero_point, saturated
+};
+
+/// Colours of NV12 in fixed point: 20 bits after the point.
+struct YuvMatrix {
+  int32_t y_low;     ///< luma of black: subtracted, not below zero
+  int32_t y_gain;    ///< factor of the luma
+  int32_t v_to_red;  ///< factors of the chroma, which is 128 when there is none
+  int32_t u_to_green, v_to_green;
+  int32_t u_to_blue;
+};
+
+/// One crop to resize. Strides of `source` are in bytes, those of `out` in elements.
 struct CropPlan {
-  const uint8_t* source;  ///< first pixel of the box, three interleaved bytes per pixel
+  const uint8_t* source;  ///< first pixel of the box, pixel_bytes interleaved bytes per pixel
   int64_t source_stride;
+  int pixel_bytes;   ///< 3, or 4 of which the last is ignored
   int source_width;  ///< width of the box in pixels
   int64_t readable;  ///< bytes from `source` to the end of its image row
   ResizeAxis x;
   ResizeAxis y;
   int out_width;
-  float* out;
+  void* out;
+  CropElement element;
+  float quant_scale;
+  int32_t zero_point;
   int64_t out_channel_stride;
   int64_t out_row_stride;
   int source_channel[3];  ///< for each output channel, the byte of the pixel it comes from
@@ -72,6 +92,11 @@ struct CropKernel {
   /// Makes output rows [row_begin, row_end). `scratch` holds
   /// crop_scratch_floats(kernel, plan) floats, aligned to 64 bytes.
   void (*run)(const CropPlan& plan, int row_begin, int row_end, float* scratch);
+  /// Pixels [begin, end) of one row of NV12 as R, G, B, 0. `luma` and `chroma` start at pixel 0.
+  void (*nv12_row)(const uint8_t* luma, const uint8_t* chroma, int64_t begin, int64_t end,
+                   const YuvMatrix& matrix, uint8_t* rgb0);
+  /// One value as an element of the output, with the rounding of `run`.
+  void (*convert)(const CropPlan& plan, float value, void* element);
 };
 
 /// One tile of `dense_accumulate`: out_r += sum over c of weight(r, c) y_c, c in ascending order.

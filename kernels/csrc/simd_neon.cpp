@@ -40,6 +40,21 @@ inline V load_pixels(const uint8_t* p) {
   return vcvtq_f32_u32(vmovl_u16(vget_low_u16(wide)));
 }
 
+/// The same of a pixel of four bytes.
+inline V load_pixels4(const uint8_t* p) { return load_pixels(p); }
+
+/// To binary16, to nearest, ties to even.
+inline void store_half(uint16_t* p, V a) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a))); }
+
+inline void store_int8(int8_t* p, V a, float scale, int32_t zero_point) {
+  const V limit = vdupq_n_f32(1024.0f);  // beyond what saturates, within what converts
+  const V scaled = vminq_f32(vdivq_f32(a, vdupq_n_f32(scale)), limit);
+  const int32x4_t rounded = vcvtnq_s32_f32(vmaxq_f32(scaled, vnegq_f32(limit)));
+  const int16x4_t words = vqmovn_s32(vaddq_s32(rounded, vdupq_n_s32(zero_point)));
+  const int8x8_t bytes = vqmovn_s16(vcombine_s16(words, words));
+  vst1_lane_s32(reinterpret_cast<int32_t*>(p), vreinterpret_s32_s8(bytes), 0);
+}
+
 inline void transpose_blocks(V*) {}
 
 /// Transposes four by four floats.

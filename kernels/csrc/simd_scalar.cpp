@@ -66,6 +66,37 @@ inline V load_pixels(const uint8_t* p) {
   return {{static_cast<float>(p[0]), static_cast<float>(p[1]), static_cast<float>(p[2]), 0.0f}};
 }
 
+/// The same of a pixel of four bytes.
+inline V load_pixels4(const uint8_t* p) { return load_pixels(p); }
+
+/// To binary16, to nearest, ties to even.
+inline void store_half(uint16_t* p, const V& a) {
+  for (int i = 0; i < 4; ++i) {
+    const uint32_t bits = std::bit_cast<uint32_t>(a.v[i]);
+    const uint32_t magnitude = bits & 0x7FFF'FFFF;
+    uint32_t half = 0x7C00;  // infinity, from 65,536 on; what rounds up to it carries into it
+    if (magnitude < 113u << 23) {
+      // The last bit of 0.5 in float is that of a subnormal half: the sum rounds to it.
+      constexpr uint32_t kMagic = 126u << 23;
+      half = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - kMagic;
+    } else if (magnitude < 143u << 23) {
+      half = (magnitude - (112u << 23) + 0xFFF + (magnitude >> 13 & 1)) >> 13;
+    }
+    p[i] = static_cast<uint16_t>(half | (bits & 0x8000'0000) >> 16);
+  }
+}
+
+inline void store_int8(int8_t* p, const V& a, float scale, int32_t zero_point) {
+  for (int i = 0; i < 4; ++i) {
+    float scaled = a.v[i] / scale;
+    scaled = scaled < 1024.0f ? scaled : 1024.0f;  // beyond what saturates, within what converts
+    scaled = scaled > -1024.0f ? scaled : -1024.0f;
+    int32_t value = static_cast<int32_t>(std::nearbyint(scaled)) + zero_point;
+    value = value < 127 ? value : 127;
+    p[i] = static_cast<int8_t>(value > -128 ? value : -128);
+  }
+}
+
 inline void transpose_blocks(V*) {}
 
 /// Transposes four by four floats.
