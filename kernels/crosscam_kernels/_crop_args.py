@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -25,6 +26,7 @@ COLOR_INPUTS: tuple[ColorInput, ...] = ("bgr", "rgb", "nv12")
 ELEMENTS = ("float32", "float16", "int8")
 LUMA_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}  # of red and of blue
 YUV_RANGES: tuple[YuvRange, ...] = ("limited", "full")
+_FLOAT32_NORMAL = (1.1754944e-38, 3.4028234e38)
 FIXED_POINT = 20  # bits after the point of the factors below
 
 
@@ -249,7 +251,7 @@ def pixel_transform(
             f"mean has {len(mean)} and std {len(std)} values",
             expected="three each, one per channel",
         )
-    if not np.isfinite([scale, *mean, *std]).all() or 0.0 in [float(s) for s in std]:
+    if not all(math.isfinite(v) for v in (scale, *mean, *std)) or 0.0 in [float(s) for s in std]:
         raise UsageError(
             f"scale={scale}, mean={tuple(mean)}, std={tuple(std)}",
             expected="finite values and no zero in std",
@@ -288,11 +290,10 @@ def checked_element(dtype: str, quantization: tuple[float, int] | None) -> Quant
             expected="quantization=(scale, zero_point) of the network's input",
         )
     scale, zero_point = float(quantization[0]), int(quantization[1])
-    kept = float(np.float32(scale)) if np.isfinite(scale) else 0.0
-    if not (kept > 0 and np.isfinite(kept)) or not -128 <= zero_point <= 127:
+    if not _FLOAT32_NORMAL[0] <= scale <= _FLOAT32_NORMAL[1] or not -128 <= zero_point <= 127:
         raise UsageError(
             f"quantization={tuple(quantization)}",
-            expected="a positive float32 scale and a zero point of -128..127",
+            expected="a positive normal float32 scale and a zero point of -128..127",
         )
     return Quantization(scale, zero_point)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -92,7 +93,7 @@ def crop_resize_normalize(
     args.one_of(color_out, "color_out", args.COLOR_ORDERS)
     args.one_of(fit, "fit", ("stretch", "letterbox"))
     args.one_of(align, "align", ("center", "top_left"))
-    if not np.isfinite(pad_value):
+    if not math.isfinite(pad_value):
         raise UsageError(f"pad_value={pad_value}", expected="a finite pixel value")
     gain, bias = args.pixel_transform(scale, mean, std)
     quant = args.checked_element(dtype, quantization)
