@@ -12,26 +12,38 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from crosscam_kernels.ops import (
         QuantisedUnitRows,
+        RetrievalMetrics,
+        RetrievalRanks,
         TopK,
+        average_tracklets,
         crop_resize_normalize,
         letterbox_transform,
         normalise_quantise,
         pack_adjacency,
+        retrieval_metrics,
+        retrieval_metrics_from_distances,
         simd_level,
         simd_levels,
         similarity_topk,
+        single_shot_galleries,
     )
 
 __all__ = [
     "QuantisedUnitRows",
+    "RetrievalMetrics",
+    "RetrievalRanks",
     "TopK",
+    "average_tracklets",
     "crop_resize_normalize",
     "letterbox_transform",
     "normalise_quantise",
     "pack_adjacency",
+    "retrieval_metrics",
+    "retrieval_metrics_from_distances",
     "simd_level",
     "simd_levels",
     "similarity_topk",
+    "single_shot_galleries",
 ]
 
 

@@ -32,6 +32,27 @@ def similarity_topk(
     similarity: NDArray[np.float32],
     index: NDArray[np.int64],
 ) -> None: ...
+def retrieval_ranks(
+    *,
+    queries: NDArray[np.float32] | None,
+    gallery: NDArray[np.float32] | None,
+    distances: NDArray[np.float32] | None,
+    metric: str,
+    query_id: NDArray[np.int64],
+    gallery_id: NDArray[np.int64],
+    query_group: NDArray[np.int64] | None,
+    gallery_group: NDArray[np.int64] | None,
+    query_clothes: NDArray[np.int64] | None,
+    gallery_clothes: NDArray[np.int64] | None,
+    valid: NDArray[np.uint8] | None,
+    protocol: str,
+    threads: int,
+    simd: str,
+    average_precision: NDArray[np.float64],
+    first_rank: NDArray[np.int64],
+    last_rank: NDArray[np.int64],
+    positives: NDArray[np.int64],
+) -> None: ...
 def crop_resize_normalize(
     *,
     images: Sequence[NDArray[np.uint8]],

@@ -8,17 +8,31 @@ from __future__ import annotations
 
 from crosscam_kernels.crop import crop_resize_normalize, letterbox_transform
 from crosscam_kernels.normalise import QuantisedUnitRows, normalise_quantise
+from crosscam_kernels.retrieval import (
+    RetrievalMetrics,
+    RetrievalRanks,
+    average_tracklets,
+    retrieval_metrics,
+    retrieval_metrics_from_distances,
+    single_shot_galleries,
+)
 from crosscam_kernels.simd import simd_level, simd_levels
 from crosscam_kernels.similarity import TopK, pack_adjacency, similarity_topk
 
 __all__ = [
     "QuantisedUnitRows",
+    "RetrievalMetrics",
+    "RetrievalRanks",
     "TopK",
+    "average_tracklets",
     "crop_resize_normalize",
     "letterbox_transform",
     "normalise_quantise",
     "pack_adjacency",
+    "retrieval_metrics",
+    "retrieval_metrics_from_distances",
     "simd_level",
     "simd_levels",
     "similarity_topk",
+    "single_shot_galleries",
 ]
