@@ -16,7 +16,7 @@ endif
 
 NATIVE := CMakeLists.txt $(shell find kernels/csrc edge/csrc -type f 2>/dev/null)
 
-.PHONY: help demo test test-slow test-torch mutation test-extras gpu lint format types ctest sanitize bench docs wheel clean setup constraints
+.PHONY: help demo test test-slow test-torch mutation test-extras gpu lint format types ctest sanitize cuda bench docs wheel clean setup constraints
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -92,6 +92,12 @@ sanitize: $(VENV)/.dev  ## the C++ tests under address and undefined-behaviour s
 	@command -v cmake >/dev/null || $(UV) cmake ninja
 	$(call CTEST,build/sanitize,-DCROSSCAM_SANITIZE=address$(comma)undefined -DCMAKE_BUILD_TYPE=RelWithDebInfo)
 comma := ,
+
+cuda: export PATH := $(PATH):$(abspath $(BIN))
+cuda: $(VENV)/.torch  ## the CUDA backend and its tests: needs nvcc and the train extra, but no GPU
+	@command -v cmake >/dev/null || $(UV) cmake ninja
+	$(BIN)/python -m crosscam_kernels.aot --out build/aot
+	$(call CTEST,build/cuda,-DCROSSCAM_CUDA=ON -DCROSSCAM_AOT_DIR=build/aot)
 
 bench: $(VENV)/.dev  ## the benchmarks of this machine, results as JSON
 	@for script in kernels_cpu track_vtest associate_vtest associate_scale process_identities process_share \

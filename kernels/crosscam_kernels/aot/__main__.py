@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from crosscam_kernels.aot import ARCHITECTURES, Manifest, compile_kernels
 from crosscam_kernels.errors import CrosscamError
@@ -69,7 +69,16 @@ def main(
 
 def resource_table(manifest: Manifest) -> Table:
     """What each kernel takes on each architecture."""
-    table = Table("kernel", "arch", "threads", "registers", "spills", "shared", "cubin")
+    longest = max(len(kernel.name) for kernel in manifest.kernels)
+    table = Table(
+        Column("kernel", min_width=longest),
+        "arch",
+        "threads",
+        "registers",
+        "spills",
+        "shared",
+        "cubin",
+    )
     for kernel in manifest.kernels:
         for binary in kernel.binaries:
             table.add_row(
