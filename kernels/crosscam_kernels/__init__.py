@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crosscam_kernels.ops import (
+        QuantisedRows,
         QuantisedUnitRows,
         RetrievalMetrics,
         RetrievalRanks,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         letterbox_transform,
         normalise_quantise,
         pack_adjacency,
+        quantise_rows,
         retrieval_metrics,
         retrieval_metrics_from_distances,
         simd_level,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "QuantisedRows",
     "QuantisedUnitRows",
     "RetrievalMetrics",
     "RetrievalRanks",
@@ -38,6 +41,7 @@ __all__ = [
     "letterbox_transform",
     "normalise_quantise",
     "pack_adjacency",
+    "quantise_rows",
     "retrieval_metrics",
     "retrieval_metrics_from_distances",
     "simd_level",

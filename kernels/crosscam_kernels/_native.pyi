@@ -15,10 +15,15 @@ def normalise_quantise(
     codes: NDArray[np.int8],
     scale: NDArray[np.float32],
 ) -> None: ...
+def bfloat16_bits(array: Any) -> NDArray[np.uint16] | None: ...
 def similarity_topk(
     *,
     queries: NDArray[np.float32],
-    gallery: NDArray[np.float32],
+    gallery: NDArray[Any],
+    element: str,
+    scale: NDArray[np.float32] | None,
+    exact: NDArray[Any] | None,
+    exact_element: str,
     valid: NDArray[np.uint8] | None,
     query_camera: NDArray[np.int32] | None,
     gallery_camera: NDArray[np.int32] | None,
@@ -29,6 +34,7 @@ def similarity_topk(
     window: tuple[int, int],
     threads: int,
     simd: str,
+    dot: bool,
     similarity: NDArray[np.float32],
     index: NDArray[np.int64],
 ) -> None: ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from crosscam_kernels.crop import crop_resize_normalize, letterbox_transform
 from crosscam_kernels.normalise import QuantisedUnitRows, normalise_quantise
+from crosscam_kernels.quantise import QuantisedRows, quantise_rows
 from crosscam_kernels.retrieval import (
     RetrievalMetrics,
     RetrievalRanks,
@@ -20,6 +21,7 @@ from crosscam_kernels.simd import simd_level, simd_levels
 from crosscam_kernels.similarity import TopK, pack_adjacency, similarity_topk
 
 __all__ = [
+    "QuantisedRows",
     "QuantisedUnitRows",
     "RetrievalMetrics",
     "RetrievalRanks",
@@ -29,6 +31,7 @@ __all__ = [
     "letterbox_transform",
     "normalise_quantise",
     "pack_adjacency",
+    "quantise_rows",
     "retrieval_metrics",
     "retrieval_metrics_from_distances",
     "simd_level",

@@ -9,6 +9,7 @@ from crosscam_kernels import _native
 from crosscam_kernels.errors import UsageError
 
 ENVIRONMENT_VARIABLE = "CROSSCAM_SIMD"
+DOT_VARIABLE = "CROSSCAM_DOT"
 
 
 @functools.cache
@@ -39,3 +40,18 @@ def simd_level() -> str:
             fix=f"unset {ENVIRONMENT_VARIABLE} to use the best one",
         )
     return forced
+
+
+def dot_products() -> bool:
+    """Whether dot-product instructions beyond the level (AVX512-BF16, VNNI, ASIMDDP) may be used.
+
+    They are used where the processor has them unless ``CROSSCAM_DOT=0``, which is read at every
+    call. Results do not depend on it, only speed does.
+
+    Raises:
+        UsageError: ``CROSSCAM_DOT`` is neither 0 nor 1.
+    """
+    value = os.environ.get(DOT_VARIABLE, "1")
+    if value not in ("0", "1"):
+        raise UsageError(f"{DOT_VARIABLE}={value!r}", expected="0 or 1")
+    return value == "1"

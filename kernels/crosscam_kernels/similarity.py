@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crosscam_kernels import _native
-from crosscam_kernels._arrays import as_numpy, feature_rows, integer_column, worker_limit
+from crosscam_kernels._arrays import as_numpy, integer_column, worker_limit
+from crosscam_kernels._elements import Rows, float32_rows, stored_rows
 from crosscam_kernels.errors import InputError, ShapeError, UsageError
-from crosscam_kernels.simd import simd_level
+from crosscam_kernels.simd import dot_products, simd_level
 
 CameraRule = Literal["any", "exclude_same", "only_same"]
 CAMERA_RULES: tuple[CameraRule, ...] = ("any", "exclude_same", "only_same")
+MAX_INT8_DIM = 131_072  # kMaxInt8Dim of the native library: sums fit 32 bits
 
 
 class TopK(NamedTuple):
@@ -45,6 +47,8 @@ def similarity_topk(
     gallery: ArrayLike,
     k: int,
     *,
+    scale: ArrayLike | None = None,
+    rescore: ArrayLike | None = None,
     valid: ArrayLike | None = None,
     query_camera: ArrayLike | None = None,
     gallery_camera: ArrayLike | None = None,
@@ -61,16 +65,24 @@ def similarity_topk(
     that is NaN or minus infinity is never a result. Specification:
     `crosscam_kernels.reference.similarity`.
 
-    The similarity of a pair is ``s = fma(g[d], q[d], s)`` in float32 for d = 0, 1, .. D - 1. This
-    order never changes, so the output is the same to the last bit for any number of threads,
-    any instruction set, and wherever in the gallery a row stands; equal rows tie exactly. There is
-    no (Q, G) buffer: memory beside the inputs is one copy of the queries and O(threads * Q * k).
+    The similarity of a pair is ``s = fma(g[d], q[d], s)`` in float32 for d = 0, 1, .. D - 1, with g
+    widened to float32, which loses nothing. With an int8 gallery and `rescore`, g is the row of
+    `rescore`; without, the query is rounded as by `quantise_rows` and the similarity is
+    ``(float32(integer product) * query scale) * scale``. In each case the output is the same to the
+    last bit for any number of threads, any instruction set, and wherever in the gallery a row
+    stands; equal rows tie exactly. There is no (Q, G) buffer: memory beside the inputs is two
+    copies of the queries and O(threads * Q * k).
 
     Args:
-        queries: (Q, D) float32, rows L2-normalised by contract, so that the inner product is the
-            cosine. Rows may be strided; other layouts are copied.
-        gallery: (G, D) float32, likewise.
+        queries: (Q, D) float32, float16 or bfloat16, rows L2-normalised by contract, so that the
+            inner product is the cosine. Rows may be strided; other layouts are copied.
+        gallery: (G, D), likewise; float32, float16, bfloat16 or int8. bfloat16 is taken as
+            `ml_dtypes.bfloat16`, as an object with DLPack, or as bit patterns in uint16.
         k: Number of results per query, >= 0; may exceed G.
+        scale: (G,) float32, int8 galleries only: row i stands for ``scale[i] * gallery[i]``.
+        rescore: (G, D) float32, float16 or bfloat16, int8 galleries only: the rows that
+            `quantise_rows` made the gallery from. The results are those of a search of `rescore`,
+            to the last bit, but most of its rows are never read.
         valid: (G,) bool; rows that are False are never a result.
         query_camera: (Q,) integer camera of each query.
         gallery_camera: (G,) integer camera of each gallery row. Small numbers are fastest.
@@ -93,12 +105,13 @@ def similarity_topk(
         UsageError: Arguments that belong together are not given together, or a value is impossible.
         InputError: A camera lies outside `adjacency`.
     """
-    query_rows = feature_rows(queries, "queries", "Q")
-    gallery_rows = feature_rows(gallery, "gallery", "G")
-    check_call(query_rows, gallery_rows, k, camera_rule)
+    query_rows = float32_rows(queries, "queries", "Q")
+    gallery_rows = stored_rows(gallery, "gallery", "G")
+    check_call(query_rows, gallery_rows.array, k, camera_rule)
+    scales, exact = _int8_parts(gallery_rows, scale, rescore)
     masks = checked_masks(
         query_count=len(query_rows),
-        gallery_count=len(gallery_rows),
+        gallery_count=len(gallery_rows.array),
         valid=valid,
         query_camera=query_camera,
         gallery_camera=gallery_camera,
@@ -113,10 +126,15 @@ def similarity_topk(
     )
     _native.similarity_topk(
         queries=query_rows,
-        gallery=gallery_rows,
+        gallery=gallery_rows.array,
+        element=gallery_rows.element,
+        scale=scales,
+        exact=None if exact is None else exact.array,
+        exact_element="float32" if exact is None else exact.element,
         rule=camera_rule,
         threads=worker_limit(threads),
         simd=simd_level(),
+        dot=dot_products(),
         **masks._asdict(),
         **result._asdict(),
     )
@@ -148,9 +166,7 @@ def pack_adjacency(allowed: ArrayLike) -> NDArray[np.uint64]:
     return np.ascontiguousarray(packed).view("<u8").astype(np.uint64)
 
 
-def check_call(
-    queries: NDArray[np.float32], gallery: NDArray[np.float32], k: int, camera_rule: str
-) -> None:
+def check_call(queries: NDArray[Any], gallery: NDArray[Any], k: int, camera_rule: str) -> None:
     """Checks what does not concern the masks.
 
     Raises:
@@ -215,6 +231,39 @@ def checked_masks(
         gallery_time=None if times is None else times[1],
         window=_window(window),
     )
+
+
+def _int8_parts(
+    gallery: Rows, scale: ArrayLike | None, rescore: ArrayLike | None
+) -> tuple[NDArray[np.float32] | None, Rows | None]:
+    """The checked `scale` and `rescore` of an int8 gallery; None twice for any other."""
+    if gallery.element != "int8":
+        if scale is not None or rescore is not None:
+            raise UsageError(
+                f"scale or rescore is given with a gallery of {gallery.element}",
+                expected="them with an int8 gallery only",
+            )
+        return None, None
+    if scale is None:
+        raise UsageError("an int8 gallery is given without scale", fix="use quantise_rows")
+    count, dim = gallery.array.shape
+    if dim > MAX_INT8_DIM:
+        raise ShapeError(f"the int8 gallery has {dim} features", expected=f"at most {MAX_INT8_DIM}")
+    scales = as_numpy(scale, "scale")
+    if scales.shape != (count,) or scales.dtype != np.float32:
+        raise ShapeError(
+            f"scale is {scales.dtype} of shape {scales.shape}",
+            expected=f"float32 of shape ({count},), one per gallery row",
+        )
+    if rescore is None:
+        return np.ascontiguousarray(scales), None
+    exact = stored_rows(rescore, "rescore", "G")
+    if exact.element == "int8" or exact.array.shape != gallery.array.shape:
+        raise ShapeError(
+            f"rescore is {exact.element} of shape {exact.array.shape}",
+            expected=f"float32, float16 or bfloat16 of shape ({count}, {dim}), as the gallery",
+        )
+    return np.ascontiguousarray(scales), exact
 
 
 def _pair(

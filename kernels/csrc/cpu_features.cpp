@@ -2,6 +2,13 @@
 
 #include <stdexcept>
 
+#if defined(CROSSCAM_HAVE_X86_KERNELS)
+#include <cpuid.h>
+#elif defined(CROSSCAM_HAVE_NEON_KERNELS) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
 namespace crosscam {
 
 const char* simd_name(SimdLevel level) {
@@ -28,7 +35,8 @@ const std::vector<SimdLevel>& simd_levels() {
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
       found.push_back(SimdLevel::kAvx512);
     }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("f16c")) {
       found.push_back(SimdLevel::kAvx2);
     }
 #elif defined(CROSSCAM_HAVE_NEON_KERNELS)
@@ -51,6 +59,24 @@ SimdLevel simd_level(const std::string& name) {
   }
   throw std::invalid_argument("instruction set '" + name +
                               "' cannot run here; available: " + known);
+}
+
+const DotFeatures& dot_features() {
+  static const DotFeatures features = [] {
+    DotFeatures found;
+#if defined(CROSSCAM_HAVE_X86_KERNELS)
+    __builtin_cpu_init();
+    found.avx512_bf16 = __builtin_cpu_supports("avx512bf16");
+    found.avx512_vnni = __builtin_cpu_supports("avx512vnni");
+    // Compilers older than GCC 13 know no name for AVX-VNNI: leaf 7, subleaf 1, EAX bit 4.
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    found.avx_vnni = __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1) != 0;
+#elif defined(CROSSCAM_HAVE_NEON_KERNELS) && defined(__linux__)
+    found.asimd_dot = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#endif
+    return found;
+  }();
+  return features;
 }
 
 }  // namespace crosscam

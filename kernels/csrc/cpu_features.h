@@ -21,4 +21,13 @@ const std::vector<SimdLevel>& simd_levels();
 /// @throws std::invalid_argument when the name is unknown or the level cannot run here.
 SimdLevel simd_level(const std::string& name);
 
+/// Dot-product instructions of this processor that no level implies.
+struct DotFeatures {
+  bool avx512_bf16 = false;
+  bool avx512_vnni = false;
+  bool avx_vnni = false;
+  bool asimd_dot = false;
+};
+const DotFeatures& dot_features();
+
 }  // namespace crosscam

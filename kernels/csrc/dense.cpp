@@ -63,12 +63,12 @@ void dense_products(const DenseRows& x, const PackedRows& y, int64_t block, floa
   alignas(64) float never[kMaxQueryBlock];  // the tile also compares; here nothing is greater
   std::fill_n(never, width, std::numeric_limits<float>::infinity());
   uint64_t hits[kMaxTileRows];
-  const float* rows[2 * kMaxTileRows];  // of this tile and of the one after it
+  const void* rows[2 * kMaxTileRows];  // of this tile and of the one after it
   TopkTile tile{};
   tile.rows = rows;
   tile.next = rows + height;
   tile.queries = y.data(block);
-  tile.dim = y.dim_;
+  tile.words = y.dim_;
   tile.threshold = never;
   tile.similarity = products;
   tile.hits = hits;

@@ -114,7 +114,7 @@ class TileScorer {
     uint64_t hits[kMaxTileRows];
     TopkTile tile{};
     tile.queries = block.data;
-    tile.dim = gallery_.dim();
+    tile.words = gallery_.dim();
     tile.threshold = threshold;
     tile.similarity = scores;
     tile.hits = hits;
@@ -131,7 +131,7 @@ class TileScorer {
   const PreparedRows& gallery_;
   const TopkKernels& kernels_;
   int64_t capacity_ = 0;
-  std::vector<const float*> pointers_;
+  std::vector<const void*> pointers_;
   std::vector<float> copies_;
   const int64_t* rows_ = nullptr;
   int64_t count_ = 0;

@@ -1,39 +1,38 @@
 // AVX2 with FMA: 8 lanes. See simd_kernels.h for what may be included here.
-#include <immintrin.h>
-
-#include "simd_kernels.h"
-
 #define CROSSCAM_ISA avx2
+#include "simd_avx2.inl"
 
 namespace crosscam::avx2 {
 namespace {
 
-using V = __m256;
-constexpr int kLanes = 8;
-constexpr int kMaxVectors = 2;
-constexpr int kTileRows[4] = {12, 6, 0, 0};  // 12 of the 16 registers accumulate
-constexpr int kPixelBytes = 8;               // bytes that load_pixels reads for its two pixels
+constexpr int kPixelBytes = 8;  // bytes that load_pixels reads for its two pixels
 
-inline V zero() { return _mm256_setzero_ps(); }
-inline V load(const float* p) { return _mm256_loadu_ps(p); }
-inline V broadcast(float x) { return _mm256_set1_ps(x); }
-inline V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
-inline void store(float* p, V a) { _mm256_storeu_ps(p, a); }
-inline uint32_t greater(V a, V b) {
-  return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)));
+inline float fma1(float a, float b, float c) {
+  return _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(a), _mm_set_ss(b), _mm_set_ss(c)));
 }
 
-inline uint64_t time_mask(int64_t time, const int64_t* first, const int64_t* last, int count) {
-  const __m256i t = _mm256_set1_epi64x(time);
-  uint64_t mask = 0;
-  for (int q = 0; q < count; q += 4) {
-    const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(first + q));
-    const __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(last + q));
-    const __m256i out = _mm256_or_si256(_mm256_cmpgt_epi64(a, t), _mm256_cmpgt_epi64(t, b));
-    const int outside = _mm256_movemask_pd(_mm256_castsi256_pd(out));
-    mask |= static_cast<uint64_t>(~outside & 0xF) << q;
+/// n values of IEEE half precision, exactly.
+inline void widen_fp16(const uint16_t* row, int64_t n, float* out) {
+  int64_t d = 0;
+  for (; d + kLanes <= n; d += kLanes) {
+    const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(row + d));
+    _mm256_storeu_ps(out + d, _mm256_cvtph_ps(half));
   }
-  return mask;
+  for (; d < n; ++d) out[d] = _cvtsh_ss(row[d]);
+}
+
+inline Quad quad_broadcast(const uint32_t* row) {
+  int word;
+  __builtin_memcpy(&word, row, sizeof word);
+  return quad(_mm256_set1_epi32(word));
+}
+inline Quad quad_start(const int32_t*) { return Quad{}; }
+/// The first factor of vpmaddubsw must be unsigned: |g| * (q with the sign of g). Two products fit
+/// 16 bits because no query value is -128.
+inline Quad quad_step(Quad g, Quad q, Quad sum) {
+  const __m256i row = bits(g);
+  const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(row), _mm256_sign_epi8(bits(q), row));
+  return sum + quad(_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
 /// Two pixels of three bytes to [pixel][channel] floats; the fourth channel is zero.
@@ -106,4 +105,5 @@ inline void transpose_lanes(V* v) {
 #include "crop_rows.inl"
 #include "dense_tile.inl"
 #include "normalise_row.inl"
-#include "topk_tile.inl"
+#include "topk_float.inl"
+#include "topk_int8.inl"

@@ -1,35 +1,22 @@
 // AVX-512 (F, BW, VL, DQ): 16 lanes. See simd_kernels.h for what may be included here.
-#include <immintrin.h>
-
-#include "simd_kernels.h"
-
 #define CROSSCAM_ISA avx512
+#include "simd_avx512.inl"
 
 namespace crosscam::avx512 {
 namespace {
 
-using V = __m512;
-constexpr int kLanes = 16;
-constexpr int kMaxVectors = 4;
-constexpr int kTileRows[4] = {12, 12, 8, 6};  // keeps up to 24 of the 32 registers accumulating
-constexpr int kPixelBytes = 16;               // bytes that load_pixels reads for its four pixels
+constexpr int kPixelBytes = 16;  // bytes that load_pixels reads for its four pixels
 
-inline V zero() { return _mm512_setzero_ps(); }
-inline V load(const float* p) { return _mm512_loadu_ps(p); }
-inline V broadcast(float x) { return _mm512_set1_ps(x); }
-inline V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
-inline void store(float* p, V a) { _mm512_storeu_ps(p, a); }
-inline uint32_t greater(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+inline float fma1(float a, float b, float c) {
+  return _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(a), _mm_set_ss(b), _mm_set_ss(c)));
+}
 
-inline uint64_t time_mask(int64_t time, const int64_t* first, const int64_t* last, int count) {
-  const __m512i t = _mm512_set1_epi64(time);
-  uint64_t mask = 0;
-  for (int q = 0; q < count; q += 8) {
-    const __mmask8 after = _mm512_cmple_epi64_mask(_mm512_loadu_si512(first + q), t);
-    const __mmask8 in = _mm512_mask_cmpge_epi64_mask(after, _mm512_loadu_si512(last + q), t);
-    mask |= static_cast<uint64_t>(in) << q;
+/// n values of IEEE half precision, exactly.
+inline void widen_fp16(const uint16_t* row, int64_t n, float* out) {
+  for (int64_t d = 0; d < n; d += kLanes) {
+    const __mmask16 some = n - d < kLanes ? static_cast<__mmask16>((1U << (n - d)) - 1) : 0xFFFF;
+    _mm512_mask_storeu_ps(out + d, some, _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(some, row + d)));
   }
-  return mask;
 }
 
 /// Four pixels of three bytes to [pixel][channel] floats; the fourth channel is zero.
@@ -85,4 +72,4 @@ inline void transpose_lanes(V* v) {
 #include "crop_rows.inl"
 #include "dense_tile.inl"
 #include "normalise_row.inl"
-#include "topk_tile.inl"
+#include "topk_float.inl"

@@ -2,76 +2,114 @@
 
 namespace crosscam {
 
-namespace scalar {
-extern const TopkKernels topk;
-extern const CropKernel crop;
-extern const DenseKernels dense;
-extern const NormaliseKernel normalise;
-}  // namespace scalar
+#define CROSSCAM_DECLARE(isa)             \
+  namespace isa {                         \
+  extern const TopkKernels topk_chain;    \
+  extern const TopkKernels topk_lanes;    \
+  extern const TopkKernels topk_int8;     \
+  extern const RowKernels topk_rows;      \
+  extern const CropKernel crop;           \
+  extern const DenseKernels dense;        \
+  extern const NormaliseKernel normalise; \
+  }
+CROSSCAM_DECLARE(scalar)
 #if defined(CROSSCAM_HAVE_X86_KERNELS)
-namespace avx2 {
-extern const TopkKernels topk;
-extern const CropKernel crop;
-extern const DenseKernels dense;
-extern const NormaliseKernel normalise;
-}  // namespace avx2
-namespace avx512 {
-extern const TopkKernels topk;
-extern const CropKernel crop;
-extern const DenseKernels dense;
-extern const NormaliseKernel normalise;
-}  // namespace avx512
+CROSSCAM_DECLARE(avx2)
+CROSSCAM_DECLARE(avx512)
+namespace avx512bf16 {
+extern const TopkKernels topk_bf16;
+extern const NarrowKernels topk_narrow;
+}  // namespace avx512bf16
+namespace avx512vnni {
+extern const TopkKernels topk_int8;
+}
+namespace avxvnni {
+extern const TopkKernels topk_int8;
+}
 #elif defined(CROSSCAM_HAVE_NEON_KERNELS)
-namespace neon {
-extern const TopkKernels topk;
-extern const CropKernel crop;
-extern const DenseKernels dense;
-extern const NormaliseKernel normalise;
-}  // namespace neon
+CROSSCAM_DECLARE(neon)
+namespace neondot {
+extern const TopkKernels topk_int8;
+}
 #endif
+#undef CROSSCAM_DECLARE
 
-const TopkKernels& topk_kernels(SimdLevel level) {
-#if defined(CROSSCAM_HAVE_X86_KERNELS)
-  if (level == SimdLevel::kAvx512) return avx512::topk;
-  if (level == SimdLevel::kAvx2) return avx2::topk;
-#elif defined(CROSSCAM_HAVE_NEON_KERNELS)
-  if (level == SimdLevel::kNeon) return neon::topk;
-#endif
-  (void)level;
-  return scalar::topk;
+namespace {
+
+/// The kernels of a level for words that need no instruction beyond it.
+template <class Kernels>
+const Kernels& of_level([[maybe_unused]] SimdLevel level, [[maybe_unused]] const Kernels& avx512,
+                        [[maybe_unused]] const Kernels& avx2, [[maybe_unused]] const Kernels& neon,
+                        const Kernels& scalar) {
+  if (level == SimdLevel::kAvx512) return avx512;
+  if (level == SimdLevel::kAvx2) return avx2;
+  if (level == SimdLevel::kNeon) return neon;
+  return scalar;
 }
 
-const CropKernel& crop_kernel(SimdLevel level) {
 #if defined(CROSSCAM_HAVE_X86_KERNELS)
-  if (level == SimdLevel::kAvx512) return avx512::crop;
-  if (level == SimdLevel::kAvx2) return avx2::crop;
+#define CROSSCAM_PICK(level, name) \
+  of_level(level, avx512::name, avx2::name, scalar::name, scalar::name)
 #elif defined(CROSSCAM_HAVE_NEON_KERNELS)
-  if (level == SimdLevel::kNeon) return neon::crop;
+#define CROSSCAM_PICK(level, name) \
+  of_level(level, scalar::name, scalar::name, neon::name, scalar::name)
+#else
+#define CROSSCAM_PICK(level, name) \
+  of_level(level, scalar::name, scalar::name, scalar::name, scalar::name)
 #endif
+
+const TopkKernels& int8_kernels(SimdLevel level, [[maybe_unused]] const DotFeatures& features) {
+#if defined(CROSSCAM_HAVE_X86_KERNELS)
+  if (level == SimdLevel::kAvx512 && features.avx512_vnni) return avx512vnni::topk_int8;
+  if (level == SimdLevel::kScalar) return scalar::topk_int8;
+  // Every processor with AVX-512 has AVX2, which multiplies bytes better than plain AVX-512 does.
+  return features.avx_vnni ? avxvnni::topk_int8 : avx2::topk_int8;
+#elif defined(CROSSCAM_HAVE_NEON_KERNELS)
+  if (level == SimdLevel::kScalar) return scalar::topk_int8;
+  return features.asimd_dot ? neondot::topk_int8 : neon::topk_int8;
+#else
   (void)level;
-  return scalar::crop;
+  return scalar::topk_int8;
+#endif
 }
 
-const DenseKernels& dense_kernels(SimdLevel level) {
+}  // namespace
+
+const TopkKernels* topk_kernels(SimdLevel level, TopkWord word, bool dot) {
+  const DotFeatures features = dot ? dot_features() : DotFeatures{};
+  switch (word) {
+    case TopkWord::kFloatChain:
+      return &topk_kernels(level);
+    case TopkWord::kFloatLanes:
+      return &CROSSCAM_PICK(level, topk_lanes);
+    case TopkWord::kInt8Quad:
+      return &int8_kernels(level, features);
+    case TopkWord::kBf16Pair:
+      break;
+  }
 #if defined(CROSSCAM_HAVE_X86_KERNELS)
-  if (level == SimdLevel::kAvx512) return avx512::dense;
-  if (level == SimdLevel::kAvx2) return avx2::dense;
-#elif defined(CROSSCAM_HAVE_NEON_KERNELS)
-  if (level == SimdLevel::kNeon) return neon::dense;
+  if (level == SimdLevel::kAvx512 && features.avx512_bf16) return &avx512bf16::topk_bf16;
 #endif
-  (void)level;
-  return scalar::dense;
+  return nullptr;
 }
 
-const NormaliseKernel& normalise_kernel(SimdLevel level) {
+const TopkKernels& topk_kernels(SimdLevel level) { return CROSSCAM_PICK(level, topk_chain); }
+
+const RowKernels& row_kernels(SimdLevel level) { return CROSSCAM_PICK(level, topk_rows); }
+
+const NarrowKernels& narrow_kernels([[maybe_unused]] SimdLevel level) {
 #if defined(CROSSCAM_HAVE_X86_KERNELS)
-  if (level == SimdLevel::kAvx512) return avx512::normalise;
-  if (level == SimdLevel::kAvx2) return avx2::normalise;
-#elif defined(CROSSCAM_HAVE_NEON_KERNELS)
-  if (level == SimdLevel::kNeon) return neon::normalise;
+  return avx512bf16::topk_narrow;
+#else
+  static constexpr NarrowKernels none{};
+  return none;
 #endif
-  (void)level;
-  return scalar::normalise;
 }
+
+const CropKernel& crop_kernel(SimdLevel level) { return CROSSCAM_PICK(level, crop); }
+
+const DenseKernels& dense_kernels(SimdLevel level) { return CROSSCAM_PICK(level, dense); }
+
+const NormaliseKernel& normalise_kernel(SimdLevel level) { return CROSSCAM_PICK(level, normalise); }
 
 }  // namespace crosscam

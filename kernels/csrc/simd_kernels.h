@@ -16,21 +16,32 @@ inline constexpr int kMaxQueryBlock = 64;
 /// Largest number of gallery rows of one tile.
 inline constexpr int kMaxTileRows = 12;
 
-/// One tile of similarities: `rows` gallery rows against one block of queries.
+/// What the 32-bit words of a row hold, which decides how a pair of rows is compared.
 ///
-/// similarity(row, query) is `s = fma(row[d], query[d], s)` for d = 0, 1, .. D - 1, starting from
-/// zero. Neither the place in a tile nor the instruction set changes a bit of it.
+/// kFloatChain and kInt8Quad give the same bits whatever the tile and the instruction set. The
+/// other two sum in an order of their own: their results are bounded, not defined.
+enum class TopkWord {
+  kFloatChain,  ///< one float: `s = fma(row[d], query[d], s)` for d = 0, 1, .. D - 1, from zero
+  kFloatLanes,  ///< one float: sums over interleaved lanes, added at the end; few queries
+  kBf16Pair,    ///< two bfloat16, multiplied and summed into fp32
+  kInt8Quad,    ///< four int8, summed exactly, then `(float(sum) * query_scale) * row_scale`
+};
+
+/// One tile of similarities: some gallery rows against one block of queries.
 struct TopkTile {
-  const float* const* rows;  ///< the rows of this tile; missing ones repeat a row that exists
-  const float* const* next;  ///< rows of the tile after it, prefetched meanwhile
-  const float* queries;      ///< packed block (D, block): query fastest
-  int64_t dim;               ///< D
+  const void* const* rows;  ///< the rows of this tile; missing ones repeat a row that exists
+  const void* const* next;  ///< rows of the tile after it, prefetched meanwhile
+  const void* queries;  ///< packed block (words, block), query fastest; kFloatLanes: (block, words)
+  int64_t words;        ///< words per row
   const float* threshold;    ///< (block,) a similarity must be greater to count as a hit
+  const int32_t* query_sum;  ///< (block,) kInt8Quad: sum of the int8 values of each query
+  const float* query_scale;  ///< (block,) kInt8Quad
+  const float* row_scale;    ///< (rows,) kInt8Quad
   float* similarity;         ///< out (rows, block)
   uint64_t* hits;            ///< out (rows,): bit q set when similarity(row, q) > threshold[q]
 };
 
-/// Kernels of `similarity_topk` for one instruction set.
+/// Kernels of `similarity_topk` for one instruction set and one kind of word.
 struct TopkKernels {
   int lanes;         ///< queries per vector register
   int max_vectors;   ///< registers per block: a block has up to lanes * max_vectors queries
@@ -38,6 +49,28 @@ struct TopkKernels {
   void (*tile[4])(const TopkTile&);  ///< kernel for 1 .. max_vectors registers
   /// Bit q set when first[q] <= time <= last[q]; `count` is a multiple of `lanes`.
   uint64_t (*time_mask)(int64_t time, const int64_t* first, const int64_t* last, int count);
+};
+
+/// What happens to a single row of n elements before or after the tiles. `norm` is the square of
+/// the Euclidean norm, summed in fp32 in any order (NaN and infinity stay visible).
+struct RowKernels {
+  void (*widen_bf16)(const uint16_t* row, int64_t n, float* out);
+  void (*widen_fp16)(const uint16_t* row, int64_t n, float* out);
+  /// Inner product of two rows, summed in fp32 in any order.
+  float (*dot)(const float* a, const float* b, int64_t n);
+  float (*norm_int8)(const int8_t* row, int64_t n);  ///< exact but for the last rounding
+  /// Up to kChainRows similarities of one query at a time, each one in the order of kFloatChain.
+  void (*chain)(const float* const* rows, const float* query, int64_t dim, float* out);
+};
+/// Rows of one call of RowKernels::chain; missing ones repeat a row that exists.
+inline constexpr int kChainRows = 8;
+
+/// Rounding of a row to bfloat16 where a processor multiplies those; each returns the norm of the
+/// row as it was. `out` holds n values rounded up to an even number, the last one zero.
+struct NarrowKernels {
+  float (*fp32)(const float* row, int64_t n, uint16_t* out);
+  float (*fp16)(const uint16_t* row, int64_t n, uint16_t* out);
+  float (*bf16)(const uint16_t* row, int64_t n);  ///< the norm alone
 };
 
 /// Filter of one axis: output i = sum over t of weight[i * taps + t] * input[start[i] + t].
@@ -128,7 +161,16 @@ struct NormaliseKernel {
 };
 
 /// Kernels of an instruction set that `simd_levels()` lists.
+///
+/// @param dot Whether dot-product instructions beyond the level (AVX512-BF16, VNNI, ASIMDDP) may be
+///     used where the processor has them.
+/// @return Null for kBf16Pair where there is no instruction for it; never null otherwise.
+const TopkKernels* topk_kernels(SimdLevel level, TopkWord word, bool dot);
+/// Those of TopkWord::kFloatChain.
 const TopkKernels& topk_kernels(SimdLevel level);
+const RowKernels& row_kernels(SimdLevel level);
+/// Only where topk_kernels(level, TopkWord::kBf16Pair, dot) is not null.
+const NarrowKernels& narrow_kernels(SimdLevel level);
 const CropKernel& crop_kernel(SimdLevel level);
 const DenseKernels& dense_kernels(SimdLevel level);
 const NormaliseKernel& normalise_kernel(SimdLevel level);

@@ -1,35 +1,32 @@
 // NEON on aarch64: 4 lanes. See simd_kernels.h for what may be included here.
-#include <arm_neon.h>
-
-#include "simd_kernels.h"
-
 #define CROSSCAM_ISA neon
+#include "simd_neon.inl"
 
 namespace crosscam::neon {
 namespace {
 
-using V = float32x4_t;
-constexpr int kLanes = 4;
-constexpr int kMaxVectors = 4;
-constexpr int kTileRows[4] = {12, 12, 8, 6};  // keeps up to 24 of the 32 registers accumulating
 constexpr int kPixelBytes = 3;
 
-inline V zero() { return vdupq_n_f32(0.0f); }
-inline V load(const float* p) { return vld1q_f32(p); }
-inline V broadcast(float x) { return vdupq_n_f32(x); }
-inline V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
-inline void store(float* p, V a) { vst1q_f32(p, a); }
-inline uint32_t greater(V a, V b) {
-  const uint32x4_t bits = {1, 2, 4, 8};
-  return vaddvq_u32(vandq_u32(vcgtq_f32(a, b), bits));
+inline float fma1(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+
+/// n values of IEEE half precision, exactly.
+inline void widen_fp16(const uint16_t* row, int64_t n, float* out) {
+  int64_t d = 0;
+  for (; d + kLanes <= n; d += kLanes) {
+    vst1q_f32(out + d, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(row + d))));
+  }
+  for (; d < n; ++d) {
+    __fp16 half;
+    __builtin_memcpy(&half, row + d, sizeof half);
+    out[d] = static_cast<float>(half);
+  }
 }
 
-inline uint64_t time_mask(int64_t time, const int64_t* first, const int64_t* last, int count) {
-  uint64_t mask = 0;
-  for (int q = 0; q < count; ++q) {
-    mask |= static_cast<uint64_t>(first[q] <= time && time <= last[q]) << q;
-  }
-  return mask;
+inline Quad quad_step(Quad g, Quad q, Quad sum) {
+  const int8x16_t a = vreinterpretq_s8_s32(g), b = vreinterpretq_s8_s32(q);
+  const int16x8_t low = vmull_s8(vget_low_s8(a), vget_low_s8(b));
+  const int16x8_t high = vmull_high_s8(a, b);
+  return vaddq_s32(sum, vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)));
 }
 
 /// One pixel of three bytes to floats; the fourth channel is zero.
@@ -72,4 +69,5 @@ inline void transpose_lanes(V* v) {
 #include "crop_rows.inl"
 #include "dense_tile.inl"
 #include "normalise_row.inl"
-#include "topk_tile.inl"
+#include "topk_float.inl"
+#include "topk_int8.inl"

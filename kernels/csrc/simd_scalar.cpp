@@ -44,6 +44,11 @@ inline V fma(const V& a, const V& b, const V& c) {
   for (int i = 0; i < 4; ++i) out.v[i] = fma1(a.v[i], b.v[i], c.v[i]);
   return out;
 }
+inline V mul(const V& a, const V& b) {
+  V out;
+  for (int i = 0; i < 4; ++i) out.v[i] = a.v[i] * b.v[i];
+  return out;
+}
 inline void store(float* p, const V& a) {
   for (int i = 0; i < 4; ++i) p[i] = a.v[i];
 }
@@ -59,6 +64,48 @@ inline uint64_t time_mask(int64_t time, const int64_t* first, const int64_t* las
     mask |= static_cast<uint64_t>(first[q] <= time && time <= last[q]) << q;
   }
   return mask;
+}
+
+/// n values of IEEE half precision, exactly.
+inline void widen_fp16(const uint16_t* row, int64_t n, float* out) {
+  for (int64_t d = 0; d < n; ++d) {
+    const uint32_t sign = static_cast<uint32_t>(row[d] & 0x8000U) << 16;
+    const uint32_t exponent = row[d] >> 10 & 31, fraction = row[d] & 1023;
+    if (exponent == 0) {  // zero and subnormal: fraction * 2^-24
+      const float size = static_cast<float>(fraction) * 0x1p-24f;
+      out[d] = sign == 0 ? size : -size;
+    } else {
+      const uint32_t wide = exponent == 31 ? 255 : exponent + 112;  // infinity and NaN stay so
+      out[d] = std::bit_cast<float>(sign | wide << 23 | fraction << 13);
+    }
+  }
+}
+
+/// Four int8 in each lane of the factors, one int32 in each of the sums.
+struct Quad {
+  uint32_t v[4];
+};
+inline Quad quad_load(const uint32_t* q) { return {{q[0], q[1], q[2], q[3]}}; }
+inline Quad quad_broadcast(const uint32_t* row) {
+  uint32_t word;
+  __builtin_memcpy(&word, row, sizeof word);
+  return {{word, word, word, word}};
+}
+inline Quad quad_start(const int32_t*) { return {}; }
+inline Quad quad_step(const Quad& g, const Quad& q, const Quad& sum) {
+  Quad out = sum;
+  for (int i = 0; i < 4; ++i) {
+    for (int shift = 0; shift < 32; shift += 8) {
+      const int a = static_cast<int8_t>(g.v[i] >> shift), b = static_cast<int8_t>(q.v[i] >> shift);
+      out.v[i] += static_cast<uint32_t>(a * b);
+    }
+  }
+  return out;
+}
+inline V quad_float(const Quad& sum) {
+  V out;
+  for (int i = 0; i < 4; ++i) out.v[i] = static_cast<float>(static_cast<int32_t>(sum.v[i]));
+  return out;
 }
 
 /// One pixel of three bytes to floats; the fourth channel is zero.
@@ -116,4 +163,5 @@ inline void transpose_lanes(V* v) {
 #include "crop_rows.inl"
 #include "dense_tile.inl"
 #include "normalise_row.inl"
-#include "topk_tile.inl"
+#include "topk_float.inl"
+#include "topk_int8.inl"

@@ -16,23 +16,33 @@ def similarity_topk(
     k: int,
     *,
     dtype: type[np.floating[Any]] = np.float64,
+    scale: ArrayLike | None = None,
+    rescore: ArrayLike | None = None,
     **masks: Any,
 ) -> TopK:
     """Same result as the operator, from the full similarity matrix.
 
     Args:
         queries: (Q, D) features.
-        gallery: (G, D) features.
+        gallery: (G, D) features; bfloat16 as its bit patterns in uint16.
         k: Number of results per query.
-        dtype: Precision of the similarities.
+        dtype: Precision of the similarities; those of int8 rows without `rescore` are sums of
+            integers, scaled in float32.
+        scale: (G,) scales of an int8 gallery.
+        rescore: (G, D) the rows an int8 gallery was made from.
         **masks: The mask arguments of the operator, see `allowed_pairs`.
 
     Returns:
         `TopK` of shape (Q, k); similarities are rounded to float32 only at the end.
     """
-    q, g = np.asarray(queries, dtype), np.asarray(gallery, dtype)
+    q, g = floats(queries, dtype), floats(gallery if rescore is None else rescore, dtype)
     with np.errstate(invalid="ignore"):
         matrix = q @ g.T
+        if scale is not None and rescore is None:
+            values, of_query = quantise_rows(floats(queries, np.float32))
+            sums = values.astype(np.int64) @ np.asarray(gallery).astype(np.int64).T
+            scaled = sums.astype(np.float32) * of_query[:, None]
+            matrix = (scaled * np.asarray(scale, np.float32)[None, :]).astype(dtype)
     matrix[~allowed_pairs(len(q), len(g), **masks)] = -np.inf
     matrix[np.isnan(matrix)] = -np.inf
     # A stable sort by descending similarity leaves equal ones in ascending order of index.
@@ -43,6 +53,28 @@ def similarity_topk(
     similarity[:, : order.shape[1]] = best
     index[:, : order.shape[1]] = np.where(best > -np.inf, order, -1)
     return TopK(similarity, index)
+
+
+def floats(rows: ArrayLike, dtype: type[np.floating[Any]]) -> NDArray[Any]:
+    """Feature rows as `dtype`; uint16 holds the bit patterns of bfloat16."""
+    array = np.asarray(rows)
+    if array.dtype == np.uint16:
+        array = (array.astype(np.uint32) << 16).view(np.float32)
+    return array.astype(dtype)
+
+
+def quantise_rows(rows: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Each row as int8 values times a float32 scale, element by element."""
+    values = np.zeros(rows.shape, np.int8)
+    scale = np.zeros(len(rows), np.float32)
+    for i, row in enumerate(rows):
+        if not np.isfinite(row).all():
+            scale[i] = np.nan
+            continue
+        scale[i] = max((abs(x) for x in row), default=np.float32(0)) / np.float32(127)
+        if scale[i] > 0:
+            values[i] = [max(-127, min(127, int(np.rint(x / scale[i])))) for x in row]
+    return values, scale
 
 
 def allowed_pairs(

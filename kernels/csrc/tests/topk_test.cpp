@@ -38,7 +38,7 @@ Data make(int64_t queries, int64_t gallery, int64_t dim, int64_t k, uint32_t see
   TopkProblem& problem = data.problem;
   problem.query_count = queries;
   problem.gallery_count = gallery;
-  problem.query_stride = problem.gallery_stride = problem.dim = dim;
+  problem.query_stride = problem.gallery.stride = problem.dim = dim;
   problem.k = k;
   if (masked) {
     const int32_t spread = seed % 2 == 0 ? 1 : 100'000;  // the second makes ids too far for a table
@@ -67,7 +67,7 @@ const TopkProblem& bind(Data& data) {
   const auto or_null = [](const auto& v) { return v.empty() ? nullptr : v.data(); };
   TopkProblem& problem = data.problem;
   problem.queries = data.queries.data();
-  problem.gallery = data.gallery.data();
+  problem.gallery.data = data.gallery.data();
   problem.valid = or_null(data.valid);
   problem.query_camera = or_null(data.query_camera);
   problem.gallery_camera = or_null(data.gallery_camera);
@@ -95,10 +95,11 @@ bool allowed(const TopkProblem& p, int64_t q, int64_t g) {
 /// The documented definition, one fused multiply-add after the other.
 std::vector<Candidate> expected(const TopkProblem& p, int64_t q) {
   std::vector<Candidate> found;
+  const auto* const gallery = static_cast<const float*>(p.gallery.data);
   for (int64_t g = 0; g < p.gallery_count; ++g) {
     float sum = 0.0f;
     for (int64_t d = 0; d < p.dim; ++d) {
-      sum = std::fma(p.gallery[g * p.gallery_stride + d], p.queries[q * p.query_stride + d], sum);
+      sum = std::fma(gallery[g * p.gallery.stride + d], p.queries[q * p.query_stride + d], sum);
     }
     if (allowed(p, q, g) && sum > -kInfinity) found.push_back({sum, g});
   }
@@ -196,9 +197,10 @@ void times_at_the_ends_of_the_clock() {
   for (const auto& c : cases) {
     for (const auto level : crosscam::simd_levels()) {
       TopkProblem problem;
-      problem.queries = problem.gallery = &one;
+      problem.queries = &one;
+      problem.gallery.data = &one;
       problem.query_count = problem.gallery_count = problem.dim = problem.k = 1;
-      problem.query_stride = problem.gallery_stride = 1;
+      problem.query_stride = problem.gallery.stride = 1;
       problem.query_time = &c.query;
       problem.gallery_time = &c.gallery;
       problem.window_low = c.window_low;
