@@ -12,8 +12,8 @@ import click
 
 from crosscam_edge.cli.progress import (
     INTERRUPTED,
+    counting_bar,
     live_progress,
-    rendering_bar,
     stop_on_signals,
 )
 
@@ -66,7 +66,7 @@ def command(
     began = time.perf_counter()
     say.print(f"[bold]1[/bold] rendering {cameras} cameras, {people} people, {seconds:g} s each")
     config = SiteConfig(people=people, cameras=cameras, seconds=seconds, seed=seed)
-    with rendering_bar(silent=as_json) as bar:
+    with counting_bar("rendering", "frames", rate="FPS", silent=as_json) as bar:
         site = simulate(config, output / "site", bar, overwrite=overwrite)
 
     say.print("[bold]2[/bold] processing: detect, track, embed, associate")

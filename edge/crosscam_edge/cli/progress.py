@@ -225,8 +225,17 @@ class RichProgress:
 
 
 @contextmanager
-def rendering_bar(*, silent: bool) -> Iterator[Callable[[int, int], None]]:
-    """Give a function that shows how many frames of how many are rendered."""
+def counting_bar(
+    doing: str, units: str, *, silent: bool, rate: str = ""
+) -> Iterator[Callable[[int, int], None]]:
+    """Give a function that shows how many things of how many are done.
+
+    Args:
+        doing: What is going on, in a word.
+        units: What is counted.
+        silent: Show nothing.
+        rate: Unit of the speed; empty to leave it out.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -238,18 +247,19 @@ def rendering_bar(*, silent: bool) -> Iterator[Callable[[int, int], None]]:
 
     console = Console(stderr=True)
     columns = (
-        TextColumn("rendering"),
+        TextColumn(doing),
         BarColumn(),
-        TextColumn("{task.completed}/{task.total} frames"),
+        TextColumn(f"{{task.completed}}/{{task.total}} {units}"),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=silent or not console.is_terminal) as bar:
-        task = bar.add_task("render", total=None, rate="")
+        task = bar.add_task(doing, total=None, rate="")
 
         def show(done: int, total: int) -> None:
             speed = bar.tasks[0].speed
-            bar.update(task, completed=done, total=total, rate=f"{speed:.0f} FPS" if speed else "")
+            text = f"{speed:.0f} {rate}" if speed and rate else ""
+            bar.update(task, completed=done, total=total, rate=text)
 
         yield show

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from crosscam_edge.cli.progress import rendering_bar
+from crosscam_edge.cli.progress import counting_bar
 from crosscam_kernels.errors import UsageError
 
 
@@ -89,7 +89,7 @@ def command(
         if first["loc"]:
             found = f"--{str(first['loc'][0]).replace('_', '-')} {first['input']}: {found}"
         raise UsageError(found, fix="see --help") from error
-    with rendering_bar(silent=as_json) as bar:
+    with counting_bar("rendering", "frames", rate="FPS", silent=as_json) as bar:
         site = simulate(config, output, bar, overwrite=overwrite)
     if as_json:
         record = {

@@ -13,10 +13,11 @@ Junk pictures (no person, or one to be ignored) are left out when a data set is 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 DISTRACTOR = -2
@@ -56,7 +57,7 @@ class EvaluationProtocol:
 
     A gallery item is *good* for a query when it shows the same person under other circumstances,
     and *ignored* when it shows the same person otherwise. Everything else is wrong. Queries without
-    a good item are skipped. `protocol.relations` computes both.
+    a good item are skipped. `protocol.sides` chooses and labels what is ranked.
 
     Attributes:
         name: For tables: "standard", "clothes-changing", …
@@ -161,3 +162,18 @@ class ReIDData:
             "val_query": self.val_query,
             "val_gallery": self.val_gallery,
         }
+
+    def mapped(self, change: Callable[[str, Sample], Sample]) -> ReIDData:
+        """Return the data with every sample changed by ``change(split, sample)``."""
+        changed = {
+            name: tuple(change(name, sample) for sample in samples)
+            for name, samples in self.splits().items()
+        }
+        return replace(
+            self,
+            train=changed["train"],
+            query=changed["query"],
+            gallery=changed["gallery"],
+            val_query=changed["val_query"],
+            val_gallery=changed["val_gallery"],
+        )

@@ -1,0 +1,1 @@
+"""One module per data set: how its folders and file names become rows."""
