@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crosscam_kernels.ops import (
+        GalleryIndex,
+        GalleryMatches,
+        GalleryRows,
         QuantisedRows,
         QuantisedUnitRows,
         RetrievalMetrics,
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "GalleryIndex",
+    "GalleryMatches",
+    "GalleryRows",
     "QuantisedRows",
     "QuantisedUnitRows",
     "RetrievalMetrics",

@@ -86,6 +86,17 @@ def widened(rows: Rows) -> NDArray[np.float32]:
     return rows.array.astype(np.float32, copy=False)
 
 
+def narrowed(rows: NDArray[np.float32], element: Element) -> NDArray[Any]:
+    """float32 rows as another float type, to nearest, ties to even; bfloat16 as its bits."""
+    if element == "bfloat16":
+        bits = np.ascontiguousarray(rows).view(np.uint32)
+        rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+        # Rounding up could turn a NaN into infinity or zero.
+        return np.where(np.isnan(rows), np.uint16(0x7FC0), rounded)
+    with np.errstate(over="ignore"):
+        return rows.astype(element, copy=False)
+
+
 def _bits_of_dlpack(value: Any) -> NDArray[np.uint16] | None:
     """NumPy has no bfloat16 and refuses such DLPack tensors; their bits it can hold."""
     if isinstance(value, np.ndarray) or not hasattr(value, "__dlpack__"):

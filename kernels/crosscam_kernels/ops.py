@@ -7,6 +7,7 @@ one implementation in C++ that picks its instruction set at run time.
 from __future__ import annotations
 
 from crosscam_kernels.crop import crop_resize_normalize, letterbox_transform
+from crosscam_kernels.gallery import GalleryIndex, GalleryMatches, GalleryRows
 from crosscam_kernels.normalise import QuantisedUnitRows, normalise_quantise
 from crosscam_kernels.quantise import QuantisedRows, quantise_rows
 from crosscam_kernels.retrieval import (
@@ -21,6 +22,9 @@ from crosscam_kernels.simd import simd_level, simd_levels
 from crosscam_kernels.similarity import TopK, pack_adjacency, similarity_topk
 
 __all__ = [
+    "GalleryIndex",
+    "GalleryMatches",
+    "GalleryRows",
     "QuantisedRows",
     "QuantisedUnitRows",
     "RetrievalMetrics",
