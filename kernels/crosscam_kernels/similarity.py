@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from crosscam_kernels import _native
 from crosscam_kernels._arrays import as_numpy, integer_column, worker_limit
 from crosscam_kernels._elements import Rows, float32_rows, stored_rows
+from crosscam_kernels._torch import is_tensor
 from crosscam_kernels.errors import InputError, ShapeError, UsageError
 from crosscam_kernels.simd import dot_products, simd_level
 
@@ -73,6 +74,13 @@ def similarity_topk(
     stands; equal rows tie exactly. There is no (Q, G) buffer: memory beside the inputs is two
     copies of the queries and O(threads * Q * k).
 
+    If `queries` is a torch tensor, so must be `gallery`, and the results are tensors on their
+    device without a gradient (operator ``crosscam::similarity_topk``; other arguments may be
+    tensors of that device, or arrays). On the CPU the memory is shared and the answer the same to
+    the last bit. On a GPU sums are in float32 in an order of their own, float32 queries of a
+    16-bit gallery are rounded to its type, `rescore` looks at the 2 k best of the int8 pass and no
+    further, and a camera outside `adjacency` matches nothing.
+
     Args:
         queries: (Q, D) float32, float16 or bfloat16, rows L2-normalised by contract, so that the
             inner product is the cosine. Rows may be strided; other layouts are copied.
@@ -105,6 +113,27 @@ def similarity_topk(
         UsageError: Arguments that belong together are not given together, or a value is impossible.
         InputError: A camera lies outside `adjacency`.
     """
+    if is_tensor(queries):
+        from crosscam_kernels.torch_ops import similarity as torch_ops
+
+        return TopK(
+            *torch_ops.checked_similarity_topk(
+                queries,
+                gallery,
+                k,
+                scale=scale,
+                rescore=rescore,
+                valid=valid,
+                query_camera=query_camera,
+                gallery_camera=gallery_camera,
+                camera_rule=camera_rule,
+                adjacency=adjacency,
+                query_time=query_time,
+                gallery_time=gallery_time,
+                window=window,
+                threads=threads,
+            )
+        )
     query_rows = float32_rows(queries, "queries", "Q")
     gallery_rows = stored_rows(gallery, "gallery", "G")
     check_call(query_rows, gallery_rows.array, k, camera_rule)
