@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crosscam_kernels.ops import (
+        BatchHard,
         GalleryIndex,
         GalleryMatches,
         GalleryRows,
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
         RetrievalMetrics,
         RetrievalRanks,
         TopK,
+        TripletLoss,
         average_tracklets,
+        batch_hard,
         crop_resize_normalize,
         letterbox_transform,
         normalise_quantise,
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "BatchHard",
     "GalleryIndex",
     "GalleryMatches",
     "GalleryRows",
@@ -42,7 +46,9 @@ __all__ = [
     "RetrievalMetrics",
     "RetrievalRanks",
     "TopK",
+    "TripletLoss",
     "average_tracklets",
+    "batch_hard",
     "crop_resize_normalize",
     "letterbox_transform",
     "normalise_quantise",
@@ -54,6 +60,7 @@ __all__ = [
     "simd_levels",
     "similarity_topk",
     "single_shot_galleries",
+    "triplet_loss",
 ]
 
 

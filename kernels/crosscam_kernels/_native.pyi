@@ -16,6 +16,49 @@ def normalise_quantise(
     scale: NDArray[np.float32],
 ) -> None: ...
 def bfloat16_bits(array: Any) -> NDArray[np.uint16] | None: ...
+def batch_hard(
+    *,
+    features: NDArray[np.float32],
+    candidates: NDArray[np.float32] | None,
+    labels: NDArray[np.int64],
+    candidate_labels: NDArray[np.int64] | None,
+    cameras: NDArray[np.int64] | None,
+    candidate_cameras: NDArray[np.int64] | None,
+    self_index: NDArray[np.int64] | None,
+    positives: str,
+    negatives: str,
+    distance: str,
+    threads: int,
+    simd: str,
+    positive_index: NDArray[np.int64],
+    negative_index: NDArray[np.int64],
+    positive_distance: NDArray[np.float32],
+    negative_distance: NDArray[np.float32],
+) -> None: ...
+def batch_hard_gradient(
+    *,
+    features: NDArray[np.float32],
+    candidates: NDArray[np.float32] | None,
+    positive_index: NDArray[np.int64],
+    negative_index: NDArray[np.int64],
+    positive_distance: NDArray[np.float32],
+    negative_distance: NDArray[np.float32],
+    positive_weight: NDArray[np.float32],
+    negative_weight: NDArray[np.float32],
+    distance: str,
+    threads: int,
+    gradient: NDArray[np.float32],
+    candidate_gradient: NDArray[np.float32] | None,
+) -> None: ...
+def triplet_terms(
+    *,
+    positive_distance: NDArray[np.float32],
+    negative_distance: NDArray[np.float32],
+    margin: float | None,
+    reduction: str,
+    loss: NDArray[np.float32],
+    slope: NDArray[np.float32],
+) -> tuple[float, float]: ...
 def similarity_topk(
     *,
     queries: NDArray[np.float32],

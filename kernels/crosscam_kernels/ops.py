@@ -20,8 +20,10 @@ from crosscam_kernels.retrieval import (
 )
 from crosscam_kernels.simd import simd_level, simd_levels
 from crosscam_kernels.similarity import TopK, pack_adjacency, similarity_topk
+from crosscam_kernels.triplet import BatchHard, TripletLoss, batch_hard, triplet_loss
 
 __all__ = [
+    "BatchHard",
     "GalleryIndex",
     "GalleryMatches",
     "GalleryRows",
@@ -30,7 +32,9 @@ __all__ = [
     "RetrievalMetrics",
     "RetrievalRanks",
     "TopK",
+    "TripletLoss",
     "average_tracklets",
+    "batch_hard",
     "crop_resize_normalize",
     "letterbox_transform",
     "normalise_quantise",
@@ -42,4 +46,5 @@ __all__ = [
     "simd_levels",
     "similarity_topk",
     "single_shot_galleries",
+    "triplet_loss",
 ]

@@ -91,6 +91,14 @@ void dense_products(const DenseRows& x, const PackedRows& y, float* out, int64_t
   }
 }
 
+void dense_square_norms(const PackedRows& y, int64_t block, float* out) {
+  const int vectors = y.vectors(block);
+  alignas(64) float norms[kMaxQueryBlock];
+  dense_kernels(y.simd_).square_norms(y.data(block), vectors, y.dim_, norms);
+  const int64_t used = std::min(y.block_, y.count_ - block * y.block_);
+  std::memcpy(out, norms, static_cast<size_t>(used) * sizeof(float));
+}
+
 void dense_accumulate(SimdLevel simd, const DenseWeights& p, int64_t rows, const DenseRows& y,
                       int64_t dim, float* out, int64_t out_stride) {
   const DenseKernels& kernels = dense_kernels(simd);

@@ -46,6 +46,7 @@ class PackedRows {
 
  private:
   friend void dense_products(const DenseRows&, const PackedRows&, int64_t, float*, int64_t);
+  friend void dense_square_norms(const PackedRows&, int64_t, float*);
 
   /// Vector registers that `block` fills.
   int vectors(int64_t block) const;
@@ -70,6 +71,10 @@ void dense_products(const DenseRows& x, const PackedRows& y, int64_t block, floa
 
 /// The same for all blocks of `y`: out is (x.count, y.count), row-major.
 void dense_products(const DenseRows& x, const PackedRows& y, float* out, int64_t out_stride);
+
+/// out[c] = <y_c, y_c> for the rows of one block of `y`, with the bits that dense_products gives
+/// it.
+void dense_square_norms(const PackedRows& y, int64_t block, float* out);
 
 /// A matrix of weights in memory: element (r, c) is data[r * row_stride + c * column_stride], so a
 /// transposed matrix needs no copy.

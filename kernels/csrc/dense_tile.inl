@@ -67,6 +67,19 @@ void accumulate_narrow(const DenseTile& job) {
   for (int r = 0; r < kRows; ++r) store_first(job.out + r * job.out_stride, sum[r], job.width);
 }
 
+/// Square norms of a packed block of rows: the chain of a product of a row with itself.
+void square_norms(const float* packed, int vectors, int64_t dim, float* out) {
+  V sum[kMaxVectors];
+  for (int v = 0; v < vectors; ++v) sum[v] = zero();
+  for (int64_t d = 0; d < dim; ++d) {
+    for (int v = 0; v < vectors; ++v) {
+      const V row = load(packed + (d * vectors + v) * kLanes);
+      sum[v] = fma(row, row, sum[v]);
+    }
+  }
+  for (int v = 0; v < vectors; ++v) store(out + v * kLanes, sum[v]);
+}
+
 }  // namespace
 
 constinit const DenseKernels dense = {
@@ -75,6 +88,7 @@ constinit const DenseKernels dense = {
     kDenseRows,
     {&accumulate_wide<1>, &accumulate_wide<kDenseRows>},
     {&accumulate_narrow<1>, &accumulate_narrow<kDenseRows>},
+    &square_norms,
 };
 
 }  // namespace crosscam::CROSSCAM_ISA

@@ -10,6 +10,7 @@ namespace crosscam {
   extern const RowKernels topk_rows;      \
   extern const CropKernel crop;           \
   extern const DenseKernels dense;        \
+  extern const HardestKernel hardest;     \
   extern const NormaliseKernel normalise; \
   }
 CROSSCAM_DECLARE(scalar)
@@ -109,6 +110,8 @@ const NarrowKernels& narrow_kernels([[maybe_unused]] SimdLevel level) {
 const CropKernel& crop_kernel(SimdLevel level) { return CROSSCAM_PICK(level, crop); }
 
 const DenseKernels& dense_kernels(SimdLevel level) { return CROSSCAM_PICK(level, dense); }
+
+const HardestKernel& hardest_kernel(SimdLevel level) { return CROSSCAM_PICK(level, hardest); }
 
 const NormaliseKernel& normalise_kernel(SimdLevel level) { return CROSSCAM_PICK(level, normalise); }
 

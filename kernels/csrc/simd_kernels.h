@@ -152,6 +152,50 @@ struct DenseKernels {
   int rows;
   void (*wide[2])(const DenseTile&);
   void (*narrow[2])(const DenseTile&);  ///< up to `lanes` floats
+  /// `vectors` registers of square norms of a packed block (dim, vectors * lanes).
+  void (*square_norms)(const float* packed, int vectors, int64_t dim, float* out);
+};
+
+/// The hardest positive and negative found so far for a number of anchors, as arrays of columns.
+/// Empty: index -1, positive value -inf, negative value +inf.
+struct HardestColumns {
+  float* positive_value;
+  int32_t* positive_index;
+  float* negative_value;
+  int32_t* negative_index;
+};
+
+/// One tile of `batch_hard`: rows are anchors, columns are candidates.
+///
+/// The value of a pair is max(0, (a_r + b_c) - 2 p) of square norms a, b, or
+/// max(0, 1 - p (a_r b_c)) of inverse norms (`cosine`). A value that is not finite does not count.
+/// All column arrays are padded to whole registers; the padding of column_norm must be infinite.
+struct HardestTile {
+  const float* products;  ///< p: (rows, stride)
+  int64_t stride;
+  int64_t rows;
+  int64_t columns;
+  int32_t first_row;  ///< index of the first anchor
+  int32_t first_column;
+  bool cosine;
+  const float* row_norm;
+  const float* column_norm;
+  const int32_t* row_label;
+  const int32_t* column_label;
+  const int32_t* row_camera;
+  const int32_t* column_camera;
+  const int32_t* row_self;  ///< candidate that is the anchor itself, or -1
+  /// All bits set or none: whether a positive may come from the same camera, from another;
+  /// negatives likewise.
+  int32_t positive_same, positive_cross, negative_same, negative_cross;
+  HardestColumns row_best;  ///< of the rows; all candidates seen before have a smaller index
+  /// Null, or of the columns: pairs then count for both sides (rows are candidates of the columns).
+  const HardestColumns* column_best;
+};
+
+/// Kernel of `batch_hard` for one instruction set.
+struct HardestKernel {
+  void (*select)(const HardestTile& tile);
 };
 
 /// Kernel of `normalise_quantise` for one instruction set.
@@ -173,6 +217,7 @@ const RowKernels& row_kernels(SimdLevel level);
 const NarrowKernels& narrow_kernels(SimdLevel level);
 const CropKernel& crop_kernel(SimdLevel level);
 const DenseKernels& dense_kernels(SimdLevel level);
+const HardestKernel& hardest_kernel(SimdLevel level);
 const NormaliseKernel& normalise_kernel(SimdLevel level);
 
 }  // namespace crosscam

@@ -68,6 +68,7 @@ inline void transpose_lanes(V* v) {
 
 #include "crop_rows.inl"
 #include "dense_tile.inl"
+#include "hardest_tile.inl"
 #include "normalise_row.inl"
 #include "topk_float.inl"
 #include "topk_int8.inl"

@@ -7,6 +7,7 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -35,5 +36,6 @@ void bind_crop(nb::module_& module);
 void bind_normalise(nb::module_& module);
 void bind_retrieval(nb::module_& module);
 void bind_similarity(nb::module_& module);
+void bind_triplet(nb::module_& module);
 
 }  // namespace crosscam::python

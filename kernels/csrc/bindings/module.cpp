@@ -22,6 +22,7 @@ NB_MODULE(_native, module) {
   bind_normalise(module);
   bind_retrieval(module);
   bind_similarity(module);
+  bind_triplet(module);
 }
 
 }  // namespace crosscam::python
