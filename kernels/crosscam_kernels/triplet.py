@@ -6,7 +6,7 @@ arXiv:1703.07737, Eq. 5; camera rules as in intra- and cross-camera mining.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,14 +138,6 @@ def batch_hard(
     return search(checked_batch(**arrays), threads=threads, **rules)
 
 
-@overload
-def triplet_loss(
-    features: NDArray[Any], labels: Any, *, margin: float | None = ..., **options: Any
-) -> TripletLoss: ...
-@overload
-def triplet_loss(
-    features: Any, labels: Any, *, margin: float | None = ..., **options: Any
-) -> Any: ...
 def triplet_loss(
     features: Any,
     labels: Any,
@@ -217,19 +209,20 @@ def triplet_loss(
         return torch_ops.triplet_loss(margin=margin, reduction=reduction, **arrays, **rules)
     batch = checked_batch(**arrays)
     pairs = search(batch, threads=threads, **rules)
-    loss, slope, scale = triplet_terms(pairs, margin, reduction)
+    far, near = pairs.positive_distance, pairs.negative_distance
+    loss, slope, scale = triplet_terms(far, near, margin, reduction)
     gradient, candidate_gradient = _gradient(batch, pairs, slope * scale, distance, threads)
     return TripletLoss(loss, gradient, candidate_gradient)
 
 
 def triplet_terms(
-    pairs: BatchHard, margin: float | None, reduction: Reduction
+    far: NDArray[np.float32], near: NDArray[np.float32], margin: float | None, reduction: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], np.float32]:
-    """The reduced loss, the derivative (N,) of each L_i by d_p, and the scale of the reduction."""
-    each, slope = (np.empty(len(pairs.positive_index), np.float32) for _ in range(2))
+    """The loss given d_p and d_n (N,), the derivative (N,) of each L_i by d_p, and its scale."""
+    each, slope = (np.empty(len(far), np.float32) for _ in range(2))
     total, scale = _native.triplet_terms(
-        positive_distance=pairs.positive_distance,
-        negative_distance=pairs.negative_distance,
+        positive_distance=far,
+        negative_distance=near,
         margin=None if margin is None else float(margin),
         reduction=reduction,
         loss=each,

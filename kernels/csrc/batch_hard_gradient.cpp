@@ -77,8 +77,8 @@ class RowGradient {
   const std::vector<float>& positive() const { return positive_; }
   const std::vector<float>& negative() const { return negative_; }
 
-  /// Adds the pairs that anchor `i` chose.
-  void add_own(int64_t i, float* out) const {
+  /// Adds the pairs that anchor `i` chose; false when there are none.
+  bool add_own(int64_t i, float* out) const {
     const auto at = static_cast<size_t>(i);
     const float* const row = anchor(i);
     if (positive_[at] != 0.0f) {
@@ -89,13 +89,15 @@ class RowGradient {
       add(row, candidate(pairs_.negative_index[i]), negative_[at],
           candidate_norm(pairs_.negative_index[i]), out);
     }
+    return positive_[at] != 0.0f || negative_[at] != 0.0f;
   }
 
-  /// Adds the pairs in which candidate `j` was chosen.
-  void add_chosen(int64_t j, const ChosenBy& by, float* out) const {
+  /// Adds the pairs in which candidate `j` was chosen; false when there are none.
+  bool add_chosen(int64_t j, const ChosenBy& by, float* out) const {
     for (const ChosenBy::Pair* pair = by.begin(j); pair != by.end(j); ++pair) {
       add(candidate(j), anchor(pair->anchor), pair->factor, anchor_norm(pair->anchor), out);
     }
+    return by.begin(j) != by.end(j);
   }
 
   /// Turns the gradient of a normalised row into that of the row; nothing to do but for the cosine.
@@ -178,19 +180,15 @@ void batch_hard_gradient(const BatchHardProblem& problem, const ChosenPairs& pai
   run_workers(workers, [&](int) {
     for (int64_t at = next.fetch_add(kRowsPerStep); at < rows; at = next.fetch_add(kRowsPerStep)) {
       for (int64_t r = at; r < std::min(at + kRowsPerStep, rows); ++r) {
-        if (r < anchors) {
-          float* const out = anchor_gradient + r * dim;
-          std::fill_n(out, dim, 0.0f);
-          gradient.add_own(r, out);
-          if (own) gradient.add_chosen(r, chosen, out);
-          gradient.finish(gradient.anchor(r), gradient.anchor_norm(r), out);
-        } else {
-          const int64_t j = r - anchors;
-          float* const out = candidate_gradient + j * dim;
-          std::fill_n(out, dim, 0.0f);
-          gradient.add_chosen(j, chosen, out);
-          gradient.finish(gradient.candidate(j), gradient.candidate_norm(j), out);
-        }
+        const bool is_anchor = r < anchors;
+        const int64_t i = is_anchor ? r : r - anchors;
+        float* const out = (is_anchor ? anchor_gradient : candidate_gradient) + i * dim;
+        std::fill_n(out, dim, 0.0f);
+        bool used = is_anchor && gradient.add_own(i, out);
+        if (own || !is_anchor) used = gradient.add_chosen(i, chosen, out) || used;
+        if (!used) continue;  // stays zero, whatever the row holds: no 0 * NaN
+        gradient.finish(is_anchor ? gradient.anchor(i) : gradient.candidate(i),
+                        is_anchor ? gradient.anchor_norm(i) : gradient.candidate_norm(i), out);
       }
     }
   });

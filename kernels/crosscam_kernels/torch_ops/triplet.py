@@ -36,7 +36,7 @@ def batch_hard(
     arrays = _checked(
         features, labels, cameras, candidates, candidate_labels, candidate_cameras, self_index
     )
-    p, n, far, near = torch.ops.crosscam.batch_hard(*arrays, positives, negatives, distance)
+    far, near, p, n = torch.ops.crosscam.batch_hard(*arrays, positives, negatives, distance)
     return numpy_ops.BatchHard(p.long(), n.long(), far, near)
 
 
@@ -141,7 +141,7 @@ def batch_hard_op(
     negatives: str,
     distance: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Indices (N,) int32 and distances (N,) float32 (float64 for float64)."""
+    """Distances (N,) float32 (float64 for float64) and indices (N,) int32, positives first."""
     arrays = (candidates, labels, candidate_labels, cameras, candidate_cameras, self_index)
     return _cpu_search(features, *arrays, positives, negatives, distance)
 
@@ -159,10 +159,10 @@ def _batch_hard_cuda(*arguments: Any) -> Pairs:
 def _batch_hard_fake(features: Tensor, *_: Any) -> Pairs:
     count, real = features.shape[0], _real(features)
     return (
-        features.new_empty(count, dtype=torch.int32),
-        features.new_empty(count, dtype=torch.int32),
         features.new_empty(count, dtype=real),
         features.new_empty(count, dtype=real),
+        features.new_empty(count, dtype=torch.int32),
+        features.new_empty(count, dtype=torch.int32),
     )
 
 
@@ -170,10 +170,10 @@ def _keep_pairs(ctx: Any, inputs: tuple[Any, ...], output: Pairs) -> None:
     features, candidates, *_, distance = inputs
     ctx.save_for_backward(features, candidates, *output)
     ctx.distance = distance
-    ctx.mark_non_differentiable(output[0], output[1])
+    ctx.mark_non_differentiable(output[2], output[3])
 
 
-def _batch_hard_backward(ctx: Any, _p: Any, _n: Any, far: Tensor, near: Tensor) -> Any:
+def _batch_hard_backward(ctx: Any, far: Tensor, near: Tensor, *_: Any) -> Any:
     features, candidates, *pairs = ctx.saved_tensors
     weights = torch.stack([far, near])
     one = torch.ones((), dtype=weights.dtype, device=weights.device)
@@ -211,8 +211,8 @@ def triplet_loss_op(
     if features.dtype == torch.float64:
         loss, slope, scale = _terms64(*pairs, margin, reduction)
     else:
-        columns = numpy_ops.BatchHard(*(column.numpy() for column in pairs))
-        each, slopes, factor = numpy_ops.triplet_terms(columns, margin, reduction)
+        far, near = pairs[0].numpy(), pairs[1].numpy()
+        each, slopes, factor = numpy_ops.triplet_terms(far, near, margin, reduction)
         loss, slope = torch.from_numpy(each), torch.from_numpy(slopes)
         scale = torch.tensor(factor)
     return (loss, *pairs, torch.stack([slope, -slope]), scale)
@@ -273,10 +273,10 @@ triplet_loss_op.register_autograd(_triplet_loss_backward, setup_context=_keep_te
 def batch_hard_backward_op(
     features: Tensor,
     candidates: Tensor | None,
-    positive_index: Tensor,
-    negative_index: Tensor,
     positive_distance: Tensor,
     negative_distance: Tensor,
+    positive_index: Tensor,
+    negative_index: Tensor,
     weights: Tensor,
     grad: Tensor,
     scale: Tensor,
@@ -290,7 +290,7 @@ def batch_hard_backward_op(
     flowing = weights * (grad * scale)
     indices = (positive_index.long(), negative_index.long())
     if features.dtype == torch.float64:
-        return _backward64(features, candidates, *indices, *flowing, distance)
+        return _backward64(features, candidates, indices, flowing, distance)
     rows = _float_rows(features)
     others = None if candidates is None else _float_rows(candidates)
     gradient = np.empty(rows.shape, np.float32)
@@ -319,8 +319,9 @@ def batch_hard_backward_op(
 def _backward_cuda(*arguments: Any) -> tuple[Tensor, Tensor]:
     from crosscam_kernels.gpu import triplet as gpu
 
-    *tensors, weights, grad, scale, distance = arguments
-    return gpu.gradient(*tensors, weights.contiguous(), grad.contiguous(), scale, distance=distance)
+    *tensors, distance = arguments
+    made: tuple[Tensor, Tensor] = gpu.gradient(*tensors, distance=distance)
+    return made
 
 
 @batch_hard_backward_op.register_fake
@@ -380,7 +381,7 @@ def _cpu_search(
             for at in range(0, max(features.shape[0], 1), REFERENCE_ROWS)
         ]
         p, n, far, near = (torch.cat(columns) for columns in zip(*parts, strict=True))
-        return p.int(), n.int(), far, near
+        return far, near, p.int(), n.int()
     batch = numpy_ops.checked_batch(
         features=_float_rows(features),
         labels=labels.numpy(),
@@ -392,11 +393,11 @@ def _cpu_search(
     )
     found = numpy_ops.search(batch, threads=torch.get_num_threads(), **rules)
     p, n, far, near = (torch.from_numpy(column) for column in found)
-    return p.int(), n.int(), far, near
+    return far, near, p.int(), n.int()
 
 
 def _terms64(
-    p: Tensor, n: Tensor, far: Tensor, near: Tensor, margin: float | None, reduction: str
+    far: Tensor, near: Tensor, p: Tensor, n: Tensor, margin: float | None, reduction: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     complete = (p >= 0) & (n >= 0)
     gap = torch.where(complete, far, 0.0) - torch.where(complete, near, 0.0)
@@ -416,21 +417,47 @@ def _terms64(
 def _backward64(
     features: Tensor,
     candidates: Tensor | None,
-    positive_index: Tensor,
-    negative_index: Tensor,
-    far_weight: Tensor,
-    near_weight: Tensor,
+    indices: tuple[Tensor, Tensor],
+    weights: Tensor,
     distance: str,
 ) -> tuple[Tensor, Tensor]:
-    """Autograd through the chosen pairs of the reference."""
-    with torch.enable_grad():
-        rows = features.detach().requires_grad_()
-        others = rows if candidates is None else candidates.detach().requires_grad_()
-        total = rows.new_zeros(())
-        for index, weight in ((positive_index, far_weight), (negative_index, near_weight)):
-            kept = index >= 0
-            found = reference.pair_distance(rows[kept], others, index[kept], distance, missing=0.0)
-            total = total + (found * weight[kept]).sum()
-        inputs = (rows,) if candidates is None else (rows, others)
-        made = torch.autograd.grad(total, inputs, allow_unused=True, materialize_grads=True)
-    return made[0], made[1] if len(made) == 2 else features.new_empty((0, features.shape[1]))
+    """The gradient in float64; an op has no autograd within, so it is written out."""
+    anchors, others = features, features if candidates is None else candidates
+    if distance == "cosine":
+        anchors, others = reference.normalised(anchors), reference.normalised(others)
+    to_anchors = torch.zeros_like(anchors, memory_format=torch.contiguous_format)
+    to_others = torch.zeros_like(others, memory_format=torch.contiguous_format)
+    for index, weight in zip(indices, weights, strict=True):
+        own = torch.nonzero(index >= 0).flatten()
+        chosen, factor = index[own], weight[own]
+        if distance == "cosine":
+            to_anchors.index_add_(0, own, -factor[:, None] * others[chosen])
+            to_others.index_add_(0, chosen, -factor[:, None] * anchors[own])
+            continue
+        gap = anchors[own] - others[chosen]
+        if distance == "euclidean":
+            square = gap.square().sum(1)
+            root = square.clamp(min=reference.LEAST_SQUARE).sqrt()
+            factor = torch.where(square > reference.LEAST_SQUARE, factor / root, 0.0)
+        else:
+            factor = 2 * factor
+        to_anchors.index_add_(0, own, factor[:, None] * gap)
+        to_others.index_add_(0, chosen, -factor[:, None] * gap)
+    if candidates is None:
+        return _through_norm(features, to_anchors + to_others, distance), features.new_empty(
+            (0, features.shape[1])
+        )
+    return (
+        _through_norm(features, to_anchors, distance),
+        _through_norm(candidates, to_others, distance),
+    )
+
+
+def _through_norm(rows: Tensor, gradient: Tensor, distance: str) -> Tensor:
+    """From the gradient of rows / max(|rows|, least) to that of the rows."""
+    if distance != "cosine":
+        return gradient
+    norm = rows.norm(dim=1, keepdim=True)
+    unit = rows / norm.clamp(min=reference.LEAST_NORM)
+    along = torch.where(norm > reference.LEAST_NORM, (unit * gradient).sum(1, keepdim=True), 0.0)
+    return (gradient - along * unit) / norm.clamp(min=reference.LEAST_NORM)
