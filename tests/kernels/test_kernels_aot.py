@@ -13,7 +13,9 @@ from crosscam_kernels.aot import ARCHITECTURES, KernelSpec, compile_kernels, rea
 from crosscam_kernels.aot import registry as registry_module
 from crosscam_kernels.aot.architectures import architecture
 from crosscam_kernels.aot.listings import read_ptx, read_ptxas_log
-from crosscam_kernels.aot.manifest import write_manifest
+from crosscam_kernels.aot.manifest import Manifest, write_manifest
+from crosscam_kernels.aot.plugin_ptx import without_hidden_parameters
+from crosscam_kernels.aot.tables import resource_page
 from crosscam_kernels.errors import InputError, MissingExtraError, RunError, UsageError
 
 PTX = """
@@ -196,6 +198,33 @@ def test_a_manifest_with_anything_else_is_refused(
     (tmp_path / "manifest.json").write_text(text.replace(old, new))
     with pytest.raises(InputError, match=f"not a manifest: {where}"):
         read_manifest(tmp_path)
+
+
+def test_table_of_resources() -> None:
+    kernel = MANIFEST["kernels"][0]  # type: ignore[index]
+    spilling = {**kernel["binaries"][0], "architecture": "sm_80", "spill_load_bytes": 12}
+    spilling["shared_bytes"] = 49152
+    changed = {**kernel, "plugin": True, "binaries": [kernel["binaries"][0], spilling]}
+    manifest = Manifest.model_validate_json(json.dumps({**MANIFEST, "kernels": [kernel, changed]}))
+    rows = resource_page(manifest).splitlines()[-4:]
+    assert rows == [
+        "| kernel | threads | sm_80 | sm_90 |",
+        "|---|---|---|---|",
+        "| `scale` | 128 | - | 40 / 0.0 |",
+        "| `scale` * | 128 | 40 / 48.0, **12 B spilled** | 40 / 0.0 |",
+    ]
+
+
+def test_hidden_parameters_are_taken_out() -> None:
+    short = without_hidden_parameters(PTX, 2)
+    assert read_ptx(short).parameters == (".u64", ".u32")
+    assert short.endswith(PTX[PTX.index(".reqntid") :])
+    assert read_ptx(without_hidden_parameters(PTX, 4)).parameters == ()
+    with pytest.raises(RunError, match="at least the 5 hidden"):
+        without_hidden_parameters(PTX, 5)
+    reading = PTX.replace("ret;", "ld.param.b64 %rd1, [scale_kernel_param_3];")
+    with pytest.raises(RunError, match="reads its hidden parameter 3"):
+        without_hidden_parameters(reading, 2)
 
 
 def test_no_manifest_is_an_input_error(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from crosscam_kernels.aot import ARCHITECTURES, Manifest, compile_kernels, read_manifest
+from crosscam_kernels.aot.listings import read_ptx
+from crosscam_kernels.aot.plugin_ptx import without_hidden_parameters
 from crosscam_kernels.aot.workers import Worker
 from crosscam_kernels.errors import RunError, UsageError
 
@@ -67,27 +69,40 @@ def bad_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def check(manifest: Manifest, folder: Path) -> None:
-    """What every kernel must keep to, whoever wrote it."""
+    """What every kernel must keep to, whoever wrote it; says all that is wrong at once."""
     assert read_manifest(folder) == manifest
+    problems = []
     for kernel in manifest.kernels:
         for binary in kernel.binaries:
-            where = f"{kernel.name} {binary.architecture}"
             target = ARCHITECTURES[binary.architecture]
-            assert binary.target in (target.name, target.name + "a"), where
-            assert int(binary.ptx_version.replace(".", "")) <= target.ptx_version, where
-            assert binary.block_threads == 32 * kernel.num_warps, where
-            assert binary.spill_store_bytes == binary.spill_load_bytes == 0, where
-            assert binary.stack_bytes == 0, where
-            assert binary.global_scratch_bytes == binary.profile_scratch_bytes == 0, where
-            assert binary.hidden_parameters == 2, where
-            if kernel.plugin:
-                assert binary.shared_bytes <= PLUGIN_SHARED_BYTES, where
+            held = {
+                "target": binary.target in (target.name, target.name + "a"),
+                "PTX version": int(binary.ptx_version.replace(".", "")) <= target.ptx_version,
+                "block": binary.block_threads == 32 * kernel.num_warps,
+                "spills": binary.spill_store_bytes == binary.spill_load_bytes == 0,
+                "stack": binary.stack_bytes == 0,
+                "scratch": binary.global_scratch_bytes == binary.profile_scratch_bytes == 0,
+                "hidden parameters": binary.hidden_parameters == 2,
+                "shared": not kernel.plugin or binary.shared_bytes <= PLUGIN_SHARED_BYTES,
+            }
+            problems += [
+                f"{kernel.name} {target.name}: {name}" for name, fine in held.items() if not fine
+            ]
             for file in (binary.ptx, binary.cubin):
                 content = (folder / file.path).read_bytes()
-                assert len(content) == file.size, where
-                assert hashlib.sha256(content).hexdigest() == file.sha256, where
-            assert (folder / binary.cubin.path).read_bytes().startswith(b"\x7fELF"), where
-            assert ".loc" not in (folder / binary.ptx.path).read_text(), where
+                assert len(content) == file.size
+                assert hashlib.sha256(content).hexdigest() == file.sha256
+            assert (folder / binary.cubin.path).read_bytes().startswith(b"\x7fELF")
+            assert ".loc" not in (folder / binary.ptx.path).read_text()
+    assert not problems
+
+
+def assemble(ptx: Path, target: str) -> None:
+    """Fails unless ptxas accepts the file."""
+    from triton import knobs
+
+    command = [knobs.nvidia.ptxas.path, f"--gpu-name={target}", "-o", os.devnull, str(ptx)]
+    subprocess.run(command, check=True)
 
 
 def test_two_kernels_for_two_architectures(tmp_path: Path) -> None:
@@ -99,12 +114,21 @@ def test_two_kernels_for_two_architectures(tmp_path: Path) -> None:
         progress=lambda done, total, name: seen.append((done, total)),
     )
     check(manifest, tmp_path)
+    for kernel in manifest.kernels:
+        assert kernel.plugin
+        binary = kernel.binaries[0]
+        ptx = (tmp_path / binary.ptx.path).read_text()
+        short = tmp_path / "short.ptx"
+        short.write_text(without_hidden_parameters(ptx, binary.hidden_parameters))
+        assert len(read_ptx(short.read_text()).parameters) == len(kernel.parameters)
+        assemble(short, binary.target)
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert [k.name for k in manifest.kernels] == list(SMOKE)
     assert [b.architecture for b in manifest.kernels[0].binaries] == ["sm_87", "sm_120"]
     names = {path.name for path in tmp_path.iterdir()}
     stems = {f"{name}.{arch}" for name in SMOKE for arch in ("sm_87", "sm_120")}
-    assert names == {f"{s}.{end}" for s in stems for end in ("ptx", "cubin")} | {"manifest.json"}
+    expected = {f"{s}.{end}" for s in stems for end in ("ptx", "cubin")}
+    assert names == expected | {"manifest.json", "short.ptx"}
 
 
 @pytest.mark.slow
@@ -175,10 +199,12 @@ def test_kernels_of_some_architectures_only(tmp_path: Path, bad_kernels: list[st
 def test_unknown_names_are_refused(tmp_path: Path, bad_kernels: list[str]) -> None:
     with pytest.raises(UsageError, match=r"no kernel is called nothing.*good"):
         compile_kernels(tmp_path, modules=bad_kernels, kernels=["nothing"])
-    with pytest.raises(RunError, match="no_kernels has no AOT_KERNELS"):
-        compile_kernels(tmp_path, modules=["no_kernels"])
+    (tmp_path / "manifest.json").write_text("of an earlier run")
     with pytest.raises(RunError, match="absent_module"):
         compile_kernels(tmp_path, modules=["absent_module"])
+    assert not (tmp_path / "manifest.json").exists()
+    with pytest.raises(RunError, match="no_kernels has no AOT_KERNELS"):
+        compile_kernels(tmp_path, modules=["no_kernels"])
 
 
 def test_command_line(tmp_path: Path, bad_kernels: list[str]) -> None:
@@ -186,9 +212,13 @@ def test_command_line(tmp_path: Path, bad_kernels: list[str]) -> None:
     command += ["--module", "bad_kernels", "--arch", "sm_80", "--jobs", "1"]
     environment = {**os.environ, "TRITON_INTERPRET": "1"}  # must not reach the compiler
     good = subprocess.run(
-        [*command, "--kernel", "good"], capture_output=True, text=True, env=environment
+        [*command, "--kernel", "good", "--table", str(tmp_path / "table.md")],
+        capture_output=True,
+        text=True,
+        env=environment,
     )
     assert good.returncode == 0, good.stderr
+    assert "| `good` | 128 |" in (tmp_path / "table.md").read_text()
     assert "good" in good.stdout
     assert read_manifest(tmp_path / "out").kernels[0].name == "good"
     bad = subprocess.run([*command, "--kernel", "wrong"], capture_output=True, text=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
 
-from crosscam_kernels.aot import ARCHITECTURES, Manifest, compile_kernels
+from crosscam_kernels.aot import ARCHITECTURES, compile_kernels
+from crosscam_kernels.aot.tables import resource_page, resource_table
 from crosscam_kernels.errors import CrosscamError
 
 
@@ -37,12 +37,18 @@ from crosscam_kernels.errors import CrosscamError
     multiple=True,
     help="Module that lists kernels in AOT_KERNELS; may be repeated. Default: those of crosscam.",
 )
+@click.option(
+    "--table",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write the resources of the kernels to this file, as Markdown.",
+)
 @click.option("--jobs", default=2, show_default=True, help="Compilations at a time.")
 def main(
     out: Path,
     architectures: tuple[str, ...],
     kernels: tuple[str, ...],
     modules: tuple[str, ...],
+    table: Path | None,
     jobs: int,
 ) -> None:
     """Compile the Triton kernels to PTX and cubins, without a GPU."""
@@ -64,33 +70,9 @@ def main(
     except CrosscamError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    if table is not None:
+        table.write_text(resource_page(manifest), encoding="utf-8")
     Console().print(resource_table(manifest))
-
-
-def resource_table(manifest: Manifest) -> Table:
-    """What each kernel takes on each architecture."""
-    longest = max(len(kernel.name) for kernel in manifest.kernels)
-    table = Table(
-        Column("kernel", min_width=longest),
-        "arch",
-        "threads",
-        "registers",
-        "spills",
-        "shared",
-        "cubin",
-    )
-    for kernel in manifest.kernels:
-        for binary in kernel.binaries:
-            table.add_row(
-                kernel.name,
-                binary.architecture,
-                str(binary.block_threads),
-                str(binary.registers),
-                str(binary.spill_store_bytes + binary.spill_load_bytes),
-                str(binary.shared_bytes),
-                str(binary.cubin.size),
-            )
-    return table
 
 
 if __name__ == "__main__":

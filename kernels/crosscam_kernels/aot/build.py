@@ -14,7 +14,15 @@ from typing import Any
 
 from crosscam_kernels.aot.architectures import ARCHITECTURES, architecture
 from crosscam_kernels.aot.listings import read_ptx, read_ptxas_log
-from crosscam_kernels.aot.manifest import Binary, File, Kernel, Manifest, Parameter, write_manifest
+from crosscam_kernels.aot.manifest import (
+    MANIFEST_NAME,
+    Binary,
+    File,
+    Kernel,
+    Manifest,
+    Parameter,
+    write_manifest,
+)
 from crosscam_kernels.aot.registry import require_triton
 from crosscam_kernels.aot.workers import Worker
 from crosscam_kernels.errors import RunError, UsageError
@@ -57,6 +65,7 @@ def compile_kernels(
         raise UsageError(f"jobs={jobs}", expected="at least 1")
     require_triton()
     out.mkdir(parents=True, exist_ok=True)
+    (out / MANIFEST_NAME).unlink(missing_ok=True)  # it would describe files that are being replaced
     with _workers(modules, jobs) as (first, rest):
         offered = first.kernels
         unknown = sorted(set(kernels or ()) - offered.keys())
