@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from crosscam_kernels import similarity_topk
+from crosscam_kernels import quantise_rows, similarity_topk
 from gpu_cases.protocol import Case, Side, Sides, WrongAnswerError
 
 CHUNK = 65_536  # gallery rows of one product of the chunked peer
@@ -147,8 +147,7 @@ def int8_case(device: torch.device, q: int, g: int, d: int, k: int, dtype: torch
 
     def prepare() -> Sides:
         queries, gallery = unit_rows(device, q, g, d, dtype)
-        scale = gallery.abs().amax(1).float() / 127
-        codes = (gallery.float() / scale[:, None]).round().to(torch.int8)
+        codes, scale = quantise_rows(gallery)
         run: dict[str, Side] = {
             "crosscam": partial(ours, queries, codes, k, scale=scale, rescore=gallery),
             "crosscam, the rows themselves": partial(ours, queries, gallery, k),

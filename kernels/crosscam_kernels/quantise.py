@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crosscam_kernels._elements import Rows, float32_rows, stored_rows, widened
+from crosscam_kernels._torch import is_tensor
 
 _BLOCK_ELEMENTS = 1 << 20  # worked on at a time, so that temporaries stay in the cache
 
@@ -32,7 +33,8 @@ def quantise_rows(rows: ArrayLike) -> QuantisedRows:
     is not finite has values 0 and scale NaN, so that `similarity_topk` never finds it.
 
     Args:
-        rows: (N, D) float32, float16 or bfloat16 (as `similarity_topk` takes them).
+        rows: (N, D) float32, float16 or bfloat16 (as `similarity_topk` takes them). Of a torch
+            tensor, the parts are tensors on its device, without a gradient.
 
     Returns:
         `QuantisedRows` of (N, D) int8 and (N,) float32.
@@ -40,6 +42,10 @@ def quantise_rows(rows: ArrayLike) -> QuantisedRows:
     Raises:
         ShapeError: `rows` is not a matrix of floats.
     """
+    if is_tensor(rows):
+        from crosscam_kernels.torch_ops import quantise as torch_ops
+
+        return QuantisedRows(*torch_ops.checked_quantise_rows(rows))
     stored = stored_rows(rows, "rows", "N")
     if stored.element == "int8":
         float32_rows(stored.array, "rows", "N")  # says what is wrong

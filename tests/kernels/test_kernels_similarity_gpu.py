@@ -118,7 +118,9 @@ def test_two_runs_give_the_same_bits(tactic: str) -> None:
 def test_int8_with_rescoring_finds_what_the_rows_hold(queries: int) -> None:
     rows = torch.nn.functional.normalize(torch.randn(30_000 + queries, 512))
     q, g = rows[:queries], rows[queries:]
-    codes, scale = (torch.from_numpy(part).cuda() for part in quantise_rows(g.numpy()))
+    codes, scale = quantise_rows(g.cuda())
+    assert torch.equal(codes.cpu(), quantise_rows(g).values)
+    assert torch.equal(scale.cpu(), quantise_rows(g).scale)
     want = similarity_topk(q.cuda(), g.cuda(), 10)
     found = similarity_topk(q.cuda(), codes, 10, scale=scale, rescore=g.cuda())
     same = (found.index[:, :, None] == want.index[:, None]).any(-1).float().mean()

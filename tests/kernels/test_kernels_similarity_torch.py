@@ -73,9 +73,23 @@ def test_half_galleries_are_what_the_specification_says(dtype: torch.dtype) -> N
     assert_identical(both, similarity_topk(q.to(dtype).float(), g, 7, **tensors(masks)))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_quantised_tensors_are_quantised_arrays(dtype: torch.dtype) -> None:
+    rows = torch.randn(20, 33).to(dtype)
+    rows[3], rows[5, 2] = 0, torch.nan
+    found = quantise_rows(rows)
+    assert isinstance(found.values, torch.Tensor)
+    expected = quantise_rows(rows.float().numpy())
+    np.testing.assert_array_equal(found.values, expected.values)
+    np.testing.assert_array_equal(found.scale, expected.scale)
+    torch.library.opcheck(torch.ops.crosscam.quantise_rows.default, (rows[:2],))
+    with pytest.raises(ShapeError, match="rows is int8"):
+        quantise_rows(found.values)
+
+
 def test_int8_galleries_with_and_without_rescoring() -> None:
     q, g = torch.randn(9, 64), torch.randn(300, 64)
-    codes, scale = (torch.from_numpy(part) for part in quantise_rows(g.numpy()))
+    codes, scale = quantise_rows(g)
     masks = some_masks(np.random.default_rng(3), 9, 300, "any")
     exact = similarity_topk(q, g, 7, **tensors(masks))
     assert_identical(similarity_topk(q, codes, 7, scale=scale, rescore=g, **tensors(masks)), exact)
