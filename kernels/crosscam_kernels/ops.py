@@ -10,6 +10,13 @@ from crosscam_kernels.crop import crop_resize_normalize, letterbox_transform
 from crosscam_kernels.gallery import GalleryIndex, GalleryMatches, GalleryRows
 from crosscam_kernels.normalise import QuantisedUnitRows, normalise_quantise
 from crosscam_kernels.quantise import QuantisedRows, quantise_rows
+from crosscam_kernels.rerank import (
+    CameraAware,
+    Reranked,
+    Reranking,
+    k_reciprocal_encode,
+    k_reciprocal_rerank,
+)
 from crosscam_kernels.retrieval import (
     RetrievalMetrics,
     RetrievalRanks,
@@ -28,7 +35,10 @@ __all__ = [
     "GalleryMatches",
     "GalleryRows",
     "QuantisedRows",
+    "CameraAware",
     "QuantisedUnitRows",
+    "Reranked",
+    "Reranking",
     "RetrievalMetrics",
     "RetrievalRanks",
     "TopK",
@@ -36,6 +46,8 @@ __all__ = [
     "average_tracklets",
     "batch_hard",
     "crop_resize_normalize",
+    "k_reciprocal_encode",
+    "k_reciprocal_rerank",
     "letterbox_transform",
     "normalise_quantise",
     "pack_adjacency",

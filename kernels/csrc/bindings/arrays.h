@@ -34,6 +34,7 @@ const T* data_or_null(const std::optional<Column<T>>& array) {
 // One for each family of operators, in the file of its name.
 void bind_crop(nb::module_& module);
 void bind_normalise(nb::module_& module);
+void bind_rerank(nb::module_& module);
 void bind_retrieval(nb::module_& module);
 void bind_similarity(nb::module_& module);
 void bind_triplet(nb::module_& module);

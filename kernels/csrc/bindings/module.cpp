@@ -20,6 +20,7 @@ NB_MODULE(_native, module) {
   module.def("simd_levels", &level_names);
   bind_crop(module);
   bind_normalise(module);
+  bind_rerank(module);
   bind_retrieval(module);
   bind_similarity(module);
   bind_triplet(module);
