@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <random>
 #include <set>
 #include <vector>
@@ -22,7 +23,7 @@ struct Lists {
   NeighbourLists view(int64_t width) const { return {index.data(), similarity.data(), width}; }
 };
 
-/// Rows of length about 1 in vectors of exactly the needed size, for the sanitizers' sake.
+/// Rows of length 1 in vectors of exactly the needed size, for the sanitizers' sake.
 struct Data {
   Data(int64_t count, int64_t dim, uint32_t seed)
       : count(count), dim(dim), square(static_cast<size_t>(count), 2.0f), far(square.size(), 1.5f) {
@@ -32,8 +33,11 @@ struct Data {
       camera.push_back(static_cast<int32_t>(random() % 3));
       for (int64_t d = 0; d < dim; ++d) {
         const float centre = std::sin(static_cast<float>((i % 5) * 7 + d));
-        rows.push_back((centre + 0.4f * normal(random)) / std::sqrt(static_cast<float>(dim)));
+        rows.push_back(centre + 0.4f * normal(random));
       }
+      float* const row = rows.data() + i * dim;  // of length 1, so that it is its own nearest
+      const float length = std::sqrt(std::inner_product(row, row + dim, row, 0.0f));
+      std::transform(row, row + dim, row, [&](float x) { return x / length; });
     }
   }
 

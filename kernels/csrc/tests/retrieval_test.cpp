@@ -169,13 +169,13 @@ int main() {
   keys_order_scores_and_give_them_back();
   uint32_t seed = 0;
   for (const int64_t queries : {0, 1, 17, 130}) {
-    for (const int64_t gallery : {0, 1, 30, 301}) {
+    for (const int64_t gallery : {0, 1, 30, 201}) {
       for (const int64_t dim : {1, 16, 19}) {
         every_protocol_and_way(Data(queries, gallery, dim, 9, ++seed));
       }
     }
   }
-  every_protocol_and_way(Data(140, 1200, 5, 40, 99));
-  every_protocol_and_way(Data(70, 1100, 5, 1, 98));
+  every_protocol_and_way(Data(140, 600, 5, 40, 99));
+  every_protocol_and_way(Data(70, 800, 5, 1, 98));
   return 0;
 }
