@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from crosscam_kernels.ops import (
         BatchHard,
+        CameraAware,
         GalleryIndex,
         GalleryMatches,
         GalleryRows,
         QuantisedRows,
-        CameraAware,
         QuantisedUnitRows,
         Reranked,
         Reranking,
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchHard",
+    "CameraAware",
     "GalleryIndex",
     "GalleryMatches",
     "GalleryRows",
     "QuantisedRows",
-    "CameraAware",
     "QuantisedUnitRows",
     "Reranked",
     "Reranking",

@@ -31,11 +31,11 @@ from crosscam_kernels.triplet import BatchHard, TripletLoss, batch_hard, triplet
 
 __all__ = [
     "BatchHard",
+    "CameraAware",
     "GalleryIndex",
     "GalleryMatches",
     "GalleryRows",
     "QuantisedRows",
-    "CameraAware",
     "QuantisedUnitRows",
     "Reranked",
     "Reranking",

@@ -58,12 +58,11 @@ class Encoder {
  public:
   explicit Encoder(const RerankProblem& problem)
       : problem_(problem),
-        kernels_(topk_kernels(problem.simd)),
+        kernels_(row_kernels(problem.simd)),
         marks_(problem.count),
         known_(problem.count),
         similarity_(static_cast<size_t>(problem.count)),
-        sum_(static_cast<size_t>(problem.count), 0.0f),
-        packed_(static_cast<size_t>(problem.metric.dim * kernels_.lanes), 0.0f) {}
+        sum_(static_cast<size_t>(problem.count), 0.0f) {}
 
   /// The row's neighbours R*(row): R(row, k1) joined by the sets R(j, k1 / 2) of its members that
   /// share more than two thirds with it (Zhong et al., Eq. 5). Camera-aware, what `full` holds is
@@ -164,39 +163,24 @@ class Encoder {
     }
     if (unknown_.empty()) return;
     const float* const left = metric.left + row * metric.left_stride;
-    for (int64_t d = 0; d < metric.dim; ++d)
-      packed_[static_cast<size_t>(d * kernels_.lanes)] = left[d];
-
-    const size_t height = static_cast<size_t>(kernels_.tile_rows[0]);
-    std::vector<const float*> rows(unknown_.size() + 2 * kMaxTileRows);
-    for (size_t a = 0; a < rows.size(); ++a) {
-      const int64_t j = unknown_[std::min(a, unknown_.size() - 1)];
-      rows[a] = metric.right + j * metric.right_stride;
-    }
-    alignas(64) float score[kMaxTileRows * kMaxQueryBlock];
-    uint64_t hits[kMaxTileRows];
-    const std::vector<float> threshold(kMaxQueryBlock, 0.0f);
-    TopkTile tile{};
-    tile.queries = packed_.data();
-    tile.dim = metric.dim;
-    tile.threshold = threshold.data();
-    tile.similarity = score;
-    tile.hits = hits;
-    for (size_t at = 0; at < unknown_.size(); at += height) {
-      tile.rows = rows.data() + at;
-      tile.next = rows.data() + std::min(at + height, unknown_.size());
-      kernels_.tile[0](tile);
-      for (size_t r = 0; r < std::min(height, unknown_.size() - at); ++r) {
-        similarity_[static_cast<size_t>(unknown_[at + r])] =
-            score[r * static_cast<size_t>(kernels_.lanes)];
+    const float* rows[kChainRows];
+    float score[kChainRows];
+    for (size_t at = 0; at < unknown_.size(); at += kChainRows) {
+      for (size_t r = 0; r < kChainRows; ++r) {
+        const int64_t j = unknown_[std::min(at + r, unknown_.size() - 1)];
+        rows[r] = metric.right + j * metric.right_stride;
+      }
+      kernels_.chain(rows, left, metric.dim, score);
+      for (size_t r = 0; r < std::min<size_t>(kChainRows, unknown_.size() - at); ++r) {
+        similarity_[static_cast<size_t>(unknown_[at + r])] = score[r];
       }
     }
   }
 
   const RerankProblem& problem_;
-  const TopkKernels& kernels_;
+  const RowKernels& kernels_;
   Marks marks_, known_;
-  std::vector<float> similarity_, sum_, packed_;
+  std::vector<float> similarity_, sum_;
   std::vector<double> weight_;
   Members touched_, unknown_;
 };
