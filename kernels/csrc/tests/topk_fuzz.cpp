@@ -158,7 +158,7 @@ void quantise(Problem& problem) {
       const auto x = static_cast<float>(problem.gallery.value(r, d));
       const float rounded = scale > 0.0f ? std::nearbyint(x / scale) : 0.0f;
       bytes.bytes[static_cast<size_t>(r * p.dim + d)] =
-          static_cast<char>(std::clamp(rounded, -127.0f, 127.0f));
+          static_cast<char>(static_cast<int8_t>(std::clamp(rounded, -127.0f, 127.0f)));
     }
   }
   bytes.view = {nullptr, p.dim, Element::kInt8};
@@ -373,9 +373,18 @@ bool check_bits(const Problem& problem, const std::vector<float>& similarity,
   return true;
 }
 
-bool run(Source& random) {
-  Problem problem = draw(random);
-  const TopkProblem& p = bind(problem);
+void describe(const TopkProblem& p) {
+  const auto number = [](int64_t n) { return static_cast<long long>(n); };
+  std::fprintf(stderr, "Q=%lld G=%lld D=%lld k=%lld element=%d exact=%d level=%s dot=%d\n",
+               number(p.query_count), number(p.gallery_count), number(p.dim), number(p.k),
+               static_cast<int>(p.gallery.element),
+               p.exact.data == nullptr ? -1 : static_cast<int>(p.exact.element),
+               crosscam::simd_name(p.simd), p.dot ? 1 : 0);
+}
+
+/// Searches and checks one problem.
+bool check(const Problem& problem) {
+  const TopkProblem& p = problem.p;
   const auto size = static_cast<size_t>(p.query_count * p.k);
   std::vector<float> similarity(size, 12345.0f);
   std::vector<int64_t> index(size, 12345);
@@ -384,6 +393,14 @@ bool run(Source& random) {
     if (!check_query(problem, q, similarity.data() + q * p.k, index.data() + q * p.k)) return false;
   }
   return check_bits(problem, similarity, index);
+}
+
+bool run(Source& random) {
+  Problem problem = draw(random);
+  const TopkProblem& p = bind(problem);
+  if (check(problem)) return true;
+  describe(p);
+  return false;
 }
 
 std::string standard_input() {
