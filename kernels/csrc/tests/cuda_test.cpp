@@ -144,6 +144,8 @@ void images_are_chosen_by_the_rules_of_cuda() {
   const Image images[] = {{86, false, "", 32, 0, 0, nullptr, nullptr}};
   thrown<CudaError>([&] { choose_image({"desktop", {}, images}, 87); });  // on a Tegra
   thrown<CudaError>([&] { choose_image({"newer", {}, images}, 80); });    // on an older device
+  const Image exact[] = {{120, true, "", 32, 0, 0, nullptr, nullptr}};
+  thrown<CudaError>([&] { choose_image({"exact", {}, exact}, 121); });  // sm_120a is no sm_121
 }
 
 void arguments_are_packed_in_order() {
