@@ -1,0 +1,227 @@
+"""Training operators of crosscam_kernels on a CPU against what people use instead.
+
+python benchmarks/kernels_train_cpu.py [--only batch_hard] [--quick] [--threads 2] [--output FILE]
+
+Forward and backward together. Every rival's loss and gradient are checked against the float64
+specification before anything is timed; the sides take turns. A family adds a function to `FAMILIES`
+that yields a `Comparison` for each shape. Rivals that are not installed are left out:
+pytorch-metric-learning is one of them. Needs the extra `train`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from kernels_cpu import environment, timed
+from torch import Tensor
+from torch.nn import functional
+
+from crosscam_kernels import triplet_loss
+from crosscam_kernels.reference import triplet as triplet_reference
+
+Answer = tuple[Tensor, Tensor]  # loss () and the gradient of the features (N, D)
+Side = Callable[[], Answer]
+MARGIN = 0.3
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One problem and who solves it.
+
+    Attributes:
+        case: What is compared, for the row of the result.
+        sides: Name to a function that solves it once; ``"crosscam"`` is ours.
+        wanted: Loss and gradient of the float64 specification.
+        rtol: Bound on the relative error of loss and (in norm) gradient.
+        memory: Name to Python code that sets up the problem and defines ``run()``, for the peak
+            memory of a process of its own; may be empty.
+    """
+
+    case: Mapping[str, Any]
+    sides: Mapping[str, Side]
+    wanted: Answer
+    rtol: float = 1e-4
+    memory: Mapping[str, str] = field(default_factory=dict)
+
+
+def with_gradient(loss: Callable[[Tensor], Tensor], features: Tensor) -> Side:
+    """Forward and backward of `loss` at `features`."""
+
+    def run() -> Answer:
+        x = features.detach().requires_grad_()
+        value = loss(x)
+        (gradient,) = torch.autograd.grad(value, x)
+        return value.detach(), gradient
+
+    return run
+
+
+# ------------------------------------------------------------------------------------------------
+# batch_hard and triplet_loss
+
+
+def eager_triplet(x: Tensor, labels: Tensor) -> Tensor:
+    """Batch-hard triplet loss as `reid-strong-baseline` writes it."""
+    count = len(x)
+    square = x.pow(2).sum(1, keepdim=True)
+    distance = square + square.T
+    distance = torch.addmm(distance, x, x.T, beta=1, alpha=-2).clamp(min=1e-12).sqrt()
+    same = labels.expand(count, count).eq(labels.expand(count, count).T)
+    itself = torch.eye(count, dtype=torch.bool)
+    far = distance.masked_fill(~same | itself, -1.0).max(1).values
+    near = distance.masked_fill(same, torch.inf).min(1).values
+    ones = torch.ones_like(far)
+    return functional.margin_ranking_loss(near, far, ones, margin=MARGIN)
+
+
+def metric_learning(labels: Tensor) -> Callable[[Tensor], Tensor] | None:
+    """BatchHardMiner + TripletMarginLoss, mean over all mined triplets; None if not installed."""
+    try:
+        from pytorch_metric_learning import distances, losses, miners, reducers
+    except ImportError:
+        return None
+    distance = distances.LpDistance(normalize_embeddings=False)
+    miner = miners.BatchHardMiner(distance=distance)
+    loss = losses.TripletMarginLoss(
+        margin=MARGIN, distance=distance, reducer=reducers.MeanReducer()
+    )
+    return lambda x: loss(x, labels, miner(x, labels))
+
+
+def batch_hard(quick: bool) -> Iterator[Comparison]:
+    """PK batches: four images of each person."""
+    for count, dim in ((256, 768),) if quick else ((256, 768), (1024, 768), (4096, 512)):
+        generator = torch.Generator().manual_seed(0)
+        labels = torch.arange(count) // 4
+        people = torch.randn(count // 4, dim, generator=generator)
+        features = 0.3 * people[labels] + torch.randn(count, dim, generator=generator)
+        losses: dict[str, Callable[[Tensor], Tensor]] = {
+            "crosscam": lambda x, labels=labels: triplet_loss(x, labels, margin=MARGIN),
+            "torch eager": lambda x, labels=labels: eager_triplet(x, labels),
+        }
+        rival = metric_learning(labels)
+        if rival is not None:
+            losses["pytorch-metric-learning"] = rival
+        if not quick:
+            compiled = torch.compile(eager_triplet, dynamic=False)
+            losses["torch.compile"] = lambda x, f=compiled, labels=labels: f(x, labels)
+        exact = with_gradient(
+            lambda x, labels=labels: triplet_reference.triplet_loss(x, labels, margin=MARGIN),
+            features.double(),
+        )
+        setup = (
+            f"labels = torch.arange({count}) // 4\n"
+            f"x = torch.randn({count}, {dim}, requires_grad=True)\n"
+        )
+        calls = {
+            "crosscam": "triplet_loss(x, labels)",
+            "torch eager": "eager_triplet(x, labels)",
+            "pytorch-metric-learning": "metric_learning(labels)(x)",
+        }
+        yield Comparison(
+            {"op": "triplet_loss", "N": count, "D": dim, "direction": "forward+backward"},
+            {name: with_gradient(loss, features) for name, loss in losses.items()},
+            exact(),
+            memory={
+                name: f"{setup}def run():\n    {call}.backward()\n"
+                for name, call in calls.items()
+                if name in losses
+            },
+        )
+
+
+FAMILIES: dict[str, Callable[[bool], Iterator[Comparison]]] = {
+    "batch_hard": batch_hard,
+}
+
+
+# ------------------------------------------------------------------------------------------------
+
+
+def check(comparison: Comparison) -> None:
+    """Ends the program when a side's loss or gradient is not that of the specification."""
+    loss, gradient = comparison.wanted
+    for name, side in comparison.sides.items():
+        found_loss, found = side()
+        errors = {
+            "loss": float((found_loss.double() - loss).abs() / loss.abs()),
+            "gradient": float((found.double() - gradient).norm() / gradient.norm()),
+        }
+        for what, error in errors.items():
+            if not error <= comparison.rtol:
+                raise SystemExit(f"{name} gives a wrong {what} on {comparison.case}: {error:.1e}")
+
+
+def peak_mib(code: str, threads: int) -> float:
+    """Growth of the peak resident memory by ``run()``, in a process of its own."""
+    program = (
+        "import resource, torch\n"
+        "from kernels_train_cpu import *\n"
+        f"torch.set_num_threads({threads})\n{code}"
+        "small = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "run()\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - small)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return int(done.stdout) / 1024
+
+
+def measured(comparison: Comparison, rounds: int, threads: int) -> dict[str, Any]:
+    """One row of the result; ratios are rival / crosscam of the medians."""
+    check(comparison)
+    times: dict[str, dict[str, float]] = timed(dict(comparison.sides), rounds)
+    for name, code in comparison.memory.items():
+        times[name]["peak_mib"] = peak_mib(code, threads)
+    ours = times["crosscam"]["median_ms"]
+    ratios = {n: t["median_ms"] / ours for n, t in times.items() if n != "crosscam"}
+    label = " ".join(f"{key}={value}" for key, value in comparison.case.items())
+    rivals = "  ".join(f"{n} {times[n]['median_ms']:.2f} ({r:.2f}x)" for n, r in ratios.items())
+    memory = ", ".join(f"{n} {t['peak_mib']:.0f}" for n, t in times.items() if "peak_mib" in t)
+    print(f"{label}: crosscam {ours:.2f} ms  |  {rivals}  |  MiB: {memory}", flush=True)
+    return {**comparison.case, "times": times, "ratios": ratios}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", choices=list(FAMILIES), help="one family; all when left out")
+    parser.add_argument("--quick", action="store_true", help="small sizes only")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--output", type=Path, help="JSON file to write")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    env = environment(args.threads)
+    for package in ("torch", "pytorch-metric-learning"):
+        try:
+            env["versions"][package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            env["versions"][package] = "not installed"
+    rows = [
+        measured(comparison, args.rounds, args.threads)
+        for name, family in FAMILIES.items()
+        if args.only in (None, name)
+        for comparison in family(args.quick)
+    ]
+    env["load_average_after"] = os.getloadavg()[0]  # above `threads`: others were at work
+    if args.output:
+        args.output.write_text(json.dumps({"environment": env, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
