@@ -33,7 +33,7 @@ from crosscam_kernels.gpu.similarity_stream import merge
 from crosscam_kernels.gpu.similarity_tile import VARYING, mask_tile, tile_similarity
 
 GROUP_BYTES = 512 << 20  # queries are taken in parts so that the maxima fit into this
-SELECT_ROWS, SELECT_COLUMNS = 4, 512
+SELECT_ROWS, SELECT_COLUMNS = 4, 256
 SELECT_SPAN = 16_384  # maxima that one program of the selection walks
 RESCORE_ROWS, RESCORE_FEATURES = 32, 128
 
