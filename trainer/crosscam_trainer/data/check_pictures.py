@@ -73,7 +73,7 @@ def _check_listed_twice(
     findings.files(
         "error",
         "listed-twice",
-        "are in several places",
+        "listed in several places",
         twice,
         expected="each picture in one split, or in query and gallery with the same labels",
     )
@@ -102,7 +102,12 @@ def _check_masks(
         if problem:
             wrong.append(f"{relative(read_mask.path, root)} {problem}")
     findings.files(
-        "error", "bad-mask", "are wrong masks", wrong, expected="a PNG of the picture's size"
+        "error",
+        "bad-mask",
+        "unfit for use",
+        wrong,
+        expected="a PNG of the picture's size",
+        noun="mask",
     )
 
 
@@ -127,7 +132,7 @@ def _check_copies(
     findings.files(
         "error",
         "same-picture-two-people",
-        "are the same picture under different people",
+        "of the same picture under different people",
         people,
         expected="one person a picture",
         fix="look at them and delete the wrong one",
@@ -136,12 +141,10 @@ def _check_copies(
     findings.files(
         "error",
         "leak",
-        "are the same picture in training and test",
+        "of the same picture in training and test",
         leaks,
         expected="test pictures that were never trained on",
         fix="delete those in the training half",
         noun="group",
     )
-    findings.files(
-        "note", "copies", "are the same picture of the same person", copies, noun="group"
-    )
+    findings.files("note", "copies", "of the same picture of the same person", copies, noun="group")

@@ -75,7 +75,7 @@ class Findings:
         Args:
             severity: As in `Finding`.
             code: As in `Finding`.
-            what: Completes "3 files …": "have names that …".
+            what: Completes "1 file …" as well as "3 files …".
             names: The files, relative to the root of the set; the first few are shown.
             expected: As in `Finding`.
             fix: As in `Finding`.

@@ -43,8 +43,8 @@ class Picture:
 def read_picture(path: Path) -> Picture:
     """Read and decode a file.
 
-    Decoders fill what is missing from a file that was cut off with grey and report nothing, so the
-    end mark of JPEG and PNG is looked for first.
+    Many decoders fill what is missing from a file that was cut off with grey and report nothing, so
+    the end mark of JPEG and PNG is looked for first.
     """
     try:
         data = path.read_bytes()

@@ -44,7 +44,7 @@ def images(folder: Path) -> Iterator[Path]:
 
 
 def images_below(folder: Path) -> Iterator[Path]:
-    """Yield the pictures in a folder and all folders in it, by path; not in hidden ones."""
+    """Yield the pictures in a folder and all folders in it, in fixed order; not hidden ones."""
     for base, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):

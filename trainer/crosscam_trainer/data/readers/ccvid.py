@@ -67,7 +67,7 @@ def _listed(file: Path, root: Path, findings: Findings) -> list[Row]:
     findings.files(
         "error",
         "missing-image",
-        f"that {file.name} lists are not there or empty",
+        f"listed in {file.name} but not there, or empty",
         lost,
         expected="a folder of pictures for each tracklet",
         fix="unpack the whole archive",

@@ -96,7 +96,7 @@ def read(layout: GenericLayout, root: Path, findings: Findings) -> Rows:
     findings.files(
         "error",
         "wrong-name",
-        f"do not fit the pattern {layout.pattern}",
+        f"not fitting the pattern {layout.pattern}",
         wrong,
         expected=layout.pattern,
         fix="correct the pattern, or move pictures that do not belong to the set away",
@@ -104,7 +104,7 @@ def read(layout: GenericLayout, root: Path, findings: Findings) -> Rows:
     findings.files(
         "error",
         "unknown-split",
-        "have a {split} that is not known",
+        "with an unknown {split}",
         strange,
         expected=", ".join(SPLIT_NAMES),
     )

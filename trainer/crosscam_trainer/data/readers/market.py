@@ -81,7 +81,7 @@ def read_layout(root: Path, pattern: re.Pattern[str], findings: Findings, expect
     findings.files(
         "error",
         "misplaced-distractor",
-        "of person 0 are outside the gallery",
+        "of person 0 outside the gallery",
         strange,
         expected=f"distractors only in {FOLDERS['gallery']}",
         fix="unpack the archive again",

@@ -73,7 +73,7 @@ def _listed(file: Path, folder: Path, findings: Findings) -> list[Row]:
     findings.files(
         "error",
         "missing-image",
-        f"that {file.name} lists are not there",
+        f"listed in {file.name} but not there",
         lost,
         expected=f"every listed picture under {folder.name}/",
         fix="unpack the whole archive",

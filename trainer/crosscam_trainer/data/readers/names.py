@@ -50,7 +50,7 @@ def named_rows(
     findings.files(
         "error",
         "wrong-name",
-        "have names of another form",
+        "with a name of another form",
         wrong,
         expected=expected,
         fix="give the right --kind, or move files that do not belong to the set away",

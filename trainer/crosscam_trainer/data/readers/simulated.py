@@ -62,7 +62,7 @@ def read(root: Path, findings: Findings) -> Rows:
     findings.files(
         "error",
         "unknown-label",
-        f"show people, days or cameras that {PEOPLE} and site.yaml do not have",
+        f"of people, days or cameras that {PEOPLE} and site.yaml do not have",
         unknown,
         fix="render the site again",
     )

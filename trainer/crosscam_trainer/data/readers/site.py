@@ -177,7 +177,7 @@ def _check_files(root: Path, crops: list[Crop], findings: Findings) -> None:
     findings.files(
         "error",
         "missing-image",
-        f"that {TABLE} lists are not there",
+        f"listed in {TABLE} but not there",
         [name for name in named if not (root / name).is_file()],
         expected="every listed picture and mask",
         fix="copy the whole folder, or harvest again",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from crosscam_trainer.data.samplers.base import EpochSampler
 from crosscam_trainer.data.samplers.camera import CameraSampler
+from crosscam_trainer.data.samplers.draws import Draws
 from crosscam_trainer.data.samplers.person import PersonSampler
 from crosscam_trainer.data.samplers.plain import InOrder, Shuffled
 
-__all__ = ["CameraSampler", "EpochSampler", "InOrder", "PersonSampler", "Shuffled"]
+__all__ = ["CameraSampler", "Draws", "EpochSampler", "InOrder", "PersonSampler", "Shuffled"]

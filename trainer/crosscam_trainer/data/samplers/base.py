@@ -37,6 +37,7 @@ class EpochSampler(ABC):
 
     Attributes:
         epoch: Current epoch, from 0.
+        yielded: Batches of it that were yielded.
 
     Raises:
         UsageError: The batch cannot be divided, or a number is out of range.
@@ -63,7 +64,7 @@ class EpochSampler(ABC):
         self.world_size = world_size
         self.epoch = 0
         self._batches = batches
-        self._yielded = 0
+        self.yielded = 0
 
     @abstractmethod
     def pass_length(self) -> int:
@@ -97,16 +98,16 @@ class EpochSampler(ABC):
         part = self.batch_size // self.world_size
         mine = slice(self.rank * part, (self.rank + 1) * part)
         plan = self.plan(self.epoch)
-        while self._yielded < len(plan):
-            batch = plan[self._yielded, mine].tolist()
-            self._yielded += 1
+        while self.yielded < len(plan):
+            batch = plan[self.yielded, mine].tolist()
+            self.yielded += 1
             yield batch
         self.set_epoch(self.epoch + 1)
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the beginning of an epoch."""
         self.epoch = epoch
-        self._yielded = 0
+        self.yielded = 0
 
     def state_dict(self, done: int | None = None) -> dict[str, Any]:
         """Return where the sampler is.
@@ -117,7 +118,7 @@ class EpochSampler(ABC):
         """
         return {
             "epoch": self.epoch,
-            "batches": self._yielded if done is None else done,
+            "batches": self.yielded if done is None else done,
             "seed": self.seed,
             "plan": self._fingerprint(),
         }
@@ -141,7 +142,7 @@ class EpochSampler(ABC):
                 expected=f"0 to {len(self)}",
             )
         self.epoch = int(state["epoch"])
-        self._yielded = int(state["batches"])
+        self.yielded = int(state["batches"])
 
     def _fingerprint(self) -> str:
         digest = hashlib.blake2b(digest_size=8)

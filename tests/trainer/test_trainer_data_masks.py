@@ -1,0 +1,114 @@
+"""Masks from files and from parsers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import data_trees as trees
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from crosscam_kernels.errors import InputError, ShapeError
+from crosscam_trainer.data.masks import (
+    CLOTHES,
+    LIP,
+    LabelSet,
+    clothes_of,
+    read_image,
+    read_mask,
+    with_masks,
+    write_masks,
+)
+from crosscam_trainer.data.registry import load
+
+
+def test_lip_is_the_published_order() -> None:
+    assert len(LIP.classes) == 20
+    assert [LIP.classes[k] for k in (0, 5, 9, 13, 19)] == [
+        "background", "upper-clothes", "pants", "face", "right-shoe",
+    ]  # fmt: skip
+    assert sorted(LIP.clothes) == [1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
+    mask = np.array([[0, 5], [13, 12]], np.uint8)
+    assert clothes_of(mask, LIP).tolist() == [[False, True], [False, True]]
+    assert not clothes_of(np.full((2, 2), 255, np.uint8), CLOTHES).any()
+
+
+def test_indices_of_a_palette_are_read_not_its_colours(tmp_path: Path) -> None:
+    indices = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    for mode in ("P", "L"):
+        picture = Image.fromarray(indices)
+        if mode == "P":
+            picture = picture.convert("L")
+            picture.putpalette([k * 7 % 256 for k in range(768)])
+            assert picture.mode == "P"
+        picture.save(tmp_path / f"{mode}.png")
+        assert read_mask(tmp_path / f"{mode}.png", LIP).tolist() == indices.tolist()
+
+
+def test_wrong_masks_are_told(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 4), 20, np.uint8)).save(tmp_path / "high.png")
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "colour.png")
+    (tmp_path / "text.png").write_text("no picture")
+    for name, says in (
+        ("high", "has the class 20"),
+        ("colour", "mode RGB"),
+        ("text", "cannot be read"),
+        ("none", "cannot be read"),
+    ):
+        with pytest.raises(InputError, match=says):
+            read_mask(tmp_path / f"{name}.png", LIP)
+
+
+@dataclass
+class _Bright:
+    """Calls bright pixels clothes, and remembers what it was shown."""
+
+    labels: LabelSet = CLOTHES
+    seen: list[tuple[int, ...]] = field(default_factory=list)
+    size: tuple[int, int] | None = None
+
+    def parse(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+        self.seen += [image.shape for image in images]
+        if self.size is not None:
+            return [np.zeros(self.size, np.uint8) for _ in images]
+        return [(image.mean(2) > 128).astype(np.uint8) for image in images]
+
+
+def test_a_parser_writes_masks_once(tmp_path: Path) -> None:
+    data = load(trees.ltcc(tmp_path / "set"))
+    folder = tmp_path / "masks"
+    with pytest.raises(InputError, match="4 of 4 training pictures have no mask"):
+        with_masks(data, folder)
+    parser = _Bright()
+    assert write_masks(data, parser, folder, batch_size=3) == 4
+    (folder / "train/010_1_c9_000001.png").unlink()
+    assert write_masks(data, parser, folder) == 1
+    assert len(parser.seen) == 5
+    masked = with_masks(data, folder)
+    for sample in masked.train:
+        assert sample.mask is not None
+        expected = read_image(sample.path).mean(2) > 128
+        assert (clothes_of(read_mask(sample.mask, CLOTHES), CLOTHES) == expected).all()
+    assert not list(folder.rglob("*.part"))
+    assert all(sample.mask is None for sample in masked.query)
+
+
+def test_a_parser_of_another_size_is_told(tmp_path: Path) -> None:
+    data = load(trees.ltcc(tmp_path / "set"))
+    with pytest.raises(ShapeError, match=r"\(5, 5\)"):
+        write_masks(data, _Bright(size=(5, 5)), tmp_path / "masks")
+    (tmp_path / "set/train/002_1_c9_015833.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"002_1_c9_015833\.png"):
+        write_masks(data, _Bright(), tmp_path / "masks")
+
+
+def test_pictures_are_read_as_rgb_under_any_name(tmp_path: Path) -> None:
+    red = np.zeros((4, 4, 3), np.uint8)
+    red[..., 0] = 255
+    path = tmp_path / "Größe 人.png"
+    Image.fromarray(red).save(path)
+    assert (read_image(path) == red).all()

@@ -1,0 +1,144 @@
+"""Samples as tensors, and a loader that repeats itself exactly. Needs torch."""
+
+from __future__ import annotations
+
+import multiprocessing
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import cv2
+import torch
+from torch.utils.data import DataLoader
+
+from crosscam_trainer.data.masks import LabelSet, clothes_of, read_image, read_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from crosscam_trainer.data.transforms import Transform
+    from crosscam_trainer.data.types import Sample
+
+NONE = -1
+"""Label of what is not labelled."""
+
+
+class Batch(TypedDict, total=False):
+    """Pictures and labels of a batch of `B`.
+
+    Attributes:
+        image: `(B, 3, H, W)` float32.
+        person: `(B,)` int64.
+        camera: `(B,)` int64.
+        clothes: `(B,)` int64; `NONE` where not labelled.
+        tracklet: `(B,)` int64; `NONE` where there is none.
+        index: `(B,)` int64, positions in the split.
+        clothes_mask: `(B, H, W)` bool, where clothes are; only with `PictureSet.mask_labels`.
+    """
+
+    image: torch.Tensor
+    person: torch.Tensor
+    camera: torch.Tensor
+    clothes: torch.Tensor
+    tracklet: torch.Tensor
+    index: torch.Tensor
+    clothes_mask: torch.Tensor
+
+
+class PictureSet:
+    """A map-style data set for `DataLoader`: pictures of a split, transformed.
+
+    Args:
+        samples: The split.
+        transform: What becomes of a picture.
+        mask_labels: Meaning of the masks; None to leave them unread.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        transform: Transform,
+        mask_labels: LabelSet | None = None,
+    ) -> None:
+        self._samples = samples
+        self._transform = transform
+        self._mask_labels = mask_labels
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Any]:
+        """Read and transform one picture.
+
+        Args:
+            item: Position, or ``(position, seed)`` from `samplers.Draws`: the seed decides all that
+                is random, and leaves torch's generator as it was.
+
+        Raises:
+            InputError: Picture or mask cannot be read.
+        """
+        if not isinstance(item, tuple):
+            return self._read(item)
+        position, seed = item
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self._read(position)
+
+    def _read(self, position: int) -> dict[str, Any]:
+        sample = self._samples[position]
+        image, labels = read_image(sample.path), self._mask_labels
+        mask = None
+        if labels is not None and sample.mask is not None:
+            mask = clothes_of(read_mask(sample.mask, labels), labels).astype("uint8")
+        picture, moved = self._transform(image, mask)
+        fields = {
+            "image": picture,
+            "person": sample.person,
+            "camera": sample.camera,
+            "clothes": NONE if sample.clothes is None else sample.clothes,
+            "tracklet": NONE if sample.tracklet is None else sample.tracklet,
+            "index": position,
+        }
+        if labels is not None:
+            fields["clothes_mask"] = (
+                torch.zeros(picture.shape[1:], dtype=torch.bool) if moved is None else moved.bool()
+            )
+        return fields
+
+
+def make_loader(pictures: PictureSet, batches: Iterable[Any], workers: int = 0) -> Any:
+    """Make a loader of `Batch`.
+
+    Args:
+        pictures: What to read.
+        batches: `samplers.Draws` for training, `samplers.InOrder` for evaluation.
+        workers: Processes that read ahead; 0 reads in this one. The batches are the same.
+
+    Returns:
+        A `DataLoader`.
+    """
+    return DataLoader(
+        pictures,
+        batch_sampler=batches,
+        num_workers=workers,
+        worker_init_fn=_one_thread,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        multiprocessing_context=_processes() if workers else None,
+    )
+
+
+def _processes() -> Any:
+    """How workers start: from a clean process that has imported torch already.
+
+    Forking this one would copy the locks of OpenCV's threads and a CUDA context that is in use.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
+def _one_thread(_worker: int) -> None:
+    """Workers are many already: one thread each."""
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
