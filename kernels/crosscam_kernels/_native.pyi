@@ -7,6 +7,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 def simd_levels() -> list[str]: ...
+def camera_adversarial(
+    *,
+    features: NDArray[np.float32],
+    classifier: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    group: NDArray[np.int64] | None,
+    camera: NDArray[np.int64] | None,
+    ignore_linked: bool,
+    epsilon: float,
+    scale: float,
+    margin: float,
+    boost: float,
+    threads: int,
+    simd: str,
+    loss: NDArray[np.float32],
+    log_sum: NDArray[np.float32],
+    slope: NDArray[np.float32],
+    gradient: NDArray[np.float32] | None,
+) -> None: ...
+def camera_classifier_gradient(
+    *,
+    features: NDArray[np.float32],
+    classifier: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    weight: NDArray[np.float32],
+    log_sum: NDArray[np.float32],
+    slope: NDArray[np.float32],
+    scale: float,
+    margin: float,
+    threads: int,
+    simd: str,
+    gradient: NDArray[np.float32],
+) -> None: ...
 def normalise_quantise(
     *,
     rows: NDArray[np.float32],

@@ -6,6 +6,8 @@ one implementation in C++ that picks its instruction set at run time.
 
 from __future__ import annotations
 
+from crosscam_kernels._losses import LossAndGradient
+from crosscam_kernels.camera_adversarial import camera_adversarial_loss, camera_classifier_loss
 from crosscam_kernels.crop import crop_resize_normalize, letterbox_transform
 from crosscam_kernels.gallery import GalleryIndex, GalleryMatches, GalleryRows
 from crosscam_kernels.normalise import QuantisedUnitRows, normalise_quantise
@@ -35,6 +37,7 @@ __all__ = [
     "GalleryIndex",
     "GalleryMatches",
     "GalleryRows",
+    "LossAndGradient",
     "QuantisedRows",
     "QuantisedUnitRows",
     "Reranked",
@@ -45,6 +48,8 @@ __all__ = [
     "TripletLoss",
     "average_tracklets",
     "batch_hard",
+    "camera_adversarial_loss",
+    "camera_classifier_loss",
     "crop_resize_normalize",
     "k_reciprocal_encode",
     "k_reciprocal_rerank",

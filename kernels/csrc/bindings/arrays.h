@@ -32,6 +32,7 @@ const T* data_or_null(const std::optional<Column<T>>& array) {
 }
 
 // One for each family of operators, in the file of its name.
+void bind_camera_adversarial(nb::module_& module);
 void bind_crop(nb::module_& module);
 void bind_normalise(nb::module_& module);
 void bind_rerank(nb::module_& module);

@@ -18,6 +18,7 @@ std::vector<std::string> level_names() {
 
 NB_MODULE(_native, module) {
   module.def("simd_levels", &level_names);
+  bind_camera_adversarial(module);
   bind_crop(module);
   bind_normalise(module);
   bind_rerank(module);
