@@ -35,6 +35,7 @@ from crosscam_kernels import (
     simd_level,
     similarity_topk,
 )
+from crosscam_kernels.reference.crop import nv12_to_rgb
 
 Side = Callable[[], Any]
 PAUSE_S = 0.01  # longer than the spinning of OpenMP, ONNX Runtime and OpenCV workers
@@ -238,6 +239,42 @@ def pillow_loop(image: Image.Image, boxes: np.ndarray, size: tuple[int, int]) ->
     return out
 
 
+def bench_nv12(
+    bgr: np.ndarray, name: str, boxes: np.ndarray, size: tuple[int, int], args: argparse.Namespace
+) -> dict[str, Any]:
+    """Crops straight from NV12 against cv2.cvtColor of the frame and the loop over crops."""
+    height, width = bgr.shape[:2]
+    planar = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420)
+    chroma = planar[height:].reshape(2, -1).T.reshape(height // 2, width)
+    frame = np.concatenate([planar[:height], chroma])
+    rgb = nv12_to_rgb(
+        frame[:height], chroma.reshape(height // 2, width // 2, 2), "bt601", "limited"
+    )
+    as_pillow = Image.fromarray(rgb)
+
+    def ours() -> np.ndarray:
+        return crop_resize_normalize(
+            frame,
+            boxes,
+            size=size,
+            color_in="nv12",
+            scale=1 / 255,
+            mean=MEAN,
+            std=STD,
+            threads=args.threads,
+        )
+
+    sides: dict[str, Side] = {
+        "crosscam": ours,
+        "opencv": lambda: opencv_loop(cv2.cvtColor(frame, cv2.COLOR_YUV2BGR_NV12), boxes, size),
+    }
+    error = np.abs((ours() - pillow_loop(as_pillow, boxes, size)) * STD.reshape(3, 1, 1) * 255)
+    if error.max() > 1.01:
+        raise SystemExit(f"crops of NV12 differ from Pillow by {error.max()} of 255")
+    case = {"op": "crop_resize_normalize, NV12", "boxes": name, "size": f"{size[0]}x{size[1]}"}
+    return {**report(case, timed(sides, args.rounds)), "max_error_of_255": float(error.max())}
+
+
 def bench_crops(args: argparse.Namespace) -> list[dict[str, Any]]:
     rng = np.random.default_rng(2)
     noise = rng.integers(0, 256, (135, 240, 3), dtype=np.uint8)
@@ -272,6 +309,7 @@ def bench_crops(args: argparse.Namespace) -> list[dict[str, Any]]:
             raise SystemExit(f"crops differ from Pillow by {error} of 255")
         case = {"op": "crop_resize_normalize", "boxes": name, "size": f"{size[0]}x{size[1]}"}
         rows.append({**report(case, timed(sides, args.rounds)), "max_error_of_255": float(error)})
+        rows.append(bench_nv12(image, name, boxes, size, args))
     return rows
 
 

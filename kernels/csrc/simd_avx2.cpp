@@ -48,28 +48,10 @@ inline V load_pixels4(const uint8_t* p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
 }
 
-/// To binary16, to nearest, ties to even. F16C would do it, but is not part of this level.
+/// To binary16, to nearest, ties to even.
 inline void store_half(uint16_t* p, V a) {
-  const __m256i bits = _mm256_castps_si256(a);
-  const __m256i sign = _mm256_and_si256(bits, _mm256_set1_epi32(INT32_MIN));
-  const __m256i magnitude = _mm256_xor_si256(bits, sign);
-  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(magnitude, 13), _mm256_set1_epi32(1));
-  const __m256i rebiased = _mm256_add_epi32(magnitude, _mm256_set1_epi32(0xFFF - (112 << 23)));
-  const __m256i normal = _mm256_srli_epi32(_mm256_add_epi32(rebiased, odd), 13);
-  // A sum with a number whose last bit is the last bit of a subnormal half rounds to that bit.
-  const __m256i magic = _mm256_set1_epi32(126 << 23);
-  const __m256i subnormal =
-      _mm256_sub_epi32(_mm256_castps_si256(_mm256_add_ps(_mm256_castsi256_ps(magnitude),
-                                                         _mm256_castsi256_ps(magic))),
-                       magic);
-  const __m256i is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(113 << 23), magnitude);
-  const __m256i is_large = _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32((143 << 23) - 1));
-  __m256i half = _mm256_blendv_epi8(normal, subnormal, is_small);
-  half = _mm256_blendv_epi8(half, _mm256_set1_epi32(0x7C00), is_large);
-  half = _mm256_or_si256(half, _mm256_srli_epi32(sign, 16));
-  const __m128i packed =
-      _mm_packus_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), packed);
+  const __m128i half = _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), half);
 }
 
 inline void store_int8(int8_t* p, V a, float scale, int32_t zero_point) {

@@ -21,11 +21,17 @@ from crosscam_kernels.aot import KernelSpec
 
 _MIN_NORM = 1e-12
 _MIN_SQUARED_SINE = tl.constexpr(1e-6)
-SAMPLES, CLASSES, DEPTH = 32, 64, 32  # tile of samples and classes, features per step
-CHUNK = 256  # features of one program's product with the classes
+# Tiles by the size of an element. SAMPLES and CLASSES are the sides of a tile of logits, DEPTH the
+# features per step, CHUNK those of one program's product with the classes. Products in fp32 run
+# outside the matrix units and keep their operands in registers: larger tiles spill.
+_TILES = {
+    4: {"SAMPLES": 32, "CLASSES": 32, "DEPTH": 32},
+    2: {"SAMPLES": 32, "CLASSES": 64, "DEPTH": 32},
+}
+_CHUNK = {4: 64, 2: 256}
+_WARPS = {4: 4, 2: 8}  # of the kernels that have a chunk
 STRIP = 256  # features of one step over a row
 SPLITS, PUSH_SPLITS = 32, 8  # at most so many parts of the classes
-WARPS = 8
 
 
 @triton.jit
@@ -314,29 +320,29 @@ def classifier_kernel(
         sample = start + tl.arange(0, SAMPLES)
         here = sample < count
         c = _cosines(
-            x_ptr, w_ptr, x_inverse_ptr, w_inverse_ptr, sample, g, count, classes, dim,
-            x_stride, w_stride, SAMPLES, CLASSES, DEPTH,
+            w_ptr, x_ptr, w_inverse_ptr, x_inverse_ptr, g, sample, classes, count, dim,
+            w_stride, x_stride, CLASSES, SAMPLES, DEPTH,
         )  # fmt: skip
         own = tl.load(label_ptr + sample, mask=here, other=-1)
         known = (own >= 0) & (own < classes)
-        mine = own[:, None] == g[None, :]
-        bend = tl.full((SAMPLES, CLASSES), 1.0, tl.float32)
+        mine = g[:, None] == own[None, :]
+        bend = tl.full((CLASSES, SAMPLES), 1.0, tl.float32)
         if MARGIN:
             _, bend = _margin(c, cos_m, sin_m, turn, drop)
         log_sum = tl.load(log_sum_ptr + sample, mask=here, other=0.0)
         rate = tl.load(slope_ptr + sample, mask=here, other=0.0) * scale
         rate *= tl.load(weight_ptr + sample, mask=here, other=0.0)
-        outside = known[:, None] & ~mine & (g < classes)[None, :]
-        p = tl.exp(tl.where(outside, c * scale - log_sum[:, None], 0.0))
-        steep = tl.where(outside, p, tl.where(mine, -bend, 0.0)) * rate[:, None]
-        along += tl.sum(steep * c, axis=0)
-        steep *= tl.load(x_inverse_ptr + sample, mask=here, other=0.0)[:, None]
+        outside = known[None, :] & ~mine & (g < classes)[:, None]
+        p = tl.exp(tl.where(outside, c * scale - log_sum[None, :], 0.0))
+        steep = tl.where(outside, p, tl.where(mine, -bend, 0.0)) * rate[None, :]
+        along += tl.sum(steep * c, axis=1)
+        steep *= tl.load(x_inverse_ptr + sample, mask=here, other=0.0)[None, :]
         x = tl.load(
             x_ptr + sample.to(tl.int64)[:, None] * x_stride + column[None, :],
             mask=here[:, None] & (column < dim)[None, :],
             other=0.0,
         )
-        acc = tl.dot(tl.trans(steep).to(x.dtype), x, acc, input_precision="ieee")
+        acc = tl.dot(steep.to(x.dtype), x, acc, input_precision="ieee")
     keep = (g < classes)[:, None] & (column < dim)[None, :]
     inverse = tl.load(w_inverse_ptr + g, mask=g < classes, other=0.0)
     w = tl.load(
@@ -376,10 +382,11 @@ def launch_losses(
     masks = (labels if group is None else group, labels if camera is None else camera)
     first = (x, w, x_inverse, w_inverse, labels, *masks)
     rules: dict[str, Any] = {"GROUPS": group is not None, "CAMERAS": camera is not None}
-    tile: dict[str, Any] = {"SAMPLES": SAMPLES, "CLASSES": CLASSES, "DEPTH": DEPTH}
+    size = x.element_size()
+    tile = _TILES[size]
     numbers = (count, classes, dim, x.stride(0), w.stride(0))
-    rows = triton.cdiv(count, SAMPLES)
-    splits, part = _parts(classes, SPLITS)
+    rows = triton.cdiv(count, tile["SAMPLES"])
+    splits, part = _parts(classes, tile["CLASSES"], SPLITS)
     parts = [x.new_empty((splits, count), dtype=torch.float32) for _ in range(2)]
     along = x.new_empty((count,), dtype=torch.float32)
     gradient.zero_()
@@ -396,13 +403,13 @@ def launch_losses(
         )  # fmt: skip
         if not want_gradient:
             return
-        splits, part = _parts(classes, PUSH_SPLITS)
+        splits, part = _parts(classes, tile["CLASSES"], PUSH_SPLITS)
         push = x.new_empty((splits, count, dim), dtype=torch.float32)
         push_along = x.new_empty((splits, count), dtype=torch.float32)
-        push_kernel[(rows, triton.cdiv(dim, CHUNK), splits)](
+        push_kernel[(rows, triton.cdiv(dim, _CHUNK[size]), splits)](
             *first, log_sum, slope, push, push_along, *numbers, part, scale, boost,
-            **rules, IGNORE=ignore, **tile, CHUNK=CHUNK,
-            num_warps=WARPS, enable_fp_fusion=True,
+            **rules, IGNORE=ignore, **tile, CHUNK=_CHUNK[size],
+            num_warps=_WARPS[size], enable_fp_fusion=True,
         )  # fmt: skip
         finish_kernel[(count,)](
             x, x_inverse, push, push_along, along, gradient, count, dim, x.stride(0), splits,
@@ -424,22 +431,24 @@ def launch_classifier_gradient(
     classes, dim = classifier.shape
     gradient = torch.empty((classes, dim), dtype=torch.float32, device=classifier.device)
     x, w = _dense(features), _dense(classifier)
+    size = x.element_size()
+    tile, chunk = _TILES[size], _CHUNK[size]
     with torch.cuda.device_of(x):
-        classifier_kernel[(triton.cdiv(classes, CLASSES), triton.cdiv(dim, CHUNK))](
+        classifier_kernel[(triton.cdiv(classes, tile["CLASSES"]), triton.cdiv(dim, chunk))](
             weight.contiguous(), x, w, _inverse_norms(x), _inverse_norms(w), labels, log_sum,
             slope, gradient, len(x), classes, dim, x.stride(0), w.stride(0), scale,
             *_margin_numbers(margin),
-            MARGIN=margin != 0, SAMPLES=SAMPLES, CLASSES=CLASSES, DEPTH=DEPTH, CHUNK=CHUNK,
-            num_warps=WARPS, enable_fp_fusion=True,
+            MARGIN=margin != 0, **tile, CHUNK=chunk,
+            num_warps=_WARPS[size], enable_fp_fusion=True,
         )  # fmt: skip
     return gradient
 
 
-def _parts(classes: int, most: int) -> tuple[int, int]:
+def _parts(classes: int, tile: int, most: int) -> tuple[int, int]:
     """Number of parts of the classes, and classes in a part (whole tiles). No part is empty."""
-    tiles = triton.cdiv(classes, CLASSES)
+    tiles = triton.cdiv(classes, tile)
     each = triton.cdiv(tiles, most)
-    return triton.cdiv(tiles, each), each * CLASSES
+    return triton.cdiv(tiles, each), each * tile
 
 
 def _dense(rows: Tensor) -> Tensor:
@@ -476,16 +485,15 @@ def _types(dtype: str, names: str) -> dict[str, str]:
 _FIRST = "x_ptr w_ptr x_inverse_ptr w_inverse_ptr label_ptr group_ptr camera_ptr "
 _NUMBERS = " count classes dim x_stride w_stride "
 _RULES = {"GROUPS": True, "CAMERAS": True}
-_TILE = {"SAMPLES": SAMPLES, "CLASSES": CLASSES, "DEPTH": DEPTH}
 AOT_KERNELS = [
     spec
-    for dtype in ("fp32", "bf16")
+    for dtype, size in (("fp32", 4), ("bf16", 2))
     for spec in (
         KernelSpec(
             name=f"camera_adversarial_negatives_{dtype}",
             fn=negatives_kernel,
             signature=_types(dtype, _FIRST + "largest_ptr sum_ptr" + _NUMBERS + "part scale boost"),
-            constexprs={**_RULES, "IGNORE": False, **_TILE},
+            constexprs={**_RULES, "IGNORE": False, **_TILES[size]},
             num_warps=4,
         ),
         KernelSpec(
@@ -507,8 +515,8 @@ AOT_KERNELS = [
                 dtype,
                 _FIRST + "log_sum_ptr slope_ptr push_ptr along_ptr" + _NUMBERS + "part scale boost",
             ),
-            constexprs={**_RULES, "IGNORE": False, **_TILE, "CHUNK": CHUNK},
-            num_warps=WARPS,
+            constexprs={**_RULES, "IGNORE": False, **_TILES[size], "CHUNK": _CHUNK[size]},
+            num_warps=_WARPS[size],
         ),
         KernelSpec(
             name=f"camera_adversarial_classifier_{dtype}",
@@ -518,8 +526,8 @@ AOT_KERNELS = [
                 "weight_ptr x_ptr w_ptr x_inverse_ptr w_inverse_ptr label_ptr log_sum_ptr "
                 "slope_ptr gradient_ptr" + _NUMBERS + "scale cos_m sin_m turn drop",
             ),
-            constexprs={"MARGIN": True, **_TILE, "CHUNK": CHUNK},
-            num_warps=WARPS,
+            constexprs={"MARGIN": True, **_TILES[size], "CHUNK": _CHUNK[size]},
+            num_warps=_WARPS[size],
         ),
     )
 ]
