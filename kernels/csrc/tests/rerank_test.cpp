@@ -47,9 +47,10 @@ struct Data {
 
   Lists lists(int64_t width, crosscam::CameraRule rule) const {
     crosscam::TopkProblem problem;
-    problem.queries = problem.gallery = rows.data();
+    problem.queries = rows.data();
+    problem.gallery.data = rows.data();
     problem.query_count = problem.gallery_count = count;
-    problem.query_stride = problem.gallery_stride = problem.dim = dim;
+    problem.query_stride = problem.gallery.stride = problem.dim = dim;
     problem.k = width;
     problem.rule = rule;
     problem.query_camera = problem.gallery_camera = camera.data();

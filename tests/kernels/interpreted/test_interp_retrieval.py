@@ -77,6 +77,15 @@ def test_shapes_around_the_blocks(queries: int, gallery: int, dim: int, ids: int
     check(problem(queries, gallery, dim, ids, queries), "standard", "inner_product")
 
 
+def test_sums_are_kept_in_single_precision() -> None:
+    made = problem(20, 90, 2, 5, 7)
+    made["query"][:] = 1
+    # Scores 4000 to 4089: half precision would tie four at a time.
+    made["gallery"][:, 0] = 4000
+    made["gallery"][:, 1] = np.random.default_rng(8).permutation(90)
+    check(made, "standard", "inner_product")
+
+
 def test_groups_of_queries_when_pairs_are_many() -> None:
     made = problem(25, 60, 3, 2, 5)
     check(made, "standard", "inner_product", max_pairs=50)
