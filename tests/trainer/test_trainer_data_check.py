@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -359,3 +361,22 @@ def test_command_refuses_options_without_their_pattern(tmp_path: Path) -> None:
         _run(str(trees.market(tmp_path)), "--query-camera", "a")
     with pytest.raises(UsageError, match="a share of 2"):
         _run(str(tmp_path), "--pattern", "{person}.png", "--train-share", "2")
+
+
+def test_reading_and_checking_load_no_torch(tmp_path: Path) -> None:
+    root = trees.market(tmp_path)
+    script = (
+        "import pkgutil, sys, crosscam_trainer.data as data\n"
+        "from importlib import import_module\n"
+        "from crosscam_edge.cli import cli\n"
+        "for module in pkgutil.walk_packages(data.__path__, 'crosscam_trainer.data.'):\n"
+        "    if module.name.split('.')[2] not in ('dataset', 'transforms'):\n"
+        "        import_module(module.name)\n"
+        f"cli.main(['data', 'check', {str(root)!r}, '--part'], standalone_mode=False)\n"
+        "loaded = {name.split('.')[0] for name in sys.modules}\n"
+        "assert 'crosscam_trainer' in loaded\n"
+        "sys.exit(bool(loaded & {'torch', 'torchvision', 'PIL', 'open_clip'}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "sound" in done.stdout
