@@ -31,9 +31,9 @@ import numpy as np
 
 # Queries, gallery, features, identities; noise such that mAP is neither 0 nor 1.
 SIZES = {
-    "market": (3368, 15913, 2048, 751, 8.0),
-    "msmt17": (11659, 82161, 768, 3060, 5.0),
-    "rerank": (3368, 15913, 2048, 751, 4.0),
+    "market": (3368, 15913, 2048, 751, 4.0),
+    "msmt17": (11659, 82161, 768, 3060, 2.5),
+    "rerank": (3368, 15913, 2048, 751, 3.0),
     "tiny": (60, 400, 32, 20, 1.0),
     "tiny-rerank": (60, 400, 32, 20, 1.0),
 }
