@@ -16,7 +16,7 @@ endif
 
 NATIVE := CMakeLists.txt $(shell find kernels/csrc edge/csrc -type f 2>/dev/null)
 
-.PHONY: help demo test test-slow test-torch mutation test-extras gpu lint format types ctest sanitize cuda bench docs wheel clean setup constraints
+.PHONY: help demo test test-slow test-torch fuzz mutation test-extras gpu lint format types ctest sanitize cuda bench docs wheel clean setup constraints
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -54,6 +54,9 @@ test-torch: $(VENV)/.torch  ## kernels and training on torch: installs the train
 	$(BIN)/pytest -n auto --dist worksteal tests/kernels tests/trainer
 	@if ls tests/kernels/interpreted/test_*.py >/dev/null 2>&1; then \
 	  TRITON_INTERPRET=1 $(BIN)/pytest -n auto --dist worksteal tests/kernels/interpreted; fi
+
+fuzz: $(VENV)/.torch  ## the property tests on fresh examples, as long as it takes
+	CROSSCAM_HYPOTHESIS=search $(BIN)/pytest -n auto --dist worksteal -m 'hypothesis and not gpu and not network'
 
 mutation: export PATH := $(PATH):$(abspath $(BIN))
 mutation: $(VENV)/.torch  ## break the kernels on purpose and see that the tests notice

@@ -12,8 +12,11 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 # A busy machine is no fault of the code: pytest-timeout bounds each test anyway.
-hypothesis.settings.register_profile("crosscam", deadline=None)
-hypothesis.settings.load_profile("crosscam")
+# A commit passes or fails, never by luck: examples follow from the test alone. `make fuzz` searches
+# with fresh ones, and what it finds becomes a test.
+hypothesis.settings.register_profile("crosscam", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=2000)
+hypothesis.settings.load_profile(os.environ.get("CROSSCAM_HYPOTHESIS", "crosscam"))
 
 
 @pytest.fixture(scope="session")
