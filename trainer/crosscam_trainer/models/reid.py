@@ -1,0 +1,123 @@
+"""`ReIDModel`: an image tower with pooling and BN necks, and the embedding that finds people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from crosscam_trainer.models.types import Features, ImageTower
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class GeM(nn.Module):
+    """Generalised-mean pooling, `(B, C, h, w)` to `(B, C)`, with a learned exponent.
+
+    Radenović et al., "Fine-tuning CNN image retrieval with no human annotation", TPAMI 2018, Eq. 3;
+    CCAFL starts at `p` = 3.
+    """
+
+    def __init__(self, p: float = 3.0, floor: float = 1e-6) -> None:
+        super().__init__()
+        self.p = nn.Parameter(torch.tensor(p))
+        self.floor = floor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool; inputs are raised to at least `floor`, as powers need positive numbers."""
+        power = x.float().clamp(min=self.floor).pow(self.p)
+        return power.mean((2, 3)).pow(1 / self.p)
+
+
+def bn_neck(dim: int) -> nn.BatchNorm1d:
+    """Return the BN neck of Luo et al., "Bag of Tricks", CVPRW 2019: no shift is learned."""
+    neck = nn.BatchNorm1d(dim)
+    neck.bias.requires_grad_(False)
+    return neck
+
+
+class ReIDModel(nn.Module):
+    """Features for training, and the embedding for retrieval.
+
+    The tower runs on the pictures of this rank; what follows it on those of all ranks, so that BN
+    statistics, mined pairs and memories are those of the whole batch on any number of devices. On
+    one device nothing is gathered.
+
+    Args:
+        tower: Image encoder.
+        pooling: Where `Features.final` comes from: "gem" over the map (CCAFL), or the tower's "own"
+            summary (CLIP-ReID).
+        embedding: What people are found by: "final_bn" (CCAFL, CAL), "joint_bn", or "concat" of
+            `final` and `joint` before their necks (CLIP-ReID).
+
+    Attributes:
+        embedding_dim: Dimension of `embed`.
+    """
+
+    def __init__(
+        self,
+        tower: nn.Module,
+        pooling: Literal["gem", "own"] = "gem",
+        embedding: Literal["final_bn", "joint_bn", "concat"] = "final_bn",
+    ) -> None:
+        super().__init__()
+        sizes = cast("ImageTower", tower)
+        self.tower = tower
+        self.pool = GeM() if pooling == "gem" else None
+        self.final_neck = bn_neck(sizes.final_dim)
+        self.joint_neck = bn_neck(sizes.joint_dim)
+        self.embedding = embedding
+        self.final_dim, self.joint_dim = sizes.final_dim, sizes.joint_dim
+        self.embedding_dim = {
+            "final_bn": sizes.final_dim,
+            "joint_bn": sizes.joint_dim,
+            "concat": sizes.final_dim + sizes.joint_dim,
+        }[embedding]
+
+    def forward(self, images: Tensor, cameras: Tensor | None = None) -> Features:
+        """Compute features, of the pictures of all ranks in training mode.
+
+        Args:
+            images: `(b, 3, H, W)` of this rank.
+            cameras: `(b,)` int64, for towers with camera embeddings.
+
+        Returns:
+            In float32, whatever precision the tower ran in; `B` is `b` times the number of ranks,
+            in the order of ranks.
+        """
+        found = self.tower(images, cameras)
+        final = found.final if self.pool is None else self.pool(found.map)
+        rows = [found.previous.float(), final.float(), found.joint.float()]
+        if self.training:
+            rows = gather_rows(rows)
+        with torch.autocast(images.device.type, enabled=False):
+            previous, final, joint = rows
+            return Features(previous, final, self.final_neck(final), joint, self.joint_neck(joint))
+
+    def embed(self, images: Tensor, cameras: Tensor | None = None) -> Tensor:
+        """Return L2-normalised embeddings `(B, embedding_dim)`; what is exported."""
+        features = self(images, cameras)
+        if self.embedding == "concat":
+            chosen = torch.cat([features.final, features.joint], 1)
+        elif self.embedding == "joint_bn":
+            chosen = features.joint_bn
+        else:
+            chosen = features.final_bn
+        return functional.normalize(chosen, dim=1)
+
+
+def gather_rows(rows: list[Tensor]) -> list[Tensor]:
+    """Gather `(b, …)` tensors of all ranks into `(B, …)`, gradients included.
+
+    The gradient of a loss that every rank computes alike over all rows reaches each rank's own rows
+    as often as there are ranks; averaging over ranks, as DDP does, then gives that of one process.
+    """
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return rows
+    if torch.distributed.get_world_size() == 1:
+        return rows
+    gather: Any = torch.distributed.nn.functional.all_gather
+    return [torch.cat(list(gather(r.contiguous()))) for r in rows]
