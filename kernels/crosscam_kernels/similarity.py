@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from crosscam_kernels.simd import dot_products, simd_level
 
 CameraRule = Literal["any", "exclude_same", "only_same"]
 CAMERA_RULES: tuple[CameraRule, ...] = ("any", "exclude_same", "only_same")
+MIN_TIME, MAX_TIME = -(2**63), 2**63 - 1
 MAX_INT8_DIM = 131_072  # kMaxInt8Dim of the native library: sums fit 32 bits
 
 
@@ -101,7 +103,8 @@ def similarity_topk(
             Applies together with `camera_rule`.
         query_time: (Q,) integer time of each query, ns.
         gallery_time: (G,) integer time of each gallery row, ns.
-        window: Inclusive bounds (lo, hi) of ``query_time - gallery_time``, ns; None is unbounded.
+        window: Inclusive bounds (lo, hi) of ``query_time - gallery_time``, ns, also where the
+            difference does not fit int64; None, or the end of int64, is unbounded.
         threads: At most this many threads; None for one per processor. Small problems use fewer.
 
     Returns:
@@ -258,7 +261,7 @@ def checked_masks(
         adjacency=bits,
         query_time=None if times is None else times[0],
         gallery_time=None if times is None else times[1],
-        window=_window(window),
+        window=_native_window(window),
     )
 
 
@@ -345,10 +348,31 @@ def _adjacency_bits(
     return bits
 
 
-def _window(window: tuple[int | None, int | None] | None) -> tuple[int, int]:
-    limits = np.iinfo(np.int64)
-    if window is None:
-        return (limits.min, limits.max)
-    low = limits.min if window[0] is None else int(window[0])
-    high = limits.max if window[1] is None else int(window[1])
-    return (max(low, limits.min), min(high, limits.max))
+def checked_window(window: tuple[int | None, int | None]) -> tuple[int | None, int | None]:
+    """The bounds of a time window, inside int64; None where one is at its end of int64 or beyond.
+
+    Raises:
+        UsageError: A bound is no integer, or lies beyond the other end of int64.
+    """
+    low, high = (None if bound is None else _bound(bound) for bound in window)
+    if (low is not None and low > MAX_TIME) or (high is not None and high < MIN_TIME):
+        raise UsageError(f"window={window} lies beyond int64", expected="bounds in ns")
+    return (
+        None if low is None or low <= MIN_TIME else low,
+        None if high is None or high >= MAX_TIME else high,
+    )
+
+
+def _bound(bound: int) -> int:
+    try:
+        return operator.index(bound)
+    except TypeError as error:
+        raise UsageError(
+            f"window holds {bound!r}", expected="integers, in ns, or None", fix="round the bound"
+        ) from error
+
+
+def _native_window(window: tuple[int | None, int | None] | None) -> tuple[int, int]:
+    """As the native library takes it: the ends of int64 are no bounds."""
+    low, high = (None, None) if window is None else checked_window(window)
+    return (MIN_TIME if low is None else low, MAX_TIME if high is None else high)

@@ -57,7 +57,9 @@ struct TopkProblem {
 
   const int64_t* query_time = nullptr;    ///< (Q,)
   const int64_t* gallery_time = nullptr;  ///< (G,)
-  int64_t window_low = 0;                 ///< window_low <= t_query - t_gallery <= window_high
+  /// window_low <= t_query - t_gallery <= window_high, for differences beyond int64 too. The least
+  /// int64 as the lower bound, or the greatest as the upper one, is no bound.
+  int64_t window_low = 0;
   int64_t window_high = 0;
 
   int threads = 0;  ///< at most this many workers; 0 means one per processor

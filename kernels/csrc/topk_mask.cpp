@@ -12,7 +12,7 @@ constexpr int64_t kMinTime = std::numeric_limits<int64_t>::min();
 constexpr int64_t kMaxTime = std::numeric_limits<int64_t>::max();
 
 /// Gallery times t with low <= query - t <= high, as [first, last]; first > last when there is
-/// none.
+/// none. A bound at its end of int64 is none: the difference of two times may lie beyond it.
 void time_span(int64_t query, int64_t low, int64_t high, int64_t* first, int64_t* last) {
   const bool first_overflows = __builtin_sub_overflow(query, high, first);
   const bool last_overflows = __builtin_sub_overflow(query, low, last);
@@ -21,8 +21,8 @@ void time_span(int64_t query, int64_t low, int64_t high, int64_t* first, int64_t
     *last = kMinTime;
     return;
   }
-  if (first_overflows) *first = kMinTime;
-  if (last_overflows) *last = kMaxTime;
+  if (first_overflows || high == kMaxTime) *first = kMinTime;
+  if (last_overflows || low == kMinTime) *last = kMaxTime;
 }
 
 }  // namespace

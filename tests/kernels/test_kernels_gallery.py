@@ -335,3 +335,18 @@ def test_wrong_searches_are_refused_even_when_empty() -> None:
         gallery.search(q, 3, camera_rule="exclude_same")
     with pytest.raises(UsageError, match="window must be given"):
         gallery.search(q, 3, time_ns=[0, 1])
+
+
+def test_times_at_the_ends_of_int64() -> None:
+    times = np.array([-(2**63), -1, 0, 1, 2**63 - 1])
+    one = np.ones((5, 2), np.float32)
+    gallery = GalleryIndex(2)
+    gallery.append(one, time_ns=times)
+    for window in [(None, None), (0, None), (None, -1), (1, 2**63 - 2), (-(2**63), 2**63 - 1)]:
+        found = gallery.search(one, 5, time_ns=times, window=window)
+        masks: dict[str, Any] = {"query_time": times, "gallery_time": times, "window": window}
+        expected = reference.similarity_topk(one, one, 5, **masks)
+        np.testing.assert_array_equal(found.row_id, expected.index)
+    assert gallery.sweep(-(2**63)) == 0
+    assert gallery.sweep(2**63 - 1) == 4
+    assert gallery.rows().time_ns.tolist() == [2**63 - 1]

@@ -123,6 +123,15 @@ def test_layouts_give_the_same_answer() -> None:
     assert_identical(similarity_topk(columns, g[::3, 5:25], 6), want)
 
 
+@pytest.mark.parametrize("window", [(None, -1), (-(2**63), 2**63 - 1), (1, None), (None, -(2**63))])
+def test_times_whose_difference_does_not_fit_int64(window: tuple[int | None, int | None]) -> None:
+    times = np.array([-(2**63), -1, 0, 1, 2**63 - 1])
+    one = np.ones((5, 3), np.float32)
+    masks: dict[str, Any] = {"query_time": times, "gallery_time": times, "window": window}
+    found = similarity_topk(torch.from_numpy(one), torch.from_numpy(one), 5, **tensors(masks))
+    assert_identical(found, reference.similarity_topk(one, one, 5, **masks))
+
+
 def test_no_gradient_flows() -> None:
     q, g = torch.randn(4, 8, requires_grad=True), torch.randn(20, 8, requires_grad=True)
     found = similarity_topk(q, g, 3)
@@ -168,6 +177,7 @@ def test_it_compiles_without_graph_breaks() -> None:
 ONE = torch.ones(2, 4)
 EIGHT = {"gallery": ONE.to(torch.int8), "scale": torch.ones(2)}
 PAIR = {"query_camera": [0, 1], "gallery_camera": [0, 1]}
+TIMES = {"query_time": [0, 1], "gallery_time": [0, 1]}
 
 
 @pytest.mark.parametrize(
@@ -206,8 +216,11 @@ PAIR = {"query_camera": [0, 1], "gallery_camera": [0, 1]}
         ({**PAIR, "query_camera": torch.rand(2)}, ShapeError, "query_camera is float32"),
         ({**PAIR, "adjacency": np.eye(1, dtype=bool)}, InputError, "query_camera holds cameras"),
         ({**PAIR, "adjacency": torch.eye(2)}, ShapeError, "adjacency is float32"),
-        ({"query_time": [0, 1], "gallery_time": [0, 1]}, UsageError, "window must be given"),
+        (TIMES, UsageError, "window must be given"),
         ({"window": (0, 1)}, UsageError, "window must be given"),
+        ({**TIMES, "window": (0.5, None)}, UsageError, "window holds 0.5"),
+        ({**TIMES, "window": (2**63, None)}, UsageError, "beyond int64"),
+        ({**TIMES, "window": (None, -(2**63) - 1)}, UsageError, "beyond int64"),
     ],
 )
 def test_wrong_calls_say_what_is_wrong(

@@ -231,8 +231,32 @@ def test_adjacency_beyond_one_word_and_packed() -> None:
     assert_identical(similarity_topk(q, g, 9, adjacency=bits, **cameras), expected)
 
 
+EXTREME = [-(2**63), -(2**63) + 1, -(2**62), -1, 0, 1, 2**62, 2**63 - 2, 2**63 - 1]
+ENDS = [None, -(2**80), *EXTREME[:-1]], [None, 2**80, *EXTREME[1:]]
+
+
+@pytest.mark.parametrize("low", ENDS[0])
+def test_times_whose_difference_does_not_fit_int64(low: int | None) -> None:
+    times = np.array(EXTREME)
+    one = np.ones((len(times), 3), np.float32)
+    for high in ENDS[1]:
+        masks: dict[str, Any] = {"query_time": times, "gallery_time": times, "window": (low, high)}
+        found = similarity_topk(one, one, len(times), **masks)
+        assert_identical(found, reference.similarity_topk(one, one, len(times), **masks))
+
+
+def test_the_ends_of_int64_are_no_bounds_in_the_specification() -> None:
+    masks: dict[str, Any] = {"query_time": [2**63 - 1], "gallery_time": [-(2**63)]}
+    for high, allowed in [(None, True), (2**63 - 1, True), (2**63 - 2, False)]:
+        assert reference.allowed_pairs(1, 1, **masks, window=(0, high)).item() is allowed
+    back: dict[str, Any] = {"query_time": [-(2**63)], "gallery_time": [2**63 - 1]}
+    for low, allowed in [(None, True), (-(2**63), True), (-(2**63) + 1, False)]:
+        assert reference.allowed_pairs(1, 1, **back, window=(low, 0)).item() is allowed
+
+
 ONE = np.ones((2, 4), np.float32)
 PAIR = {"query_camera": [0, 1], "gallery_camera": [0, 1]}
+TIMES = {"query_time": [0, 1], "gallery_time": [0, 1]}
 
 
 @pytest.mark.parametrize(
@@ -256,8 +280,11 @@ PAIR = {"query_camera": [0, 1], "gallery_camera": [0, 1]}
         ({**PAIR, "adjacency": np.eye(1, dtype=bool)}, InputError, "query_camera holds cameras"),
         ({**PAIR, "adjacency": np.ones((2, 1), bool)}, InputError, "gallery_camera holds cameras"),
         ({**PAIR, "adjacency": np.eye(2)}, ShapeError, "adjacency is float64"),
-        ({"query_time": [0, 1], "gallery_time": [0, 1]}, UsageError, "window must be given"),
+        (TIMES, UsageError, "window must be given"),
         ({"window": (0, 1)}, UsageError, "window must be given"),
+        ({**TIMES, "window": (0.5, None)}, UsageError, "window holds 0.5"),
+        ({**TIMES, "window": (2**63, None)}, UsageError, "beyond int64"),
+        ({**TIMES, "window": (None, -(2**63) - 1)}, UsageError, "beyond int64"),
     ],
 )
 def test_wrong_calls_say_what_is_wrong(

@@ -10,6 +10,7 @@ import torch
 from crosscam_kernels.errors import ShapeError
 from crosscam_kernels.gpu.similarity_keys import MAX_ROWS
 from crosscam_kernels.gpu.similarity_tile import RULES
+from crosscam_kernels.similarity import checked_window
 
 INT64 = torch.iinfo(torch.int64)
 MAX_STRIDE = 2**22  # elements: offsets inside a tile are 32-bit
@@ -31,7 +32,7 @@ class Problem:
         adjacency: (cameras, words) int32 bitset.
         query_time: (Q,) int64.
         gallery_time: (G,) int64.
-        window: Inclusive bounds of query time - gallery time; None is unbounded.
+        window: Inclusive bounds of query time - gallery time; None, or the end of int64, is none.
     """
 
     queries: torch.Tensor
@@ -92,7 +93,7 @@ class Problem:
 
     def masks(self) -> dict[str, Any]:
         """Arguments of a kernel that masks."""
-        low, high = self.window
+        low, high = checked_window(self.window)
         rows, words = (0, 0) if self.adjacency is None else self.adjacency.shape
         return {
             "valid": self.valid,
@@ -103,8 +104,8 @@ class Problem:
             "gallery_time": self.gallery_time,
             "camera_rows": rows,
             "camera_words": words,
-            "window_low": INT64.min if low is None else max(low, INT64.min),
-            "window_high": INT64.max if high is None else min(high, INT64.max),
+            "window_low": INT64.min if low is None else low,
+            "window_high": INT64.max if high is None else high,
             "unbounded": (low is None) + 2 * (high is None),
             "RULE": RULES[self.rule],
         }

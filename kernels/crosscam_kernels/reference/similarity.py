@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crosscam_kernels.similarity import CameraRule, TopK
+from crosscam_kernels.similarity import CameraRule, TopK, checked_window
 
 
 def similarity_topk(
@@ -105,7 +105,7 @@ def allowed_pairs(
         difference = np.subtract.outer(
             np.asarray(query_time).astype(object), np.asarray(gallery_time).astype(object)
         )
-        low, high = window
+        low, high = checked_window(window)
         if low is not None:
             allowed &= (difference >= low).astype(np.bool_)
         if high is not None:

@@ -182,7 +182,7 @@ def checked_similarity_topk(
         camera_rule,
         None if adjacency is None else _adjacency(adjacency, q),
         *times,
-        *((None, None) if window is None else window),
+        *((None, None) if window is None else on_arrays.checked_window(window)),
         threads,
     )
     return found

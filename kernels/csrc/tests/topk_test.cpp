@@ -86,7 +86,7 @@ bool allowed(const TopkProblem& p, int64_t q, int64_t g) {
     if (p.adjacency != nullptr && (p.adjacency[a] >> b & 1) == 0) return false;
   }
   if (p.gallery_time != nullptr) {
-    const int64_t difference = p.query_time[q] - p.gallery_time[g];
+    const auto difference = static_cast<__int128>(p.query_time[q]) - p.gallery_time[g];
     if (difference < p.window_low || difference > p.window_high) return false;
   }
   return true;
@@ -189,10 +189,31 @@ void times_at_the_ends_of_the_clock() {
     int64_t query, gallery, window_low, window_high;
     bool match;
   } cases[] = {
-      {0, 0, 0, 0, true},        {5, 0, 5, 5, true},          {5, 0, 6, 9, false},
-      {low, low, 0, 0, true},    {high, high, 0, 0, true},    {high, low, low, high, false},
-      {0, 7, low, high, true},   {low, high, low, -1, false}, {high, 0, high, high, true},
-      {low, low, 0, high, true}, {low + 5, low, 5, 5, true},  {high - 5, high, -5, -5, true},
+      {0, 0, 0, 0, true},
+      {5, 0, 5, 5, true},
+      {5, 0, 6, 9, false},
+      {low, low, 0, 0, true},
+      {high, high, 0, 0, true},
+      {high, low, low, high, true},
+      {0, 7, low, high, true},
+      {low, high, low, -1, true},
+      {high, 0, high, high, true},
+      {low, low, 0, high, true},
+      {low + 5, low, 5, 5, true},
+      {high - 5, high, -5, -5, true},
+      // Differences beyond int64: unbounded sides take them, bounds of one less refuse them.
+      {high, low, 0, high, true},
+      {high, low, 0, high - 1, false},
+      {low, high, low, 0, true},
+      {low, high, low + 1, 0, false},
+      {low, high, 0, high, false},
+      {high, low, low, 0, false},
+      {5, low + 4, 0, high, true},
+      {-5, high - 3, low, 0, true},
+      {5, low + 4, 0, high - 1, false},
+      {-5, high - 3, low + 1, 0, false},
+      {-1, high, low + 1, high, false},
+      {-1, high - 1, low + 1, high, true},
   };
   for (const auto& c : cases) {
     for (const auto level : crosscam::simd_levels()) {

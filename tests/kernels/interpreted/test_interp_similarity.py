@@ -276,8 +276,11 @@ def test_cameras_beyond_32_bits_differ(plan: Plan) -> None:
 
 @pytest.mark.parametrize(
     "window",
-    [(None, None), (0, None), (None, -1), (-(2**63), 2**63 - 1), (2**63 - 1, None), (5, 4)],
-)
+    [
+        (None, None), (0, None), (None, -1), (-(2**63), 2**63 - 1), (2**63 - 1, None), (5, 4),
+        (None, -(2**63)), (-(2**63) + 1, 2**63 - 2), (-(2**80), 0), (0, 2**63 - 1),
+    ],
+)  # fmt: skip
 def test_times_at_the_ends_of_int64(plan: Plan, window: tuple[int | None, int | None]) -> None:
     times = np.array([-(2**63), -1, 0, 1, 2**63 - 1])
     q, g = np.ones((5, 3), np.float32), np.ones((5, 3), np.float32)
