@@ -30,9 +30,11 @@ if TYPE_CHECKING:
         camera_adversarial_loss,
         camera_classifier_loss,
         crop_resize_normalize,
+        instance_infonce,
         k_reciprocal_encode,
         k_reciprocal_rerank,
         letterbox_transform,
+        memory_infonce,
         normalise_quantise,
         pack_adjacency,
         quantise_rows,
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
         simd_levels,
         similarity_topk,
         single_shot_galleries,
+        update_instances,
+        update_memory,
     )
 
 __all__ = [
@@ -64,9 +68,11 @@ __all__ = [
     "camera_adversarial_loss",
     "camera_classifier_loss",
     "crop_resize_normalize",
+    "instance_infonce",
     "k_reciprocal_encode",
     "k_reciprocal_rerank",
     "letterbox_transform",
+    "memory_infonce",
     "normalise_quantise",
     "pack_adjacency",
     "quantise_rows",
@@ -77,6 +83,8 @@ __all__ = [
     "similarity_topk",
     "single_shot_galleries",
     "triplet_loss",
+    "update_instances",
+    "update_memory",
 ]
 
 

@@ -10,6 +10,8 @@ from crosscam_kernels._losses import LossAndGradient
 from crosscam_kernels.camera_adversarial import camera_adversarial_loss, camera_classifier_loss
 from crosscam_kernels.crop import crop_resize_normalize, letterbox_transform
 from crosscam_kernels.gallery import GalleryIndex, GalleryMatches, GalleryRows
+from crosscam_kernels.instance_memory import instance_infonce, update_instances
+from crosscam_kernels.memory import memory_infonce, update_memory
 from crosscam_kernels.normalise import QuantisedUnitRows, normalise_quantise
 from crosscam_kernels.quantise import QuantisedRows, quantise_rows
 from crosscam_kernels.rerank import (
@@ -51,9 +53,11 @@ __all__ = [
     "camera_adversarial_loss",
     "camera_classifier_loss",
     "crop_resize_normalize",
+    "instance_infonce",
     "k_reciprocal_encode",
     "k_reciprocal_rerank",
     "letterbox_transform",
+    "memory_infonce",
     "normalise_quantise",
     "pack_adjacency",
     "quantise_rows",
@@ -64,4 +68,6 @@ __all__ = [
     "similarity_topk",
     "single_shot_galleries",
     "triplet_loss",
+    "update_instances",
+    "update_memory",
 ]

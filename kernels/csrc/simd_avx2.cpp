@@ -2,6 +2,8 @@
 #define CROSSCAM_ISA avx2
 #include "simd_avx2.inl"
 
+#include "infonce_kernels.h"
+
 namespace crosscam::avx2 {
 namespace {
 
@@ -87,6 +89,7 @@ inline void transpose_lanes(V* v) {
 #include "crop_rows.inl"
 #include "dense_tile.inl"
 #include "hardest_tile.inl"
+#include "infonce_tile.inl"
 #include "normalise_row.inl"
 #include "topk_float.inl"
 #include "topk_int8.inl"

@@ -17,6 +17,21 @@ inline V broadcast(float x) { return _mm256_set1_ps(x); }
 inline V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 inline V mul(V a, V b) { return _mm256_mul_ps(a, b); }
 inline void store(float* p, V a) { _mm256_storeu_ps(p, a); }
+inline V add(V a, V b) { return _mm256_add_ps(a, b); }
+inline V sub(V a, V b) { return _mm256_sub_ps(a, b); }
+inline V maximum(V a, V b) { return _mm256_max_ps(a, b); }
+inline V minimum(V a, V b) { return _mm256_min_ps(a, b); }
+/// Lane i of a where bit i is set, else of b.
+inline V select(uint32_t bits, V a, V b) {
+  const __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  const __m256i set = _mm256_and_si256(_mm256_set1_epi32(static_cast<int>(bits)), lane);
+  return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, lane)));
+}
+/// Multiplies x by two to the power of the integer in the low bits of n.
+inline V add_to_exponent(V x, V n) {
+  const __m256i power = _mm256_slli_epi32(_mm256_castps_si256(n), 23);
+  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), power));
+}
 inline uint32_t greater(V a, V b) {
   return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)));
 }

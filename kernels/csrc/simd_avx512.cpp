@@ -2,6 +2,8 @@
 #define CROSSCAM_ISA avx512
 #include "simd_avx512.inl"
 
+#include "infonce_kernels.h"
+
 namespace crosscam::avx512 {
 namespace {
 
@@ -72,5 +74,6 @@ inline void transpose_lanes(V* v) {
 #include "crop_rows.inl"
 #include "dense_tile.inl"
 #include "hardest_tile.inl"
+#include "infonce_tile.inl"
 #include "normalise_row.inl"
 #include "topk_float.inl"

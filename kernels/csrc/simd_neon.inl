@@ -17,6 +17,20 @@ inline V broadcast(float x) { return vdupq_n_f32(x); }
 inline V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
 inline V mul(V a, V b) { return vmulq_f32(a, b); }
 inline void store(float* p, V a) { vst1q_f32(p, a); }
+inline V add(V a, V b) { return vaddq_f32(a, b); }
+inline V sub(V a, V b) { return vsubq_f32(a, b); }
+inline V maximum(V a, V b) { return vmaxq_f32(a, b); }
+inline V minimum(V a, V b) { return vminq_f32(a, b); }
+/// Lane i of a where bit i is set, else of b.
+inline V select(uint32_t bits, V a, V b) {
+  const uint32x4_t lane = {1, 2, 4, 8};
+  return vbslq_f32(vtstq_u32(vdupq_n_u32(bits), lane), a, b);
+}
+/// Multiplies x by two to the power of the integer in the low bits of n.
+inline V add_to_exponent(V x, V n) {
+  const uint32x4_t power = vshlq_n_u32(vreinterpretq_u32_f32(n), 23);
+  return vreinterpretq_f32_u32(vaddq_u32(vreinterpretq_u32_f32(x), power));
+}
 inline uint32_t greater(V a, V b) {
   const uint32x4_t bits = {1, 2, 4, 8};
   return vaddvq_u32(vandq_u32(vcgtq_f32(a, b), bits));

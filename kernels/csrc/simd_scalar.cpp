@@ -2,6 +2,7 @@
 #include <bit>
 #include <cmath>
 
+#include "infonce_kernels.h"
 #include "simd_kernels.h"
 
 #define CROSSCAM_ISA scalar
@@ -51,6 +52,35 @@ inline V mul(const V& a, const V& b) {
 }
 inline void store(float* p, const V& a) {
   for (int i = 0; i < 4; ++i) p[i] = a.v[i];
+}
+template <typename F>
+inline V lanewise(const V& a, const V& b, F f) {
+  return {{f(a.v[0], b.v[0]), f(a.v[1], b.v[1]), f(a.v[2], b.v[2]), f(a.v[3], b.v[3])}};
+}
+inline V add(const V& a, const V& b) {
+  return lanewise(a, b, [](float x, float y) { return x + y; });
+}
+inline V sub(const V& a, const V& b) {
+  return lanewise(a, b, [](float x, float y) { return x - y; });
+}
+inline V maximum(const V& a, const V& b) {
+  return lanewise(a, b, [](float x, float y) { return x > y ? x : y; });
+}
+inline V minimum(const V& a, const V& b) {
+  return lanewise(a, b, [](float x, float y) { return x < y ? x : y; });
+}
+/// Lane i of a where bit i is set, else of b.
+inline V select(uint32_t bits, const V& a, const V& b) {
+  V out;
+  for (int i = 0; i < 4; ++i) out.v[i] = (bits >> i & 1) != 0 ? a.v[i] : b.v[i];
+  return out;
+}
+/// Multiplies x by two to the power of the integer in the low bits of n.
+inline V add_to_exponent(const V& x, const V& n) {
+  return lanewise(x, n, [](float y, float power) {
+    const uint32_t exponent = std::bit_cast<uint32_t>(power) << 23;
+    return std::bit_cast<float>(std::bit_cast<uint32_t>(y) + exponent);
+  });
 }
 inline uint32_t greater(const V& a, const V& b) {
   uint32_t mask = 0;
@@ -163,6 +193,7 @@ inline void transpose_lanes(V* v) {
 #include "crop_rows.inl"
 #include "dense_tile.inl"
 #include "hardest_tile.inl"
+#include "infonce_tile.inl"
 #include "normalise_row.inl"
 #include "topk_float.inl"
 #include "topk_int8.inl"

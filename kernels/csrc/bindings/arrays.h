@@ -34,6 +34,8 @@ const T* data_or_null(const std::optional<Column<T>>& array) {
 // One for each family of operators, in the file of its name.
 void bind_camera_adversarial(nb::module_& module);
 void bind_crop(nb::module_& module);
+void bind_instance_memory(nb::module_& module);
+void bind_memory(nb::module_& module);
 void bind_normalise(nb::module_& module);
 void bind_rerank(nb::module_& module);
 void bind_retrieval(nb::module_& module);

@@ -20,6 +20,8 @@ NB_MODULE(_native, module) {
   module.def("simd_levels", &level_names);
   bind_camera_adversarial(module);
   bind_crop(module);
+  bind_instance_memory(module);
+  bind_memory(module);
   bind_normalise(module);
   bind_rerank(module);
   bind_retrieval(module);
