@@ -15,6 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from crosscam_kernels.aot import KernelSpec
 from crosscam_kernels.gpu._infonce import (
     TILES,
     Tile,
@@ -442,3 +443,70 @@ def _constants(cameras: Tensor | None, tile: Tile, classes: int, slots: int) -> 
         "num_stages": tile.stages,
         "enable_fp_fusion": True,
     }
+
+
+def _specs(name: str, dtype: torch.dtype) -> list[KernelSpec]:
+    tile = TILES[dtype]
+    c, s = slot_tiling(32, tile)
+    inputs = {
+        "features_ptr": f"*{name}:16",
+        "bank_ptr": f"*{name}:16",
+        "filled_ptr": "*i8:16",
+        "stored_ptr": "*i8:16",
+        **dict.fromkeys(("targets_ptr", "class_cameras_ptr", "cameras_ptr"), "*i64:16"),
+    }
+    sizes = {"count": "i32", "classes": "i32", "slots": "i32", "dim": "i32:16"}
+    constants: dict[str, Any] = {
+        "CAMERAS": True,
+        "M": tile.samples,
+        "C": c,
+        "S": s,
+        "BLOCK_D": tile.features,
+    }
+    resources: dict[str, Any] = {"num_warps": tile.warps, "num_stages": tile.stages}
+    return [
+        KernelSpec(
+            f"instance_infonce_lse_{name}_32",
+            lse_kernel,
+            {
+                **inputs,
+                "sums_ptr": "*fp32:16",
+                **sizes,
+                "classes_per_split": "i32",
+                "scale": "fp32",
+            },
+            constants,
+            **resources,
+        ),
+        KernelSpec(
+            f"instance_infonce_weights_{name}_32",
+            weights_kernel,
+            {
+                **inputs,
+                **{"lse_ptr": "*fp32:16", "weights_ptr": "*fp32:16", "chosen_ptr": "*i32:16"},
+                **sizes,
+                **{"first": "i32", "slab": "i32", "scale": "fp32"},
+            },
+            constants,
+            **resources,
+        ),
+        KernelSpec(
+            f"instance_infonce_gather_{name}",
+            gather_kernel,
+            {
+                **{"weights_ptr": "*fp32:16", "chosen_ptr": "*i32:16", "bank_ptr": f"*{name}:16"},
+                **{"factor_ptr": "*fp32:16", "sums_ptr": "*fp32:16"},
+                "gradient_ptr": f"*{name}:16",
+                **{"classes": "i32", "slots": "i32", "dim": "i32:16"},
+                **{"first": "i32", "slab": "i32"},
+            },
+            {"FRESH": False, "LAST": False, "C": _GATHER_CLASSES, "F": _GATHER_FEATURES},
+        ),
+    ]
+
+
+AOT_KERNELS = [
+    spec
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
+    for spec in _specs(name, dtype)
+]

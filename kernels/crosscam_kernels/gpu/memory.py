@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from crosscam_kernels.aot import KernelSpec
 from crosscam_kernels.gpu._infonce import (
     CAMERA_RULES,
     TILES,
@@ -176,7 +177,7 @@ def merge_kernel(
     tl.store(loss_ptr + sample, tl.where(counted, loss, 0.0), mask=present)
     tl.store(lse_ptr + sample, tl.where(counted, lse, 0.0), mask=present)
     tl.store(positive_count_ptr + sample, positives, mask=present)
-    tl.store(allowed_count_ptr + sample, allowed, mask=present)
+    tl.store(allowed_count_ptr + sample, tl.where(counted, allowed, 0), mask=present)
 
 
 @triton.jit
@@ -511,3 +512,75 @@ def _constants(
         "num_stages": tile.stages,
         "enable_fp_fusion": True,
     }
+
+
+_NAMES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+# Labels and cameras per row; D is a multiple of 16, as in every embedding in use.
+_INPUTS = {
+    "targets_ptr": "*i64:16",
+    "labels_ptr": "*i64:16",
+    "cameras_ptr": "*i64:16",
+    "bank_cameras_ptr": "*i64:16",
+}
+
+
+def _product_specs(name: str, rule: str) -> list[KernelSpec]:
+    tile, rows = TILES[_NAMES[name]], {"features_ptr": f"*{name}:16", "bank_ptr": f"*{name}:16"}
+    constants: dict[str, Any] = {
+        "LABELS": True,
+        "CANDIDATES": CAMERA_RULES[rule],
+        "POSITIVES": 0,
+        "M": tile.samples,
+        "R": tile.rows,
+        "BLOCK_D": tile.features,
+    }
+    sizes = {"count": "i32", "rows": "i32", "dim": "i32:16"}
+    outputs = {"sums_ptr": "*fp32:16", "counts_ptr": "*i32:16"}
+    resources: dict[str, Any] = {"num_warps": tile.warps, "num_stages": tile.stages}
+    return [
+        KernelSpec(
+            f"memory_infonce_lse_{name}_{rule}",
+            lse_kernel,
+            {**rows, **_INPUTS, **outputs, **sizes, "rows_per_split": "i32:16", "scale": "fp32"},
+            constants,
+            **resources,
+        ),
+        KernelSpec(
+            f"memory_infonce_weights_{name}_{rule}",
+            weights_kernel,
+            {
+                **rows,
+                **_INPUTS,
+                **dict.fromkeys(("lse_ptr", "pull_ptr", "smooth_ptr"), "*fp32:16"),
+                "weights_ptr": f"*{name}:16",
+                **sizes,
+                **{"first": "i32:16", "slab": "i32:16", "scale": "fp32", "weight_scale": "fp32"},
+            },
+            constants,
+            **resources,
+        ),
+        KernelSpec(
+            f"memory_infonce_apply_{name}_{rule}",
+            apply_kernel,
+            {
+                "weights_ptr": f"*{name}:16",
+                "bank_ptr": f"*{name}:16",
+                "sums_ptr": "*fp32:16",
+                **sizes,
+                **dict.fromkeys(("first", "slab", "rows_per_split"), "i32:16"),
+            },
+            {
+                "FRESH": False,
+                "SKIP": rule == "only_same",
+                "M": tile.samples,
+                "R": tile.features,
+                "F": _OUTPUT_FEATURES,
+            },
+            **resources,
+        ),
+    ]
+
+
+AOT_KERNELS = [
+    spec for name in _NAMES for rule in ("any", "only_same") for spec in _product_specs(name, rule)
+]

@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from crosscam_kernels.aot import KernelSpec
 from crosscam_kernels.gpu._infonce import (
     CAMERA_RULES,
     add_exponentials,
@@ -400,3 +401,44 @@ def backward(
             enable_fp_fusion=True,
         )
     return gradient
+
+
+_COLUMNS = dict.fromkeys(
+    ("targets_ptr", "labels_ptr", "cameras_ptr", "bank_cameras_ptr"), "*i64:16"
+)
+_RULES = {"LABELS": True, "CANDIDATES": 0, "POSITIVES": CAMERA_RULES["exclude_same"]}
+
+AOT_KERNELS = [
+    spec
+    for name in ("fp32", "bf16")
+    for spec in (
+        KernelSpec(
+            f"memory_infonce_select_{name}_64",
+            select_kernel,
+            {
+                "features_ptr": f"*{name}:16",
+                "bank_ptr": f"*{name}:16",
+                **_COLUMNS,
+                **{"sums_ptr": "*fp32:16", "counts_ptr": "*i32:16", "keys_ptr": "*i64:16"},
+                **{"count": "i32", "rows": "i32", "dim": "i32:16", "rows_per_split": "i32:16"},
+                **{"scale": "fp32", "k": "i32"},
+            },
+            {**_RULES, "LIST": 64, "M": _SAMPLES, "R": _ROWS, "BLOCK_D": _FEATURES},
+            num_warps=_WARPS,
+        ),
+        KernelSpec(
+            f"memory_infonce_gather_{name}",
+            gather_kernel,
+            {
+                "features_ptr": f"*{name}:16",
+                "bank_ptr": f"*{name}:16",
+                **_COLUMNS,
+                "negatives_ptr": "*i64:16",
+                **dict.fromkeys(("lse_ptr", "pull_ptr", "smooth_ptr", "factor_ptr"), "*fp32:16"),
+                "gradient_ptr": f"*{name}:16",
+                **{"rows": "i32", "dim": "i32:16", "k": "i32", "scale": "fp32"},
+            },
+            {**_RULES, "SCAN": _SCAN, "WIDTH": _WIDTH},
+        ),
+    )
+]

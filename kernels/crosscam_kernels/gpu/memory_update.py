@@ -11,6 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from crosscam_kernels.aot import KernelSpec
+
 _SCAN = 256  # targets looked at in one step
 _MODES = {"momentum": 0, "hardest": 1, "mean": 2}
 _HARDEST = tl.constexpr(1)
@@ -200,3 +202,23 @@ def update_instances(bank: Tensor, filled: Tensor, features: Tensor, targets: Te
 def warps_of(width: int) -> int:
     """Eight features for each thread."""
     return max(1, min(16, width // 256))
+
+
+AOT_KERNELS = [
+    KernelSpec(
+        f"update_memory_{mode}_{name}_2048",
+        update_kernel,
+        {
+            "bank_ptr": f"*{name}:16",
+            "features_ptr": f"*{name}:16",
+            "targets_ptr": "*i64:16",
+            **{"rows": "i32", "count": "i32", "dim": "i32:16", "stride": "i32:16"},
+            **{"keep": "fp32", "take": "fp32"},
+        },
+        {"MODE": number, "SCAN": _SCAN, "WIDTH": 2048},
+        num_warps=warps_of(2048),
+        enable_fp_fusion=False,
+    )
+    for name in ("fp32", "bf16")
+    for mode, number in _MODES.items()
+]
