@@ -103,13 +103,8 @@ def _native_problem(*arguments: Any) -> dict[str, Any]:
 
 
 def _forward_cpu(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    features, bank, filled, targets, class_cameras, cameras, temperature = arguments
-    if features.dtype == torch.float64:  # for checking gradients, not for speed
-        losses = reference.instance_infonce(
-            features, bank, filled, targets,
-            class_cameras=class_cameras, cameras=cameras, temperature=temperature, reduction="none",
-        )  # fmt: skip
-        return losses, torch.zeros_like(losses), _counted(filled, targets, class_cameras, cameras)
+    if arguments[0].dtype == torch.float64:
+        return _forward_dense(*arguments)
     losses, statistics = family.native_forward(_native_problem(*arguments))
     return (
         torch.from_numpy(losses),
@@ -118,36 +113,41 @@ def _forward_cpu(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def _counted(
-    filled: Tensor, targets: Tensor, class_cameras: Tensor | None, cameras: Tensor | None
-) -> Tensor:
-    """(N,) bool: samples whose own class is a candidate and holds something."""
-    counted = targets >= 0
-    own = targets.clamp(min=0)
-    if filled.numel() == 0:
-        return torch.zeros_like(counted)
-    counted = counted & filled.any(1)[own]
-    if class_cameras is not None and cameras is not None:
-        counted = counted & (class_cameras[own] == cameras)
-    return counted
-
-
 def _backward_cpu(grad: Tensor, lse: Tensor, counted: Tensor, *arguments: Any) -> Tensor:
-    features, bank, filled, targets, class_cameras, cameras, temperature = arguments
+    features = arguments[0]
     if features.dtype == torch.float64:
-        with torch.enable_grad():
-            leaf = features.detach().requires_grad_()
-            losses = reference.instance_infonce(
-                leaf, bank, filled, targets,
-                class_cameras=class_cameras, cameras=cameras, temperature=temperature,
-                reduction="none",
-            )  # fmt: skip
-            if not losses.requires_grad:
-                return torch.zeros_like(features)
-            return torch.autograd.grad(losses, leaf, grad)[0]
+        return _backward_dense(grad, lse, counted, *arguments)
     statistics = {"lse": array(lse), "counted": array(counted).view(np.uint8)}
     gradient = family.native_backward(_native_problem(*arguments), statistics, array(grad))
     return torch.from_numpy(gradient).to(features.dtype)
+
+
+def _chosen(*arguments: Any) -> reference.ChosenInstances:
+    features, bank, filled, targets, class_cameras, cameras, temperature = arguments
+    return reference.choose_instances(
+        features, bank, filled, targets,
+        class_cameras=class_cameras, cameras=cameras, temperature=temperature,
+    )  # fmt: skip
+
+
+def _forward_dense(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Float64: for checking gradients, not for speed."""
+    logits, _, allowed, own, counted = _chosen(*arguments)
+    lse = logits.masked_fill(~allowed, float("-inf")).logsumexp(1)
+    losses = lse - logits.masked_fill(~own, 0.0).sum(1)
+    return losses.masked_fill(~counted, 0.0), lse.masked_fill(~counted, 0.0), counted
+
+
+def _backward_dense(grad: Tensor, lse: Tensor, counted: Tensor, *arguments: Any) -> Tensor:
+    # Written out: below a custom op autograd records nothing, not even under enable_grad.
+    bank, temperature = arguments[1], arguments[-1]
+    logits, slots, allowed, own, _ = _chosen(*arguments)
+    weight = (logits - lse[:, None]).exp() - own.to(logits.dtype)
+    weight = weight.masked_fill(~(allowed & counted[:, None]), 0.0)
+    if bank.shape[1] == 0:
+        return torch.zeros_like(arguments[0])
+    instances = bank[torch.arange(len(bank), device=bank.device)[None, :], slots]
+    return torch.einsum("nc,ncd->nd", (grad / temperature)[:, None] * weight, instances)
 
 
 def _update_cpu(bank: Tensor, filled: Tensor, features: Tensor, targets: Tensor) -> Tensor:
