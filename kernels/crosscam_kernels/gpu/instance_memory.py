@@ -510,3 +510,14 @@ AOT_KERNELS = [
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
     for spec in _specs(name, dtype)
 ]
+AOT_KERNELS.append(
+    KernelSpec(
+        "instance_infonce_merge",
+        merge_kernel,
+        {
+            **{"sums_ptr": "*fp32:16", "loss_ptr": "*fp32:16", "lse_ptr": "*fp32:16"},
+            **{"counted_ptr": "*i8:16", "count": "i32", "split_count": "i32"},
+        },
+        {"M": 128},
+    )
+)

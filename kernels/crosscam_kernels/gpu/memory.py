@@ -581,6 +581,32 @@ def _product_specs(name: str, rule: str) -> list[KernelSpec]:
     ]
 
 
+def _finish_spec(name: str) -> KernelSpec:
+    return KernelSpec(
+        f"memory_infonce_finish_{name}",
+        finish_kernel,
+        {
+            **{"sums_ptr": "*fp32:16", "factor_ptr": "*fp32:16", "gradient_ptr": f"*{name}:16"},
+            **{"count": "i32", "dim": "i32:16", "split_count": "i32"},
+        },
+        {"F": 1024},
+    )
+
+
 AOT_KERNELS = [
     spec for name in _NAMES for rule in ("any", "only_same") for spec in _product_specs(name, rule)
 ]
+AOT_KERNELS += [_finish_spec(name) for name in _NAMES]
+AOT_KERNELS.append(
+    KernelSpec(
+        "memory_infonce_merge",
+        merge_kernel,
+        {
+            **{"sums_ptr": "*fp32:16", "counts_ptr": "*i32:16"},
+            **{"loss_ptr": "*fp32:16", "lse_ptr": "*fp32:16"},
+            **{"positive_count_ptr": "*i64:16", "allowed_count_ptr": "*i64:16"},
+            **{"count": "i32", "split_count": "i32", "smoothing": "fp32"},
+        },
+        {"M": 128},
+    )
+)

@@ -25,6 +25,7 @@ from crosscam_kernels.gpu.memory import row_masks
 _SAMPLES, _ROWS, _FEATURES, _WARPS = 16, 64, 32, 4
 _SCAN = 1024  # labels looked at in one step of the backward pass
 _WIDTH = 2048  # features that one program of the backward pass makes
+_GATHER_WARPS = 8  # eight features for each thread: with four warps it spills
 _EMPTY = tl.constexpr(-(1 << 63))
 _NEVER = tl.constexpr((1 << 63) - 1)
 _LOW = tl.constexpr(0x7FFFFFFF)
@@ -397,7 +398,7 @@ def backward(
             POSITIVES=CAMERA_RULES[positives],
             SCAN=_SCAN,
             WIDTH=width,
-            num_warps=4,
+            num_warps=_GATHER_WARPS,
             enable_fp_fusion=True,
         )
     return gradient
@@ -439,6 +440,23 @@ AOT_KERNELS = [
                 **{"rows": "i32", "dim": "i32:16", "k": "i32", "scale": "fp32"},
             },
             {**_RULES, "SCAN": _SCAN, "WIDTH": _WIDTH},
+            num_warps=_GATHER_WARPS,
         ),
     )
 ]
+AOT_KERNELS.append(
+    KernelSpec(
+        "memory_infonce_merge_hard_64",
+        merge_hard_kernel,
+        {
+            **{"sums_ptr": "*fp32:16", "counts_ptr": "*i32:16", "keys_ptr": "*i64:16"},
+            **{"loss_ptr": "*fp32:16", "lse_ptr": "*fp32:16"},
+            **dict.fromkeys(
+                ("positive_count_ptr", "allowed_count_ptr", "negatives_ptr"), "*i64:16"
+            ),
+            **{"count": "i32", "split_count": "i32", "k": "i32"},
+            **{"scale": "fp32", "smoothing": "fp32"},
+        },
+        {"LIST": 64, "KEYS": 1024},
+    )
+)

@@ -222,3 +222,19 @@ AOT_KERNELS = [
     for name in ("fp32", "bf16")
     for mode, number in _MODES.items()
 ]
+AOT_KERNELS += [
+    KernelSpec(
+        f"update_instances_{name}",
+        replace_kernel,
+        {
+            "bank_ptr": f"*{name}:16",
+            "filled_ptr": "*i8:16",
+            "features_ptr": f"*{name}:16",
+            **{"targets_ptr": "*i64:16", "slots_ptr": "*i64:16"},
+            **{"classes": "i32", "slots": "i32", "count": "i32", "dim": "i32:16"},
+        },
+        {"SCAN": _SCAN, "WIDTH": 1024},
+        enable_fp_fusion=False,
+    )
+    for name in ("fp32", "bf16")
+]
