@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from crosscam_trainer.data.samplers import EpochSampler
     from crosscam_trainer.data.types import ReIDData
     from crosscam_trainer.models.reid import ReIDModel
+    from crosscam_trainer.models.types import TextTower
     from crosscam_trainer.recipe import OptimiserRecipe
 
 
@@ -57,12 +58,15 @@ class Run(Protocol):
 
     Attributes:
         model: Features of a batch, of all ranks; see `ReIDModel`.
+        text: The text tower that belongs to the model's image tower, frozen, on `device`; None for
+            towers without one.
         data: The data set. Labels of `data.train` are what the batches hold.
         device: A `torch.device`.
         seed: Of this run. Stages draw from generators seeded with it and the epoch, nothing else.
     """
 
     model: ReIDModel
+    text: TextTower | None
     data: ReIDData
     device: Any
     seed: int
