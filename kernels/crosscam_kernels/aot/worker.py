@@ -2,8 +2,10 @@
 
 LLVM ends the process with ``abort()`` on some errors (an architecture unknown to the pinned PTX
 version, for one), and ptxas may crash: each compilation therefore runs in a child of its own, whose
-death costs nothing but its kernel. Jobs come as lines of JSON on standard input, answers leave as
-lines of JSON on standard output.
+death costs nothing but its kernel. A kernel that ptxas spilled is compiled once more with all the
+registers that its block can have: ptxas spills a few bytes on purpose where that lets one more
+block run on a multiprocessor, a bargain that nobody here can judge without a device. Jobs come as
+lines of JSON on standard input, answers leave as lines of JSON on standard output.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -20,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from crosscam_kernels.aot.architectures import Architecture, architecture
+from crosscam_kernels.aot.listings import read_ptxas_log
 from crosscam_kernels.aot.registry import load_kernels
 from crosscam_kernels.aot.spec import KernelSpec
 
@@ -32,9 +36,18 @@ ENVIRONMENT = {
 }
 UNSET = ("TRITON_INTERPRET", "TRITON_DEBUG", "TRITON_PTXAS_PATH", "PTXAS_OPTIONS")
 
+REGISTERS = 65536  # of a multiprocessor, on every architecture there is
 
-def compile_kernel(spec: KernelSpec, target: Architecture) -> Any:
-    """Compiles in this process and returns Triton's compiled kernel. Prints the log of ptxas."""
+
+def compile_kernel(spec: KernelSpec, target: Architecture, registers: int | None = None) -> Any:
+    """Compiles in this process and returns Triton's compiled kernel. Prints the log of ptxas.
+
+    Args:
+        spec: The kernel.
+        target: What it is compiled for.
+        registers: Most registers of a thread, written into the PTX as ``.maxnreg``; None leaves
+            their number to ptxas.
+    """
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -61,6 +74,7 @@ def compile_kernel(spec: KernelSpec, target: Architecture) -> Any:
         "num_stages": spec.num_stages,
         "enable_fp_fusion": spec.enable_fp_fusion,
         "ptx_version": target.ptx_version,
+        "maxnreg": registers,
     }
     return triton.compile(source, target=GPUTarget("cuda", target.capability, 32), options=options)
 
@@ -72,7 +86,9 @@ def _default(spec: KernelSpec, name: str) -> Any:
     raise ValueError(f"parameter {name!r} is neither in signature nor in constexprs")
 
 
-def _compile_in_child(spec: KernelSpec, target: Architecture, folder: Path, log: Path) -> None:
+def _compile_in_child(
+    spec: KernelSpec, target: Architecture, folder: Path, log: Path, registers: int | None
+) -> None:
     """Writes ``<name>.<arch>.{ptx,cubin,json}``; never returns."""
     status = 1
     try:
@@ -82,7 +98,7 @@ def _compile_in_child(spec: KernelSpec, target: Architecture, folder: Path, log:
         # Python's own streams may hold a buffer that belongs to the parent.
         sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
         sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), write_through=True)
-        compiled = compile_kernel(spec, target)
+        compiled = compile_kernel(spec, target, registers)
         stem = f"{spec.name}.{target.name}"
         (folder / f"{stem}.ptx").write_text(compiled.asm["ptx"], encoding="utf-8")
         (folder / f"{stem}.cubin").write_bytes(compiled.asm["cubin"])
@@ -101,17 +117,42 @@ def _compile_in_child(spec: KernelSpec, target: Architecture, folder: Path, log:
 
 
 def run_job(spec: KernelSpec, target: Architecture, folder: Path) -> dict[str, Any]:
-    """Compiles in a child process.
+    """Compiles in a child process, and once more in another where registers were spilled.
 
     Returns:
         ``{"log": str, "error": str}``; the error is empty when the files were written.
     """
+    first = _attempt(spec, target, folder, None)
+    if first["error"] or not _spills(first["log"]):
+        return first
+    with tempfile.TemporaryDirectory(prefix="crosscam-aot-") as scratch:
+        second = _attempt(spec, target, Path(scratch), most_registers(spec.num_warps))
+        if second["error"] or _spills(second["log"]):
+            return first
+        for path in Path(scratch).iterdir():
+            shutil.move(path, folder / path.name)
+    return second
+
+
+def most_registers(num_warps: int) -> int:
+    """Registers that each thread of a block can have: 65536 for all, at most 255 for one."""
+    return min(REGISTERS // (32 * num_warps), 255)
+
+
+def _spills(log: str) -> bool:
+    found = read_ptxas_log(log)
+    return found.stack_bytes + found.spill_store_bytes + found.spill_load_bytes > 0
+
+
+def _attempt(
+    spec: KernelSpec, target: Architecture, folder: Path, registers: int | None
+) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="crosscam-aot-") as scratch:
         os.environ["TRITON_CACHE_DIR"] = scratch
         log = Path(scratch) / "log"
         child = os.fork()
         if child == 0:
-            _compile_in_child(spec, target, folder, log)
+            _compile_in_child(spec, target, folder, log, registers)
         _, status = os.waitpid(child, 0)
         text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     if os.WIFSIGNALED(status):

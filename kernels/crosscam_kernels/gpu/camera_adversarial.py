@@ -25,7 +25,7 @@ _MIN_SQUARED_SINE = tl.constexpr(1e-6)
 # features per step, CHUNK those of one program's product with the classes. Products in fp32 run
 # outside the matrix units and keep their operands in registers: larger tiles spill.
 _TILES = {
-    4: {"SAMPLES": 32, "CLASSES": 32, "DEPTH": 32},
+    4: {"SAMPLES": 32, "CLASSES": 32, "DEPTH": 16},
     2: {"SAMPLES": 32, "CLASSES": 64, "DEPTH": 32},
 }
 _CHUNK = {4: 64, 2: 256}
@@ -487,7 +487,7 @@ _NUMBERS = " count classes dim x_stride w_stride "
 _RULES = {"GROUPS": True, "CAMERAS": True}
 AOT_KERNELS = [
     spec
-    for dtype, size in (("bf16", 2),)  # what training runs in
+    for dtype, size in (("bf16", 2), ("fp32", 4))
     for spec in (
         KernelSpec(
             name=f"camera_adversarial_negatives_{dtype}",

@@ -17,7 +17,7 @@ from crosscam_kernels.aot import KernelSpec
 
 # Adding 1.5 * 2^23 leaves no fraction bits: the sum is rounded to an integer, halves to even.
 _ROUND = tl.constexpr(12582912.0)
-TILE, STEP, WARPS = 32, 32, 4  # output pixels and source pixels on a side; warps of a program
+TILE, STEP, WARPS = 32, 32, 8  # output pixels and source pixels on a side; warps of a program
 
 
 @triton.jit

@@ -11,7 +11,7 @@ import triton.language as tl
 
 from crosscam_kernels.aot import KernelSpec
 
-BLOCK_Q, BLOCK_G, BLOCK_D, WARPS = 64, 64, 16, 8
+BLOCK_Q, BLOCK_G, BLOCK_D, WARPS = 64, 64, 8, 8
 
 
 @triton.jit
