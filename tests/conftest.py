@@ -7,6 +7,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from hypothesis import Phase
 
 # OpenVINO's usage reports and thread oversubscription have no place in a test run.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -16,6 +17,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 # with fresh ones, and what it finds becomes a test.
 hypothesis.settings.register_profile("crosscam", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("search", deadline=None, max_examples=2000)
+# `make mutation` asks only whether there is a failing example, not for the smallest.
+hypothesis.settings.register_profile(
+    "mutation", deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate]
+)
 hypothesis.settings.load_profile(os.environ.get("CROSSCAM_HYPOTHESIS", "crosscam"))
 
 

@@ -350,3 +350,17 @@ def test_times_at_the_ends_of_int64() -> None:
     assert gallery.sweep(-(2**63)) == 0
     assert gallery.sweep(2**63 - 1) == 4
     assert gallery.rows().time_ns.tolist() == [2**63 - 1]
+
+
+def test_rows_on_both_sides_of_the_end_of_the_ring_can_be_removed() -> None:
+    for gone in range(3, 11):  # ids 3 to 10 live in 10 slots: the last of them behind the end
+        gallery = GalleryIndex(2, capacity=8)
+        for row in range(11):
+            gallery.append(np.ones((1, 2), np.float32), owner=row, time_ns=row)
+        assert len(gallery._ring.segments()) == 2
+        assert gallery.remove(gone) == 1
+        kept = [row for row in range(3, 11) if row != gone]
+        assert gallery.rows().row_id.tolist() == kept
+        assert gallery.remove_owner(kept[-1]) == 1
+        assert gallery.sweep(kept[-2]) == 5
+        assert gallery.rows().row_id.tolist() == [kept[-2]]

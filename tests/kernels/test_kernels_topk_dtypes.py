@@ -189,6 +189,48 @@ def test_where_the_first_pass_proves_nothing_the_answer_is_the_same(
     assert_identical(similarity_topk(q, values, 8, scale=scale, rescore=g), expected)
 
 
+def misleading(low: float, up: float, down: float, rows: np.ndarray) -> np.ndarray:
+    """`rows` with a best one whose features are all rounded down, and five that are rounded up.
+
+    Rounding turns their order around by as much as it can: a first pass over rounded rows finds the
+    best one only if it allows for the whole of the rounding. They stand where no sample is taken.
+    """
+    out = rows.copy()
+    out[[3, 203, 403, 603, 803], ::2] = up
+    out[[3, 203, 403, 603, 803], 1::2] = low
+    out[603 + 4] = down
+    return out
+
+
+@pytest.mark.parametrize("element", ["float32", "float16"])
+@pytest.mark.parametrize("others", [1.0, 0.1])  # 0.1: six rows are longer than any of the sample
+def test_the_bound_allows_for_all_that_rounding_to_bf16_can_do(
+    level: str, element: str, others: float
+) -> None:
+    q = np.full((40, 64), 0.125, np.float32)  # nothing of a query is lost
+    rows = others * unit_rows(np.random.default_rng(12), 1280, 64)
+    half, step = 2.0**-8, 2.0**-10  # half a unit of bf16, and one of float16, at 1
+    g = 0.125 * misleading(1.0, 1 + half + step, 1 + half - step, 8 * rows).astype(np.float32)
+    stored_rows = stored(g, element)
+    expected = defined(q, reference.floats(stored_rows, np.float32), 3)
+    assert (expected.index[:, 0] == 607).all()
+    assert_identical(similarity_topk(q, stored_rows, 3), expected)
+
+
+def test_the_bound_allows_for_all_that_rounding_to_int8_can_do(level: str) -> None:
+    q = np.full((40, 64), 0.125, np.float32)
+    rows = unit_rows(np.random.default_rng(12), 1280, 64)
+    g = misleading(100.0, 100.6, 100.4, 800 * rows)
+    g[[3, 203, 403, 603, 803, 607], 0] = 127  # so that one unit is one step of int8
+    g = (g / 800).astype(np.float32)
+    values, scale = quantise_rows(g)
+    assert values[607, 1] == 100
+    assert values[3, 2] == 101
+    expected = defined(q, g, 3)
+    assert (expected.index[:, 0] == 607).all()
+    assert_identical(similarity_topk(q, values, 3, scale=scale, rescore=g), expected)
+
+
 def test_not_finite_values_are_found_as_the_small_gallery_finds_them(level: str) -> None:
     rng = np.random.default_rng(8)
     q, g = unit_rows(rng, 6, 16), unit_rows(rng, 1400, 16)

@@ -1,33 +1,33 @@
 """Breaks the kernels on purpose and shows that the tests notice.
 
 Each file `tests/mutation/<family>.toml` lists mutations: a text that stands exactly once in a
-source file, what to put in its place, and the tests that must fail then. Sources are changed in
-place, one at a time, and always put back; files with changes of your own are refused. C++ is built
-in `build/mutation` and the module swapped in the environment meanwhile.
+source file, what to put in its place, and the tests that must fail then. They are tried one after
+another in a copy of the repository under `build/mutation`, where only what a change touches is
+built again; those in C++ and those in Python beside each other.
 
-    python tests/mutation/mutate.py [FAMILY ...] [--skip-native] [--output FILE]
+    python tests/mutation/mutate.py [FAMILY ...] [--skip-native] [--table FILE] [--output FILE]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
-import subprocess
+import re
 import sys
-import sysconfig
 import time
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build" / "mutation"
-_FAILED = 1  # pytest's exit status when tests failed; others mean that it could not run them
-_TIMEOUT_S = 600
+from sandbox import ROOT, Sandbox, SandboxError
+
+_HEAD = """# Mutations
+
+What `make mutation MUTATE="--table docs/reference/kernels/mutations.md"` found: how each kernel was
+broken on purpose, one change at a time, and the first test that failed then. Lists and runner are
+in `tests/mutation`. Tests of the GPU's kernels run in Triton's interpreter.
+"""
 
 
 @dataclass(frozen=True)
@@ -56,92 +56,98 @@ class Mutation:
         return self.file.endswith((".cpp", ".h", ".inl", ".cu"))
 
 
-def load(families: list[str]) -> dict[str, list[Mutation]]:
+@dataclass(frozen=True)
+class Outcome:
+    """A mutation that was tried.
+
+    Attributes:
+        family: Name of its list.
+        mutation: What was broken.
+        test: The test that failed, or None when all passed: the mutation survived.
+        error: Why it could not be tried; empty when it was.
+        seconds: How long it took.
+    """
+
+    family: str
+    mutation: Mutation
+    test: str | None
+    error: str
+    seconds: float
+
+
+def load(families: list[str]) -> list[tuple[str, Mutation]]:
     """Read the lists, all of them when none is named."""
     folder = Path(__file__).parent
-    names = families or sorted(path.stem for path in folder.glob("*.toml"))
-    out = {}
-    for name in names:
+    out = []
+    for name in families or sorted(path.stem for path in folder.glob("*.toml")):
         content = tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8"))
         defaults = content.get("tests", {})
-        out[name] = []
         for entry in content["mutation"]:
             if isinstance(entry.get("tests"), str):  # the name of a list at the top of the file
                 entry["tests"] = defaults[entry["tests"]]
-            out[name].append(Mutation(**entry))
+            out.append((name, Mutation(**entry)))
     return out
 
 
-@contextmanager
-def applied(mutation: Mutation) -> Iterator[None]:
-    """Change the source file for as long as the block lasts."""
-    path = ROOT / mutation.file
-    before = path.read_text(encoding="utf-8")
-    found = before.count(mutation.find)
-    if found != 1:
-        sys.exit(f"{mutation.file} holds {mutation.find!r} {found} times, expected once")
+def attempt(sandbox: Sandbox, family: str, mutation: Mutation) -> Outcome:
+    """Apply a mutation and see which test fails."""
+    start = time.perf_counter()
+    test, error = None, ""
     try:
-        path.write_text(before.replace(mutation.find, mutation.replace), encoding="utf-8")
-        yield
-    finally:
-        path.write_text(before, encoding="utf-8")
+        with sandbox.changed(mutation.file, mutation.find, mutation.replace):
+            if mutation.native:
+                sandbox.build()
+            test = sandbox.failing_test(mutation.tests, interpret=mutation.interpret)
+    except SandboxError as problem:
+        error = str(problem)
+    outcome = Outcome(family, mutation, test, error, time.perf_counter() - start)
+    word = "ERROR" if error else "SURVIVED" if test is None else "noticed"
+    print(f"{word:9} {family}: {mutation.breaks} ({outcome.seconds:.0f} s) {error or test or ''}")
+    sys.stdout.flush()
+    return outcome
 
 
-def build() -> Path:
-    """Build the native module of the sources as they are; return it."""
-    nanobind = subprocess.run(
-        [sys.executable, "-m", "nanobind", "--cmake_dir"], capture_output=True, text=True
-    )
-    if nanobind.returncode:
-        sys.exit("nanobind is not installed here: use `make mutation`")
-    commands = [
-        ["cmake", "-S", str(ROOT), "-B", str(BUILD), f"-DPython_EXECUTABLE={sys.executable}"],
-        ["cmake", "--build", str(BUILD), "--parallel", "2", "--target", "_native"],
-    ]
-    for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-3000:]}{done.stderr[-2000:]}")
-    return next((BUILD / "kernels" / "csrc").glob("_native*.so"))
+def attempt_all(entries: list[tuple[str, Mutation]], folder: Path) -> list[Outcome]:
+    """Try mutations of one kind in a copy of their own.
+
+    The tests that failed must pass on the unbroken sources; that is seen at the end, when it is
+    known which they are.
+    """
+    if not entries:
+        return []
+    sandbox = Sandbox(folder)
+    outcomes = [attempt(sandbox, family, mutation) for family, mutation in entries]
+    if any(mutation.native for _, mutation in entries):
+        sandbox.build()
+    for interpret in (False, True):
+        caught = [o.test for o in outcomes if o.test and o.mutation.interpret == interpret]
+        tests = sorted({test for test in caught if "::" in test})
+        if tests and (failed := sandbox.failing_test(tests, interpret=interpret)) is not None:
+            raise SandboxError(f"{failed} fails on the unbroken sources too")
+    return outcomes
 
 
-def installed() -> Path:
-    """Return the native module that tests load."""
-    folder = Path(sysconfig.get_path("platlib")) / "crosscam_kernels"
-    return next(folder.glob("_native*.so"))
-
-
-def run_tests(arguments: list[str], *, interpret: bool) -> int:
-    """Run pytest up to the first failure; return its exit status."""
-    env = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-    if interpret:
-        env["TRITON_INTERPRET"] = "1"
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *arguments]
-    try:
-        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, timeout=_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        return _FAILED  # a mutant that hangs is noticed
-    return done.returncode
-
-
-def noticed(mutation: Mutation, module: Path | None) -> bool:
-    """Apply a mutation and say whether the tests fail."""
-    with applied(mutation):
-        if mutation.native and module is not None:
-            shutil.copyfile(build(), module)
-        status = run_tests(mutation.tests, interpret=mutation.interpret)
-    if status not in (0, _FAILED):
-        sys.exit(f"{mutation.file}, {mutation.breaks}: pytest could not run (status {status})")
-    return status == _FAILED
-
-
-def refuse_own_changes(mutations: list[Mutation]) -> None:
-    """Stop where a source file is not as it was committed."""
-    files = sorted({mutation.file for mutation in mutations})
-    command = ["git", "status", "--porcelain", "--", *files]
-    changed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    if changed:
-        sys.exit(f"files with changes of your own:\n{changed}commit or stash them first")
+def write_table(path: Path, outcomes: list[Outcome]) -> None:
+    """Write the families that were run into a page; sections of others stay as they are."""
+    sections: dict[str, str] = {}
+    if path.is_file():
+        parts = re.split(r"^## (\w+)\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    for family in {outcome.family for outcome in outcomes}:
+        rows = [o for o in outcomes if o.family == family]
+        caught = sum(o.test is not None for o in rows)
+        lines = [
+            f"\n{caught} of {len(rows)} noticed.\n",
+            "| broken | in | noticed by |",
+            "|---|---|---|",
+        ]
+        for row in rows:
+            test = "**none**" if row.test is None else f"`{row.test.removeprefix('tests/')}`"
+            breaks = row.mutation.breaks.replace("|", "\\|")
+            lines.append(f"| {breaks} | `{Path(row.mutation.file).name}` | {test} |")
+        sections[family] = "\n".join(lines) + "\n\n"
+    text = _HEAD + "".join(f"\n## {name}\n{sections[name].rstrip()}\n" for name in sorted(sections))
+    path.write_text(text, encoding="utf-8")
 
 
 def main() -> None:
@@ -149,42 +155,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("families", nargs="*", help="names of the lists; all when left out")
     parser.add_argument("--skip-native", action="store_true", help="leave C++ out")
+    parser.add_argument("--only", default="", help="those whose description holds this text")
+    parser.add_argument("--table", type=Path, help="page in which to update the families' results")
     parser.add_argument("--output", type=Path, help="where to write the results as JSON")
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "mutation")
     chosen = parser.parse_args()
-    lists = load(chosen.families)
-    everything = [mutation for entries in lists.values() for mutation in entries]
-    refuse_own_changes(everything)
-    native = not chosen.skip_native and any(mutation.native for mutation in everything)
-    module = installed() if native else None
-    kept = module.read_bytes() if module else b""
-    rows = []
-    try:
-        if module is not None:
-            shutil.copyfile(build(), module)
-        for family, entries in lists.items():
-            wanted = [m for m in entries if not (m.native and chosen.skip_native)]
-            for interpret in (False, True):
-                tests = sorted({t for m in wanted if m.interpret == interpret for t in m.tests})
-                if tests and run_tests(tests, interpret=interpret) != 0:
-                    sys.exit(f"{family}: the tests fail on the unbroken sources already")
-            for mutation in wanted:
-                start = time.perf_counter()
-                caught = noticed(mutation, module)
-                rows.append({"family": family, "noticed": caught, **asdict(mutation)})
-                word = "noticed" if caught else "SURVIVED"
-                print(
-                    f"{word:9} {family}: {mutation.breaks} ({mutation.file}, "
-                    f"{time.perf_counter() - start:.0f} s)",
-                    flush=True,
-                )
-    finally:
-        if module is not None:
-            module.write_bytes(kept)
-    survived = sum(not row["noticed"] for row in rows)
-    print(f"{len(rows) - survived} of {len(rows)} mutations noticed")
+    entries = [(f, m) for f, m in load(chosen.families) if chosen.only in m.breaks]
+    native = [(f, m) for f, m in entries if m.native and not chosen.skip_native]
+    python = [(f, m) for f, m in entries if not m.native]
+    with ThreadPoolExecutor(2) as pool:
+        kinds = [
+            pool.submit(attempt_all, native, chosen.folder / "native"),
+            pool.submit(attempt_all, python, chosen.folder / "python"),
+        ]
+        try:
+            outcomes = [outcome for kind in kinds for outcome in kind.result()]
+        except SandboxError as problem:
+            sys.exit(str(problem))
+    survived = [outcome for outcome in outcomes if outcome.test is None]
+    print(f"{len(outcomes) - len(survived)} of {len(outcomes)} mutations noticed")
+    for outcome in survived:
+        print(f"  {outcome.family}: {outcome.mutation.breaks}: {outcome.error or 'survived'}")
+    if chosen.table:
+        write_table(chosen.table, outcomes)
     if chosen.output:
-        chosen.output.write_text(json.dumps(rows, indent=1) + "\n")
-    sys.exit(survived > 0)
+        rows = [asdict(outcome) for outcome in outcomes]
+        chosen.output.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    sys.exit(bool(survived))
 
 
 if __name__ == "__main__":
