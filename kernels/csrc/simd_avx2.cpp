@@ -23,6 +23,18 @@ inline void widen_fp16(const uint16_t* row, int64_t n, float* out) {
   for (; d < n; ++d) out[d] = _cvtsh_ss(row[d]);
 }
 
+inline V load_bf16(const uint16_t* p) {
+  const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+}
+inline V load_fp16(const uint16_t* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline V load_int8(const int8_t* p) {
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+}
+
 inline Quad quad_broadcast(const uint32_t* row) {
   int word;
   __builtin_memcpy(&word, row, sizeof word);

@@ -2,16 +2,16 @@
 
 namespace crosscam {
 
-#define CROSSCAM_DECLARE(isa)             \
-  namespace isa {                         \
-  extern const TopkKernels topk_chain;    \
-  extern const TopkKernels topk_lanes;    \
-  extern const TopkKernels topk_int8;     \
-  extern const RowKernels topk_rows;      \
-  extern const CropKernel crop;           \
-  extern const DenseKernels dense;        \
-  extern const HardestKernel hardest;     \
-  extern const NormaliseKernel normalise; \
+#define CROSSCAM_DECLARE(isa)                     \
+  namespace isa {                                 \
+  extern const TopkKernels topk_chain;            \
+  extern const TopkKernels topk_lanes[kElements]; \
+  extern const TopkKernels topk_int8;             \
+  extern const RowKernels topk_rows;              \
+  extern const CropKernel crop;                   \
+  extern const DenseKernels dense;                \
+  extern const HardestKernel hardest;             \
+  extern const NormaliseKernel normalise;         \
   }
 CROSSCAM_DECLARE(scalar)
 #if defined(CROSSCAM_HAVE_X86_KERNELS)
@@ -76,13 +76,13 @@ const TopkKernels& int8_kernels(SimdLevel level, [[maybe_unused]] const DotFeatu
 
 }  // namespace
 
-const TopkKernels* topk_kernels(SimdLevel level, TopkWord word, bool dot) {
+const TopkKernels* topk_kernels(SimdLevel level, TopkWord word, Element element, bool dot) {
   const DotFeatures features = dot ? dot_features() : DotFeatures{};
   switch (word) {
     case TopkWord::kFloatChain:
       return &topk_kernels(level);
     case TopkWord::kFloatLanes:
-      return &CROSSCAM_PICK(level, topk_lanes);
+      return &CROSSCAM_PICK(level, topk_lanes)[static_cast<int>(element)];
     case TopkWord::kInt8Quad:
       return &int8_kernels(level, features);
     case TopkWord::kBf16Pair:

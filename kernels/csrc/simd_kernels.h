@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "cpu_features.h"
+#include "element.h"
 
 namespace crosscam {
 
@@ -22,7 +23,7 @@ inline constexpr int kMaxTileRows = 12;
 /// other two sum in an order of their own: their results are bounded, not defined.
 enum class TopkWord {
   kFloatChain,  ///< one float: `s = fma(row[d], query[d], s)` for d = 0, 1, .. D - 1, from zero
-  kFloatLanes,  ///< one float: sums over interleaved lanes, added at the end; few queries
+  kFloatLanes,  ///< one float: sums over lanes of features, added at the end; few queries
   kBf16Pair,    ///< two bfloat16, multiplied and summed into fp32
   kInt8Quad,    ///< four int8, summed exactly, then `(float(sum) * query_scale) * row_scale`
 };
@@ -32,11 +33,13 @@ struct TopkTile {
   const void* const* rows;  ///< the rows of this tile; missing ones repeat a row that exists
   const void* const* next;  ///< rows of the tile after it, prefetched meanwhile
   const void* queries;  ///< packed block (words, block), query fastest; kFloatLanes: (block, words)
-  int64_t words;        ///< words per row
+  int64_t words;        ///< words per row; kFloatLanes: features
   const float* threshold;    ///< (block,) a similarity must be greater to count as a hit
   const int32_t* query_sum;  ///< (block,) kInt8Quad: sum of the int8 values of each query
   const float* query_scale;  ///< (block,) kInt8Quad
-  const float* row_scale;    ///< (rows,) kInt8Quad
+  const float* row_scale;    ///< (rows,) kInt8Quad; kFloatLanes: null unless rows are int8
+  float limit;               ///< kFloatLanes: largest squared norm of a row
+  bool* beyond;              ///< kFloatLanes: set when a row is longer, or not finite
   float* similarity;         ///< out (rows, block)
   uint64_t* hits;            ///< out (rows,): bit q set when similarity(row, q) > threshold[q]
 };
@@ -208,8 +211,9 @@ struct NormaliseKernel {
 ///
 /// @param dot Whether dot-product instructions beyond the level (AVX512-BF16, VNNI, ASIMDDP) may be
 ///     used where the processor has them.
+/// @param element Of the gallery's rows; kFloatLanes reads them as they lie in memory.
 /// @return Null for kBf16Pair where there is no instruction for it; never null otherwise.
-const TopkKernels* topk_kernels(SimdLevel level, TopkWord word, bool dot);
+const TopkKernels* topk_kernels(SimdLevel level, TopkWord word, Element element, bool dot);
 /// Those of TopkWord::kFloatChain.
 const TopkKernels& topk_kernels(SimdLevel level);
 const RowKernels& row_kernels(SimdLevel level);

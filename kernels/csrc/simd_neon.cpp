@@ -24,6 +24,17 @@ inline void widen_fp16(const uint16_t* row, int64_t n, float* out) {
   }
 }
 
+inline V load_bf16(const uint16_t* p) {
+  return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16));
+}
+inline V load_fp16(const uint16_t* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+inline V load_int8(const int8_t* p) {
+  int32_t word;
+  __builtin_memcpy(&word, p, sizeof word);
+  const int16x8_t wide = vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(word)));
+  return vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)));
+}
+
 inline Quad quad_step(Quad g, Quad q, Quad sum) {
   const int8x16_t a = vreinterpretq_s8_s32(g), b = vreinterpretq_s8_s32(q);
   const int16x8_t low = vmull_s8(vget_low_s8(a), vget_low_s8(b));

@@ -111,6 +111,22 @@ inline void widen_fp16(const uint16_t* row, int64_t n, float* out) {
   }
 }
 
+inline V load_bf16(const uint16_t* p) {
+  V out;
+  for (int i = 0; i < kLanes; ++i) out.v[i] = std::bit_cast<float>(uint32_t{p[i]} << 16);
+  return out;
+}
+inline V load_fp16(const uint16_t* p) {
+  V out;
+  widen_fp16(p, kLanes, out.v);
+  return out;
+}
+inline V load_int8(const int8_t* p) {
+  V out;
+  for (int i = 0; i < kLanes; ++i) out.v[i] = static_cast<float>(p[i]);
+  return out;
+}
+
 /// Four int8 in each lane of the factors, one int32 in each of the sums.
 struct Quad {
   uint32_t v[4];

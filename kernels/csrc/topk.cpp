@@ -13,7 +13,7 @@ namespace crosscam {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr int64_t kFewQueries = 4;       // the block of kFloatLanes
+constexpr int64_t kFewQueries = 4;       // up to which rows are read as they lie in memory
 constexpr int64_t kMemoryBound = 32;     // queries up to which fp32 rows come no faster than used
 constexpr int64_t kFirstPassRows = 512;  // smaller galleries are computed as defined at once
 constexpr int64_t kFirstPassShare = 16;  // and so are searches for more than 1 / 16 of the rows
@@ -42,7 +42,7 @@ void search_as_defined(const TopkProblem& problem, const Results& results) {
   TopkEngine engine;
   engine.word =
       problem.gallery.element == Element::kInt8 ? TopkWord::kInt8Quad : TopkWord::kFloatChain;
-  engine.kernels = topk_kernels(problem.simd, engine.word, problem.dot);
+  engine.kernels = topk_kernels(problem.simd, engine.word, problem.gallery.element, problem.dot);
   const PackedQueries packed(problem, engine);
   const TopkMask mask(problem, packed.block());
   TopkScan scan{problem, engine, packed, mask};
@@ -65,22 +65,18 @@ TopkEngine first_pass(const TopkProblem& problem) {
       problem.k > problem.gallery_count / kFirstPassShare) {
     return engine;
   }
-  const bool wide = problem.gallery.element == Element::kFloat32;
-  if (problem.gallery.element == Element::kInt8) {
-    if (problem.exact.data == nullptr) return engine;
-    engine.word = TopkWord::kInt8Quad;
-  } else if (problem.query_count <= kFewQueries && wide) {
+  const Element element = problem.gallery.element;
+  if (element == Element::kInt8 && problem.exact.data == nullptr) return engine;
+  if (problem.query_count <= kFewQueries) {
     engine.word = TopkWord::kFloatLanes;
-  } else if (problem.query_count > kMemoryBound || !wide) {
+  } else if (element == Element::kInt8) {
+    engine.word = TopkWord::kInt8Quad;
+  } else if (problem.query_count > kMemoryBound || element != Element::kFloat32) {
     engine.word = TopkWord::kBf16Pair;
   } else {
     return engine;
   }
-  engine.kernels = topk_kernels(problem.simd, engine.word, problem.dot);
-  if (engine.kernels == nullptr && problem.query_count <= kFewQueries) {
-    engine.word = TopkWord::kFloatLanes;
-    engine.kernels = topk_kernels(problem.simd, engine.word, problem.dot);
-  }
+  engine.kernels = topk_kernels(problem.simd, engine.word, element, problem.dot);
   return engine;
 }
 

@@ -3,19 +3,12 @@
 #include <cstdint>
 
 #include "cpu_features.h"
+#include "element.h"
 
 namespace crosscam {
 
 /// Which gallery cameras may answer a query, compared with the query's own camera.
 enum class CameraRule { kAny, kExcludeSame, kOnlySame };
-
-/// What the elements of a feature row are.
-enum class Element { kFloat32, kBfloat16, kFloat16, kInt8 };
-
-/// Bytes of one element.
-constexpr int64_t element_size(Element element) {
-  return element == Element::kFloat32 ? 4 : element == Element::kInt8 ? 1 : 2;
-}
 
 /// (N, D) feature rows; elements of a row are dense.
 struct RowMatrix {

@@ -42,7 +42,7 @@ ErrorBound::ErrorBound(const TopkProblem& problem, const TopkEngine& engine,
   double element_rounding = 0.0;                 // largest |g[d] - g'[d]|
   if (engine.word == TopkWord::kBf16Pair && problem.gallery.element != Element::kBfloat16) {
     row_rounding = row * 0x1p-8;  // `row` is the norm before rounding to 8 bits of significand
-  } else if (engine.word == TopkWord::kInt8Quad) {
+  } else if (problem.gallery.element == Element::kInt8) {
     float largest = 0.0f;
     for (int64_t n = 0; n < problem.gallery_count; ++n) {
       const float scale = problem.gallery_scale[n];

@@ -1,12 +1,12 @@
 // fp32 parts of similarity_topk over the vector type V: the chain of one fused multiply-add per
-// feature that defines a similarity, sums over lanes for few queries, and work on single rows.
+// feature that defines a similarity, and work on single rows.
 
+#include "topk_lanes.inl"
 #include "topk_tile.inl"
 
 namespace crosscam::CROSSCAM_ISA {
 
 extern const TopkKernels topk_chain;
-extern const TopkKernels topk_lanes;
 extern const RowKernels topk_rows;
 
 namespace {
@@ -28,7 +28,8 @@ struct FloatChain {
   }
 };
 
-/// Sums over kSums registers at a time, whatever the order: memory is the limit here, not arithmetic.
+/// Sums over kSums registers at a time, whatever the order: memory is the limit here, not
+/// arithmetic.
 inline float dot(const float* a, const float* b, int64_t n) {
   constexpr int kSums = 4;
   V sum[kSums] = {zero(), zero(), zero(), zero()};
@@ -47,38 +48,6 @@ inline float dot(const float* a, const float* b, int64_t n) {
     for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
   }
   return total + lanes[0];
-}
-
-constexpr int kLaneTileRows = 4;
-
-/// kQueries queries as they lie in memory against kLaneTileRows rows.
-template <int kQueries>
-void lane_tile(const TopkTile& job) {
-  const float* const queries = static_cast<const float*>(job.queries);
-  for (int r = 0; r < kLaneTileRows; ++r) {
-    const float* const row = static_cast<const float*>(job.rows[r]);
-    job.hits[r] = 0;
-    for (int q = 0; q < kQueries; ++q) {
-      const float similarity = dot(row, queries + q * job.words, job.words);
-      job.similarity[r * kQueries + q] = similarity;
-      job.hits[r] |= static_cast<uint64_t>(similarity > job.threshold[q]) << q;
-    }
-  }
-}
-
-inline uint64_t lane_time_mask(int64_t time, const int64_t* first, const int64_t* last, int count) {
-  uint64_t mask = 0;
-  for (int q = 0; q < count; ++q) {
-    mask |= static_cast<uint64_t>(first[q] <= time && time <= last[q]) << q;
-  }
-  return mask;
-}
-
-void widen_bf16(const uint16_t* row, int64_t n, float* out) {
-  for (int64_t d = 0; d < n; ++d) {
-    const uint32_t bits = static_cast<uint32_t>(row[d]) << 16;
-    __builtin_memcpy(out + d, &bits, sizeof bits);
-  }
 }
 
 float norm_int8(const int8_t* row, int64_t n) {
@@ -107,13 +76,6 @@ void chain(const float* const* rows, const float* query, int64_t dim, float* out
 }  // namespace
 
 constinit const TopkKernels topk_chain = kernels_for<FloatChain>();
-constinit const TopkKernels topk_lanes = {
-    1,
-    4,
-    {kLaneTileRows, kLaneTileRows, kLaneTileRows, kLaneTileRows},
-    {&lane_tile<1>, &lane_tile<2>, &lane_tile<3>, &lane_tile<4>},
-    &lane_time_mask,
-};
 constinit const RowKernels topk_rows = {&widen_bf16, &widen_fp16, &dot, &norm_int8, &chain};
 
 }  // namespace crosscam::CROSSCAM_ISA

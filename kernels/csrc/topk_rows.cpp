@@ -7,8 +7,9 @@ namespace {
 
 bool needs_copy(const TopkProblem& problem, TopkWord word) {
   switch (word) {
-    case TopkWord::kFloatChain:
     case TopkWord::kFloatLanes:
+      return false;
+    case TopkWord::kFloatChain:
       return problem.gallery.element != Element::kFloat32;
     case TopkWord::kBf16Pair:
       return problem.gallery.element != Element::kBfloat16 || problem.dim % 2 != 0;
@@ -28,7 +29,10 @@ RowSource::RowSource(const TopkProblem& problem, const TopkEngine& engine, int s
       copies_(needs_copy(problem, engine.word)),
       limit_(limit),
       slot_bytes_(engine.words(problem.dim) * int64_t{sizeof(uint32_t)}) {
-  if (copies_) scratch_.resize(static_cast<size_t>(slots * engine.words(problem.dim)));
+  const bool measures = word_ == TopkWord::kFloatLanes;  // in `norm`, though nothing is copied
+  if (copies_ || measures) {
+    scratch_.resize(static_cast<size_t>((copies_ ? slots : 1) * engine.words(problem.dim)));
+  }
 }
 
 bool RowSource::prepare(int64_t row, int slot, const void** words) {
@@ -47,8 +51,18 @@ float RowSource::convert(const void* from, int64_t row, void* slot, const void**
   const bool measured = limit_ >= 0.0f;
   *words = copies_ ? slot : from;
   switch (word_) {
-    case TopkWord::kFloatChain:
-    case TopkWord::kFloatLanes: {
+    case TopkWord::kFloatLanes:
+      if (measured && problem_.gallery.element == Element::kInt8) {
+        const float scale = problem_.gallery_scale[row];
+        return rows_.norm_int8(static_cast<const int8_t*>(from), dim) * scale * scale;
+      }
+      if (measured) {
+        const float* const wide =
+            widened(problem_.gallery, row, dim, rows_, static_cast<float*>(slot));
+        return rows_.dot(wide, wide, dim);
+      }
+      return 0.0f;  // its kernels measure
+    case TopkWord::kFloatChain: {
       const float* const wide =
           widened(problem_.gallery, row, dim, rows_, static_cast<float*>(slot));
       return measured ? rows_.dot(wide, wide, dim) : 0.0f;

@@ -19,8 +19,9 @@ constexpr int64_t kRangesPerWorker = 16;
 int list_rows(const TopkScan& scan) {
   const int64_t bytes = std::max<int64_t>(1, scan.packed.words()) * int64_t{sizeof(uint32_t)};
   // With one block and nothing to convert, rows are used once and need not stay in the cache.
-  const bool once = scan.packed.blocks() == 1 && scan.bound == nullptr &&
-                    scan.problem.gallery.element == Element::kFloat32;
+  const bool untouched = scan.bound == nullptr && scan.problem.gallery.element == Element::kFloat32;
+  const bool once =
+      scan.packed.blocks() == 1 && (untouched || scan.engine.word == TopkWord::kFloatLanes);
   const int64_t fitting = once ? kMaxListRows : kListBytes / bytes;
   return static_cast<int>(
       std::clamp<int64_t>(fitting / kRowStep * kRowStep, 2 * kRowStep, kMaxListRows));
@@ -37,7 +38,9 @@ Scanner::Scanner(TopkScan& scan)
       threshold_(static_cast<size_t>(scan.packed.blocks() * scan.packed.block()), kInfinity),
       capacity_(list_rows(scan)),
       source_(scan.problem, scan.engine, capacity_,
-              scan.bound == nullptr ? -1.0f : scan.bound->limit()),
+              scan.bound == nullptr || scan.engine.word == TopkWord::kFloatLanes
+                  ? -1.0f
+                  : scan.bound->limit()),
       matrix_(problem_.exact.data != nullptr ? problem_.exact : problem_.gallery),
       row_kernels_(row_kernels(problem_.simd)),
       wide_(matrix_.element == Element::kFloat32 ? 0 : static_cast<size_t>(problem_.dim)),
@@ -81,6 +84,7 @@ void Scanner::compare(int64_t b) {
   const int width = vectors * kernels_.lanes;
   alignas(64) float similarity[kMaxTileRows * kMaxQueryBlock];
   uint64_t hits[kMaxTileRows];
+  bool beyond = false;
   TopkTile tile{};
   tile.queries = scan_.packed.data(b);
   tile.words = scan_.packed.words();
@@ -89,16 +93,19 @@ void Scanner::compare(int64_t b) {
   tile.query_scale = scan_.packed.query_scale(b);
   tile.similarity = similarity;
   tile.hits = hits;
+  tile.limit = scan_.bound == nullptr ? 0.0f : scan_.bound->limit();
+  tile.beyond = &beyond;
   for (int at = 0; at < size_; at += height) {
     tile.rows = rows_.data() + at;
     tile.next = rows_.data() + std::min(at + height, size_);
-    tile.row_scale = scales_.data() + at;
+    tile.row_scale = problem_.gallery_scale == nullptr ? nullptr : scales_.data() + at;
     kernels_.tile[vectors - 1](tile);
     const int height_used = std::min(height, size_ - at);
     for (int r = 0; r < height_used; ++r) {
       if (hits[r] != 0) insert(b, at + r, hits[r], similarity + r * width, width);
     }
   }
+  if (beyond) scan_.broken = true;
 }
 
 void Scanner::insert(int64_t b, int at, uint64_t hits, const float* similarity, int width) {
