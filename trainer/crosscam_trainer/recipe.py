@@ -79,7 +79,7 @@ class ModelRecipe(Strict):
         default="RN50", description="an open_clip name, or one of crosscam's small ones"
     )
     weights: str | None = Field(
-        default=None, description="a checkpoint's path, 'hub' or None: random"
+        default=None, description="a checkpoint's path, 'hub', 'hub:TAG' or None: random"
     )
     weights_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     size: tuple[PositiveInt, PositiveInt] = Field(default=(256, 128), description="height, width")
@@ -92,7 +92,9 @@ class ModelRecipe(Strict):
     pooling: Literal["gem", "own"] = "gem"
     embedding: Literal["final_bn", "joint_bn", "concat"] = "final_bn"
     stride: PositiveInt | None = Field(
-        default=None, description="of ViT patches; None: the patch's size"
+        default=None,
+        description="pixels between cells of the last feature map; below the patch's size, patches "
+        "overlap; None: 16 for ResNets and crosscam's small towers, else as published",
     )
     camera_embedding: NonNegativeFloat = Field(default=0.0, description="weight of SIE; 0: none")
 

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crosscam_deploy.export.positions import resize_positions
 from crosscam_deploy.export.to_onnx import export_embedder
 from crosscam_deploy.importer import bundle_name, keep_if_it_runs
 from crosscam_deploy.manifest import Preprocessing
@@ -135,20 +136,14 @@ def _resize_attention_pool(torch: Any, visual: Any, image_size: tuple[int, int])
     The embedding `(1 + S * S, C)` holds the mean token first and then one row a cell of the square
     grid of the training size; cells are 32 pixels.
     """
-    rows, columns = image_size[0] // 32, image_size[1] // 32
+    if image_size[0] % 32 or image_size[1] % 32:
+        raise InputError(
+            f"an attention pool cannot take {image_size} pixels",
+            expected="a size in multiples of 32 pixels",
+            fix="use 256 x 128",
+        )
     pool = visual.attnpool
     with torch.no_grad():
-        mean, cells = pool.positional_embedding[:1], pool.positional_embedding[1:]
-        side = round(len(cells) ** 0.5)
-        if side * side != len(cells) or image_size[0] % 32 or image_size[1] % 32:
-            raise InputError(
-                f"an attention pool of {len(cells)} cells cannot take {image_size} pixels",
-                expected="a square grid, and a size in multiples of 32 pixels",
-                fix="use 256 x 128",
-            )
-        grid = cells.reshape(1, side, side, -1).permute(0, 3, 1, 2)
-        resized = torch.nn.functional.interpolate(
-            grid, size=(rows, columns), mode="bicubic", antialias=True, align_corners=False
-        )
-        cells = resized.permute(0, 2, 3, 1).reshape(rows * columns, -1)
-        pool.positional_embedding = torch.nn.Parameter(torch.cat([mean, cells]))
+        grid = (image_size[0] // 32, image_size[1] // 32)
+        resized = resize_positions(torch, pool.positional_embedding, grid)
+    pool.positional_embedding = torch.nn.Parameter(resized)

@@ -1,0 +1,90 @@
+"""`build_model`: from the model part of a recipe to towers with heads and their input."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from crosscam_deploy.log import get_logger
+from crosscam_trainer.data.transforms import Preparation
+from crosscam_trainer.models.architectures import architecture, make_clip
+from crosscam_trainer.models.checkpoint import load_into
+from crosscam_trainer.models.reid import ReIDModel
+from crosscam_trainer.models.text import ClipText
+from crosscam_trainer.models.towers import adapt_tower
+from crosscam_trainer.models.weights import find_weights, read_checkpoint
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from crosscam_trainer.recipe import ModelRecipe
+
+_log = get_logger("trainer")
+
+
+class Built(NamedTuple):
+    """What `build_model` makes.
+
+    Attributes:
+        model: Image tower with pooling and necks; on the CPU, in training mode.
+        text: Frozen text encoder of the same CLIP model; not a part of `model`.
+        preparation: How pictures become inputs, in training, evaluation and the bundle.
+    """
+
+    model: ReIDModel
+    text: ClipText
+    preparation: Preparation
+
+
+def build_model(recipe: ModelRecipe, *, cameras: int = 0) -> Built:
+    """Build a model with its weights.
+
+    Random weights follow torch's generator, which the caller seeds. Where nothing pretrained is
+    named, a warning says so: the accuracies of papers are those of pretrained CLIP models.
+
+    Args:
+        recipe: Tower, weights, heads, size.
+        cameras: Number of cameras of the training split; needed with `recipe.camera_embedding`.
+
+    Raises:
+        InputError: Unknown tower, a size or stride that it cannot take, or weights that are
+            missing, damaged, unsafe or of another architecture.
+        RunError: Weights must be downloaded and cannot be.
+    """
+    found = None
+    if recipe.weights is not None:
+        found = find_weights(recipe.tower, recipe.weights, recipe.weights_sha256)
+    checkpoint = None if found is None else read_checkpoint(found.path)
+    quick = found is not None and found.quick_gelu
+    if checkpoint is not None and "quick_gelu" in checkpoint.facts:
+        quick = checkpoint.facts["quick_gelu"] == "true"
+    clip = make_clip(recipe.tower, quick_gelu=quick)
+    stride = recipe.stride or architecture(recipe.tower).stride
+    tower = adapt_tower(
+        clip.visual,
+        recipe.size,
+        stride=stride,
+        cameras=cameras,
+        camera_weight=recipe.camera_embedding,
+    )
+    text = ClipText(clip)
+    model = ReIDModel(tower, recipe.pooling, recipe.embedding)
+    if checkpoint is not None and found is not None:
+        load_into(model, text, checkpoint, origin=str(found.path))
+        _log.info("weights", tower=recipe.tower, source=found.source, sha256=found.sha256)
+    else:
+        _log.warning(
+            "random weights: nothing is pretrained; papers start from CLIP (model.weights=hub)",
+            tower=recipe.tower,
+        )
+    preparation = Preparation(recipe.size, recipe.interpolation, recipe.mean, recipe.std)
+    return Built(model, text, preparation)
+
+
+def count_parameters(module: nn.Module, *, trained: bool = False) -> int:
+    """Return the number of parameters of a module.
+
+    Args:
+        module: Which.
+        trained: Count only those that take gradients.
+    """
+    return sum(p.numel() for p in module.parameters() if p.requires_grad or not trained)
