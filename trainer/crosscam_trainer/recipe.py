@@ -55,6 +55,9 @@ class DataRecipe(Strict):
         default="global", description="'intra': forget who is the same person in two cameras"
     )
     masks: Path | None = Field(default=None, description="folder of clothes masks, made or given")
+    mask_labels: Literal["clothes", "lip"] = Field(
+        default="clothes", description="what their numbers mean: 1 for clothes, or the LIP classes"
+    )
 
 
 class AugmentationRecipe(Strict):

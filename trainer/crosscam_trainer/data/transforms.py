@@ -147,3 +147,20 @@ def _resize(prep: Preparation) -> Any:
 
 def _normalise(prep: Preparation) -> list[Any]:
     return [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(prep.mean), list(prep.std))]
+
+
+def cover(images: torch.Tensor, where: torch.Tensor, preparation: Preparation) -> torch.Tensor:
+    """Paint prepared pictures black.
+
+    CCAF's shielding image is ``(1 - m) * I`` of the picture's values before they are normalised.
+
+    Args:
+        images: `(B, 3, H, W)`, normalised.
+        where: `(B, H, W)` bool.
+        preparation: How they were normalised.
+
+    Returns:
+        `(B, 3, H, W)`.
+    """
+    mean, std = (images.new_tensor(v).view(3, 1, 1) for v in (preparation.mean, preparation.std))
+    return torch.where(where[:, None], -mean / std, images)

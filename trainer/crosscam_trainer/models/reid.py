@@ -82,12 +82,16 @@ class ReIDModel(nn.Module):
 
         Args:
             images: `(b, 3, H, W)` of this rank.
-            cameras: `(b,)` int64, for towers with camera embeddings.
+            cameras: `(b,)` int64, for towers with camera embeddings; or `(B,)`, as batches hold the
+                labels of all ranks.
 
         Returns:
             In float32, whatever precision the tower ran in; `B` is `b` times the number of ranks,
             in the order of ranks.
         """
+        if cameras is not None and len(cameras) > len(images):
+            start = torch.distributed.get_rank() * len(images)
+            cameras = cameras[start : start + len(images)]
         found = self.tower(images, cameras)
         final = found.final if self.pool is None else self.pool(found.map)
         rows = [found.previous.float(), final.float(), found.joint.float()]

@@ -1,0 +1,81 @@
+"""Batches for a stage: pictures of this process, labels of all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from crosscam_trainer.data.dataset import NONE, PictureSet, make_loader
+from crosscam_trainer.data.samplers import Draws
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from crosscam_trainer.data.dataset import Batch
+    from crosscam_trainer.data.masks import LabelSet
+    from crosscam_trainer.data.samplers import EpochSampler
+    from crosscam_trainer.data.transforms import Transform
+    from crosscam_trainer.data.types import Sample
+
+
+class Batches:
+    """Yields the batches of epochs, on the device.
+
+    Labels follow from the sampler's plan on every process, so nothing is sent between them.
+
+    Args:
+        samples: The training split.
+        sampler: Of this process.
+        device: Gets the tensors.
+        transform: Augmentation; None for batches of labels and indices only.
+        mask_labels: Meaning of the masks; None to leave them unread.
+        workers: Processes that read ahead.
+    """
+
+    def __init__(
+        self,
+        samples: tuple[Sample, ...],
+        sampler: EpochSampler,
+        device: Any,
+        *,
+        transform: Transform | None = None,
+        mask_labels: LabelSet | None = None,
+        workers: int = 0,
+    ) -> None:
+        self.sampler = sampler
+        self._device = device
+        self._labels = labels_of(samples)
+        self._loader: Any = None
+        if transform is not None:
+            pictures = PictureSet(samples, transform, mask_labels)
+            self._loader = make_loader(pictures, Draws(sampler), workers)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch from a certain one on."""
+        self.sampler.set_epoch(epoch)
+        self.sampler.yielded = first
+        plan = torch.from_numpy(self.sampler.plan(epoch))
+        own: Any = iter(self._loader) if self._loader is not None else None
+        for positions in plan[first:]:
+            batch: dict[str, Any] = {name: row[positions] for name, row in self._labels.items()}
+            batch["index"] = positions
+            if own is not None:
+                read = next(own)
+                batch |= {k: read[k] for k in ("image", "clothes_mask") if k in read}
+            moved = {k: v.to(self._device, non_blocking=True) for k, v in batch.items()}
+            yield cast("Batch", moved)
+
+
+def labels_of(samples: tuple[Sample, ...]) -> dict[str, torch.Tensor]:
+    """Return the labels of all samples by the names of `Batch`, each `(N,)` int64."""
+    rows = {
+        "person": [s.person for s in samples],
+        "camera": [s.camera for s in samples],
+        "clothes": [NONE if s.clothes is None else s.clothes for s in samples],
+        "tracklet": [NONE if s.tracklet is None else s.tracklet for s in samples],
+    }
+    return {name: torch.tensor(values, dtype=torch.int64) for name, values in rows.items()}
