@@ -182,6 +182,31 @@ class Recipe(Strict):
         return self
 
 
+BUILT_IN = Path(__file__).parent / "recipes"
+"""Folder of the recipes that come with crosscam."""
+
+
+def find_recipe(name: str) -> Path:
+    """Return the file of a recipe.
+
+    Args:
+        name: Path of a YAML file, or name of a built-in recipe.
+
+    Raises:
+        UsageError: There is no such file and no such name.
+    """
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        return Path(name)
+    path = BUILT_IN / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in BUILT_IN.glob("*.yaml")))
+        raise UsageError(
+            f"no recipe {name!r}",
+            expected=f"the path of a YAML file, or one of {known}" if known else "a YAML file",
+        )
+    return path
+
+
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe.
 

@@ -35,6 +35,7 @@ COMMANDS: dict[str, _Lazy] = {
     "eval": _Lazy("crosscam_edge.cli.evaluate", "Score tracks against ground truth."),
     "simulate": _Lazy("crosscam_edge.cli.simulate", "Render a multi-camera site with exact truth."),
     "data": _Lazy("crosscam_edge.cli.data", "Check data sets for training."),
+    "train": _Lazy("crosscam_edge.cli.train", "Train a model to re-identify people."),
     "models": _Lazy("crosscam_edge.cli.models", "List, pull, import and show models."),
     "doctor": _Lazy("crosscam_edge.cli.doctor", "Check what is installed and what runs where."),
 }

@@ -113,7 +113,8 @@ class World:
             raise error
         if code is not None:
             raise SystemExit(code)
-        return self.share(result)
+        shared: T = self.share(result)
+        return shared
 
 
 def launch(recipe: LoopRecipe) -> World:

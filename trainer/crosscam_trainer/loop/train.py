@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from torch import nn
 
 from crosscam_kernels.errors import InputError, UsageError
 from crosscam_trainer.loop.checkpoint import read_newest, writing
@@ -61,11 +62,13 @@ class Summary:
         seeds: What ``result.json`` of each holds.
         figures: "last" and "best" → figure → (mean, sample standard deviation; None with one seed).
         warnings: What must be said with the figures.
+        told_here: Whether this process is the one that tells.
     """
 
     seeds: list[dict[str, Any]]
     figures: dict[str, dict[str, tuple[float, float | None]]]
     warnings: tuple[str, ...]
+    told_here: bool = True
 
 
 def train(
@@ -103,7 +106,7 @@ def train(
             _one(recipe, data, seed, output / f"seed-{seed}", makers, world, progress)
             for seed in recipe.seeds
         ]
-        summary = summarise(results, recipe)
+        summary = summarise(results, recipe, told_here=world.first)
         if world.first:
             _write_json(output / "summary.json", _plain(summary))
         return summary
@@ -143,6 +146,8 @@ def _one(
     seed_torch(seed, "model")
     model, text = makers.models(recipe, data)
     model.to(world.device)
+    if isinstance(text, nn.Module):
+        text.to(world.device)
     if recipe.loop.compile:
         model.tower.compile()
     run = TrainingRun(
@@ -230,7 +235,7 @@ def _refuse(folder: Path, saved: dict[str, Any], ours: dict[str, Any]) -> None:
         )
 
 
-def summarise(results: list[dict[str, Any]], recipe: Recipe) -> Summary:
+def summarise(results: list[dict[str, Any]], recipe: Recipe, *, told_here: bool = True) -> Summary:
     """Put seeds together: the mean and the sample standard deviation of every figure."""
     figures: dict[str, dict[str, tuple[float, float | None]]] = {}
     for which in ("last", "best"):
@@ -242,7 +247,7 @@ def summarise(results: list[dict[str, Any]], recipe: Recipe) -> Summary:
             figures[which][name] = statistics.fmean(values), spread
     judged = bool(figures["best"])
     on_test = judged and recipe.evaluation.split == "test"
-    return Summary(results, figures, (ON_TEST,) if on_test else ())
+    return Summary(results, figures, (ON_TEST,) if on_test else (), told_here)
 
 
 def _plain(summary: Summary) -> dict[str, Any]:
