@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from crosscam_trainer.methods.base import Method
     from crosscam_trainer.recipe import Recipe
 
-METHODS: dict[str, str] = {}
+METHODS: dict[str, str] = {
+    "ccafl": "crosscam_trainer.methods.ccafl",
+    "clip_reid": "crosscam_trainer.methods.clip_reid",
+}
 """Name → module with ``build(recipe, options) -> Method`` and the pydantic class ``Options``."""
 
 
