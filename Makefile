@@ -16,7 +16,7 @@ endif
 
 NATIVE := CMakeLists.txt $(shell find kernels/csrc edge/csrc -type f 2>/dev/null)
 
-.PHONY: help demo test test-slow test-torch fuzz mutation test-extras gpu lint format types ctest sanitize cuda bench docs wheel clean setup constraints
+.PHONY: help demo test test-slow test-torch fuzz fuzz-native mutation test-extras gpu lint format types ctest sanitize cuda bench docs wheel clean setup constraints
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -95,6 +95,11 @@ sanitize: $(VENV)/.dev  ## the C++ tests under address and undefined-behaviour s
 	@command -v cmake >/dev/null || $(UV) cmake ninja
 	$(call CTEST,build/sanitize,-DCROSSCAM_SANITIZE=address$(comma)undefined -DCMAKE_BUILD_TYPE=RelWithDebInfo)
 comma := ,
+
+# FUZZ=100000 FUZZ_SEED=7 says how many problems each target tries, and from which seed.
+fuzz-native: sanitize  ## the C++ fuzz targets under sanitizers, as long as it takes
+	@for target in build/sanitize/kernels/csrc/tests/*_fuzz; do \
+	  echo "$$target"; $$target $(or $(FUZZ),20000) $(or $(FUZZ_SEED),1000) || exit 1; done
 
 cuda: export PATH := $(PATH):$(abspath $(BIN))
 cuda: $(VENV)/.torch  ## the CUDA backend and its tests: needs nvcc and the train extra, but no GPU

@@ -5,7 +5,7 @@ source file, what to put in its place, and the tests that must fail then. They a
 another in a copy of the repository under `build/mutation`, where only what a change touches is
 built again; those in C++ and those in Python beside each other.
 
-    python tests/mutation/mutate.py [FAMILY ...] [--skip-native] [--table FILE] [--output FILE]
+    python tests/mutation/mutate.py [FAMILY ...] [--skip-native] [--only TEXT] [--table FILE]
 """
 
 from __future__ import annotations
@@ -128,26 +128,24 @@ def attempt_all(entries: list[tuple[str, Mutation]], folder: Path) -> list[Outco
 
 
 def write_table(path: Path, outcomes: list[Outcome]) -> None:
-    """Write the families that were run into a page; sections of others stay as they are."""
-    sections: dict[str, str] = {}
-    if path.is_file():
-        parts = re.split(r"^## (\w+)\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-        sections = dict(zip(parts[1::2], parts[2::2], strict=True))
-    for family in {outcome.family for outcome in outcomes}:
-        rows = [o for o in outcomes if o.family == family]
-        caught = sum(o.test is not None for o in rows)
-        lines = [
-            f"\n{caught} of {len(rows)} noticed.\n",
-            "| broken | in | noticed by |",
-            "|---|---|---|",
-        ]
-        for row in rows:
-            test = "**none**" if row.test is None else f"`{row.test.removeprefix('tests/')}`"
-            breaks = row.mutation.breaks.replace("|", "\\|")
-            lines.append(f"| {breaks} | `{Path(row.mutation.file).name}` | {test} |")
-        sections[family] = "\n".join(lines) + "\n\n"
-    text = _HEAD + "".join(f"\n## {name}\n{sections[name].rstrip()}\n" for name in sorted(sections))
-    path.write_text(text, encoding="utf-8")
+    """Write what was found into a page; rows of mutations that were not tried stay as they are."""
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    rows = {match[1]: match[0] for match in re.finditer(r"^\| (.*?) \| `.*$", text, re.MULTILINE)}
+    for outcome in outcomes:
+        test = "**none**"
+        if outcome.test is not None:
+            test = f"`{outcome.test.removeprefix('tests/').replace('|', '/')}`"
+        file = Path(outcome.mutation.file).name
+        title = _title(outcome.family, outcome.mutation)
+        rows[title] = f"| {title} | `{file}` | {test} |"
+    lines = [_HEAD, "| broken | in | noticed by |", "|---|---|---|"]
+    for family, mutation in load([]):
+        lines += [rows[title]] if (title := _title(family, mutation)) in rows else []
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _title(family: str, mutation: Mutation) -> str:
+    return f"**{family}**: {mutation.breaks}".replace("|", "/")
 
 
 def main() -> None:
@@ -155,14 +153,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("families", nargs="*", help="names of the lists; all when left out")
     parser.add_argument("--skip-native", action="store_true", help="leave C++ out")
+    parser.add_argument("--skip-python", action="store_true", help="leave Python and Triton out")
     parser.add_argument("--only", default="", help="those whose description holds this text")
-    parser.add_argument("--table", type=Path, help="page in which to update the families' results")
+    parser.add_argument("--table", type=Path, help="page in which to update the results")
     parser.add_argument("--output", type=Path, help="where to write the results as JSON")
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "mutation")
     chosen = parser.parse_args()
     entries = [(f, m) for f, m in load(chosen.families) if chosen.only in m.breaks]
     native = [(f, m) for f, m in entries if m.native and not chosen.skip_native]
-    python = [(f, m) for f, m in entries if not m.native]
+    python = [(f, m) for f, m in entries if not m.native and not chosen.skip_python]
     with ThreadPoolExecutor(2) as pool:
         kinds = [
             pool.submit(attempt_all, native, chosen.folder / "native"),

@@ -1,20 +1,14 @@
 // Random problems for similarity_topk, compared with a naive computation in double.
-//
-//   topk_fuzz [iterations [seed]]     draws problems from a seed (default 300 from seed 1)
-//   topk_fuzz - < bytes               draws one problem from the bytes of standard input
-//
-// Prints the seed of the problem that fails, so that `topk_fuzz 1 SEED` repeats it.
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <limits>
-#include <string>
 #include <vector>
 
+#include "fuzz.h"
 #include "topk.h"
 #include "topk_heap.h"
 
@@ -25,42 +19,10 @@ using crosscam::Candidate;
 using crosscam::Element;
 using crosscam::RowMatrix;
 using crosscam::TopkProblem;
+using crosscam::fuzz::fail;
+using crosscam::fuzz::Source;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-/// Random numbers from a seed (SplitMix64, Steele et al. 2014), or the bytes given first.
-class Source {
- public:
-  explicit Source(uint64_t seed, std::string bytes = {}) : state_(seed), bytes_(std::move(bytes)) {}
-
-  uint64_t next() {
-    if (at_ < bytes_.size()) {
-      uint64_t word = 0;
-      const size_t count = std::min<size_t>(2, bytes_.size() - at_);
-      std::memcpy(&word, bytes_.data() + at_, count);
-      at_ += count;
-      return word;
-    }
-    state_ += 0x9E3779B97F4A7C15ULL;
-    uint64_t z = state_;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
-    return z ^ (z >> 31);
-  }
-  int64_t below(int64_t n) { return static_cast<int64_t>(next() % static_cast<uint64_t>(n)); }
-  bool one_in(int64_t n) { return below(n) == 0; }
-  /// Roughly normal, mean 0 and variance 1.
-  double normal() {
-    double sum = 0.0;
-    for (int i = 0; i < 4; ++i) sum += static_cast<double>(below(65536)) / 65536.0 - 0.5;
-    return sum * std::sqrt(3.0);
-  }
-
- private:
-  uint64_t state_;
-  std::string bytes_;
-  size_t at_ = 0;
-};
 
 uint16_t to_bf16(float x) {
   const auto bits = std::bit_cast<uint32_t>(x);
@@ -196,6 +158,21 @@ std::vector<float> features(Source& random, int64_t count, int64_t dim, int kind
   return rows;
 }
 
+/// Mostly times of a day; sometimes the ends of int64, whose differences do not fit it.
+void draw_times(Source& random, Problem& problem) {
+  TopkProblem& p = problem.p;
+  const bool extreme = random.one_in(4);
+  const auto least = std::numeric_limits<int64_t>::min(), most = ~least;
+  const std::vector<int64_t> ends = {least, least + 1, -1, 0, 1, most / 2, most - 1, most};
+  const auto time = [&] { return extreme ? random.one_of(ends) : random.below(1000); };
+  for (int64_t q = 0; q < p.query_count; ++q) problem.query_time.push_back(time());
+  for (int64_t g = 0; g < p.gallery_count; ++g) problem.gallery_time.push_back(time());
+  p.window_low = extreme ? random.one_of(ends) : random.below(600) - 500;
+  p.window_high = extreme ? random.one_of(ends) : p.window_low + random.below(900);
+  if (random.one_in(6)) p.window_low = least;
+  if (random.one_in(6)) p.window_high = most;
+}
+
 Problem draw(Source& random) {
   Problem problem;
   TopkProblem& p = problem.p;
@@ -233,13 +210,7 @@ Problem draw(Source& random) {
       problem.adjacency.push_back(random.next() | random.next());
     if (far || random.one_in(3)) problem.adjacency.clear();
   }
-  if (random.one_in(2)) {
-    for (int64_t q = 0; q < p.query_count; ++q) problem.query_time.push_back(random.below(1000));
-    for (int64_t g = 0; g < p.gallery_count; ++g)
-      problem.gallery_time.push_back(random.below(1000));
-    p.window_low = random.below(600) - 500;
-    p.window_high = p.window_low + random.below(900);
-  }
+  if (random.one_in(2)) draw_times(random, problem);
   return problem;
 }
 
@@ -280,16 +251,12 @@ bool allowed(const TopkProblem& p, int64_t q, int64_t g) {
       return false;
   }
   if (p.gallery_time != nullptr) {
-    const int64_t difference = p.query_time[q] - p.gallery_time[g];
-    if (difference < p.window_low || difference > p.window_high) return false;
+    const auto difference = static_cast<__int128>(p.query_time[q]) - p.gallery_time[g];
+    const auto least = std::numeric_limits<int64_t>::min();
+    if (p.window_low != least && difference < p.window_low) return false;
+    if (p.window_high != ~least && difference > p.window_high) return false;
   }
   return true;
-}
-
-bool fail(const char* what, int64_t query, int64_t at) {
-  std::fprintf(stderr, "query %lld, result %lld: %s\n", static_cast<long long>(query),
-               static_cast<long long>(at), what);
-  return false;
 }
 
 /// Compares the results of one query with sums in double.
@@ -395,36 +362,12 @@ bool check(const Problem& problem) {
   return check_bits(problem, similarity, index);
 }
 
-bool run(Source& random) {
+}  // namespace
+
+bool fuzz_one(Source& random) {
   Problem problem = draw(random);
   const TopkProblem& p = bind(problem);
   if (check(problem)) return true;
   describe(p);
   return false;
-}
-
-std::string standard_input() {
-  std::string bytes;
-  for (int c = std::getchar(); c != EOF; c = std::getchar()) bytes.push_back(static_cast<char>(c));
-  return bytes;
-}
-
-}  // namespace
-
-int main(int argc, char** argv) {
-  if (argc > 1 && std::strcmp(argv[1], "-") == 0) {
-    Source random(0, standard_input());
-    if (!run(random)) std::abort();  // what fuzzers look for
-    return 0;
-  }
-  const int64_t iterations = argc > 1 ? std::atoll(argv[1]) : 300;
-  const auto seed = static_cast<uint64_t>(argc > 2 ? std::atoll(argv[2]) : 1);
-  for (uint64_t i = 0; i < static_cast<uint64_t>(iterations); ++i) {
-    Source random(seed + i);
-    if (!run(random)) {
-      std::fprintf(stderr, "seed %llu\n", static_cast<unsigned long long>(seed + i));
-      return 1;
-    }
-  }
-  return 0;
 }

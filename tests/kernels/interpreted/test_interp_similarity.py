@@ -326,6 +326,14 @@ def test_indices_beyond_two_billion_survive_the_keys() -> None:
     assert similarity.tolist() == values.tolist()
 
 
+def test_zeros_of_both_signs_have_one_key() -> None:
+    # A product that underflows is -0 where products and sums are rounded together, as on GPUs.
+    problem = Problem(torch.ones(1, 1), torch.ones(3, 1))
+    keys = similarity_chunks.masked_keys(problem, torch.tensor([[-0.0, 0.0, -0.0]]), 0)
+    assert keys[0].tolist() == sorted(keys[0].tolist(), reverse=True)
+    assert (keys[0, 0] - keys[0, 2]).item() == 2
+
+
 # ------------------------------------------------------------------------------------------------
 # int8
 
