@@ -3,11 +3,10 @@
 python benchmarks/kernels_eval_cpu.py [--cases market,msmt17,rerank] [--rounds 3] [--threads 2]
                                       [--output FILE]
 
-Each run of a side is a process of its own, which makes the data from a seed, runs the side on a tiny
-problem, so that nothing is imported on the clock, then once on the data, and
-reports its time and by how much the peak of resident memory rose over the inputs. Sides take turns;
-all must agree with the first on the answer, or nothing is reported. torchreid takes part where it
-can be imported.
+Each run of a side is a process of its own: it makes the data from a seed, runs the side on a tiny
+problem, so that nothing is imported on the clock, then once on the data, and reports the time and by
+how much the peak of resident memory rose over the inputs. Sides take turns; all must agree with the
+first on the answer, or nothing is reported. A side whose library is not installed is left out.
 """
 
 from __future__ import annotations
