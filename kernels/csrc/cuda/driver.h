@@ -47,6 +47,7 @@ class CudaError : public std::runtime_error {
   X(error_string, "cuGetErrorString", (int, const char**))
 
 /// CU_DEVICE_ATTRIBUTE_*, CU_FUNC_ATTRIBUTE_* and CU_JIT_* that are used.
+inline constexpr int kMultiprocessors = 16;
 inline constexpr int kComputeCapabilityMajor = 75;
 inline constexpr int kComputeCapabilityMinor = 76;
 inline constexpr int kMaxSharedBytesOptIn = 97;

@@ -34,13 +34,18 @@ CROSSCAM_HOST_DEVICE float from_orderable(uint32_t bits) {
   return value;
 }
 
-/// Step 1: positions [begin, size) of `keys` are filled with candidates from `from` on; what lies
-/// beyond the last candidate becomes "none".
+/// What `flip` is for keys of the Triton kernels, which have no unsigned integers to compare: their
+/// keys are these with the topmost bit turned over, and the smallest int64 stands for none.
+inline constexpr TopkKey kSignedKeys = 0x8000000000000000u;
+
+/// Step 1: positions [begin, size) of `keys` are filled with candidates from `from` on,
+/// exclusive-or `flip`; what lies beyond the last candidate becomes "none".
 CROSSCAM_HOST_DEVICE void merge_load(int thread, const TopkKey* candidates, int64_t count,
-                                     int64_t from, int begin, int size, TopkKey* keys) {
+                                     TopkKey flip, int64_t from, int begin, int size,
+                                     TopkKey* keys) {
   for (int i = begin + thread; i < size; i += kMergeThreads) {
     const int64_t source = from + (i - begin);
-    keys[i] = source < count ? candidates[source] : 0;
+    keys[i] = source < count ? candidates[source] ^ flip : 0;
   }
 }
 
@@ -80,13 +85,14 @@ CROSSCAM_HOST_DEVICE int merge_size(int64_t count) {
 /// All steps for one query. `each_thread(step)` runs `step(thread)` for every thread of the block
 /// and waits for all of them.
 template <typename EachThread>
-CROSSCAM_HOST_DEVICE void merge_query(const TopkKey* candidates, int64_t count, int k,
+CROSSCAM_HOST_DEVICE void merge_query(const TopkKey* candidates, int64_t count, TopkKey flip, int k,
                                       TopkKey* keys, float* similarity, int64_t* index,
                                       const EachThread& each_thread) {
   const int size = merge_size(count > k ? count : k);
   int kept = 0;  // the best so far stand before it, sorted
   for (int64_t from = 0; kept == 0 || from < count;) {
-    each_thread([&](int thread) { merge_load(thread, candidates, count, from, kept, size, keys); });
+    each_thread(
+        [&](int thread) { merge_load(thread, candidates, count, flip, from, kept, size, keys); });
     from += size - kept;
     for (int block = 2; block <= size; block *= 2) {
       for (int stride = block / 2; stride > 0; stride /= 2) {

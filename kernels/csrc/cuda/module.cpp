@@ -26,6 +26,7 @@ Device::Device(int ordinal, const Driver& driver) : driver_(driver) {
     return value;
   };
   capability_ = 10 * attribute(kComputeCapabilityMajor) + attribute(kComputeCapabilityMinor);
+  multiprocessors_ = attribute(kMultiprocessors);
   max_shared_bytes_ = attribute(kMaxSharedBytesOptIn);
   driver_.check(driver_.context_retain(&context_, handle_), "retaining the primary context");
 }

@@ -21,6 +21,7 @@ class Device {
   const Driver& driver() const { return driver_; }
   ContextHandle context() const { return context_; }
   int capability() const { return capability_; }  ///< compute capability times ten: 90
+  int multiprocessors() const { return multiprocessors_; }
   int max_shared_bytes() const { return max_shared_bytes_; }
   std::string name() const;
 
@@ -29,6 +30,7 @@ class Device {
   DeviceHandle handle_ = 0;
   ContextHandle context_ = nullptr;
   int capability_ = 0;
+  int multiprocessors_ = 0;
   int max_shared_bytes_ = 0;
 };
 

@@ -5,7 +5,6 @@
 #include "cuda/merge_topk.h"
 
 namespace crosscam::cuda {
-namespace {
 
 const char* element_name(Element element) {
   switch (element) {
@@ -15,11 +14,11 @@ const char* element_name(Element element) {
       return "fp16";
     case Element::kBFloat16:
       return "bf16";
+    case Element::kInt8:
+      return "i8";
   }
   throw std::invalid_argument("unknown type of elements");
 }
-
-}  // namespace
 
 const CudaModule& Operators::module(const std::string& name) {
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -46,9 +45,15 @@ void Operators::merge_topk(const uint64_t* candidates, int64_t queries, int64_t 
                                 std::to_string(count) + " candidates. Expected: k of 0 to " +
                                 std::to_string(kMergeMaxK) + ".");
   }
+  merge(candidates, queries, count, 0, k, similarity, index, stream);
+}
+
+void Operators::merge(const void* candidates, int64_t queries, int64_t count, uint64_t flip, int k,
+                      float* similarity, int64_t* index, Stream stream) {
   const CudaModule& kernel = module("merge_topk");
   Arguments arguments(kernel.kernel());
-  arguments.pointer(candidates).integer(count).integer(k).pointer(similarity).pointer(index);
+  arguments.pointer(candidates).integer(count).integer(static_cast<int64_t>(flip)).integer(k);
+  arguments.pointer(similarity).pointer(index);
   kernel.launch(queries, arguments, stream);
 }
 

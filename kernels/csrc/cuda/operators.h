@@ -8,11 +8,9 @@
 #include <string>
 
 #include "cuda/module.h"
+#include "cuda/search.h"
 
 namespace crosscam::cuda {
-
-/// Type of the elements of a feature matrix.
-enum class Element { kFloat32, kFloat16, kBFloat16 };
 
 /// Rows on the device to bring to unit length and to eight bits; see ../normalise.h.
 struct DeviceRows {
@@ -45,7 +43,25 @@ class Operators {
   void merge_topk(const uint64_t* candidates, int64_t queries, int64_t count, int k,
                   float* similarity, int64_t* index, Stream stream);
 
+  /// Bytes of device memory, aligned to 16, that `similarity_topk` needs for this problem.
+  ///
+  /// @throws std::invalid_argument as `similarity_topk`
+  size_t search_workspace_bytes(const DeviceSearch& search) const;
+
+  /// The k best gallery rows of each query, ordered by similarity descending, then index ascending.
+  /// Two launches on `stream`; nothing waits for the device and nothing is allocated on it.
+  ///
+  /// @param workspace `search_workspace_bytes` of device memory, free again once `stream` is there
+  /// @param similarity out (Q, k), dense, aligned to 4 bytes; -infinity where there is no result
+  /// @param index out (Q, k), dense, aligned to 8 bytes; -1 where there is no result
+  /// @throws CudaError; std::invalid_argument for sizes, pointers or alignments that the compiled
+  /// kernels do not take, and for a workspace that is too small
+  void similarity_topk(const DeviceSearch& search, void* workspace, size_t workspace_bytes,
+                       float* similarity, int64_t* index, Stream stream);
+
  private:
+  void merge(const void* candidates, int64_t queries, int64_t count, uint64_t flip, int k,
+             float* similarity, int64_t* index, Stream stream);
   const CudaModule& module(const std::string& name);
 
   const Device& device_;

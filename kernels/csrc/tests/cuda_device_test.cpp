@@ -10,6 +10,7 @@
 #include "cuda/merge_topk.h"
 #include "cuda/operators.h"
 #include "normalise.h"
+#include "topk.h"
 
 namespace {
 
@@ -111,6 +112,69 @@ void merging_equals_sorting(Operators& operators) {
   }
 }
 
+/// Small integers: every order of summation gives the same similarities, with many ties.
+void searching_equals_the_processor(Operators& operators) {
+  uint32_t state = 3;
+  for (const bool masked : {false, true}) {
+    for (const int64_t count : {0, 1, 130, 20'000}) {
+      const int64_t queries = 21, dim = 64;
+      const int k = 10;
+      std::vector<float> query(static_cast<size_t>(queries * dim));
+      std::vector<float> gallery(static_cast<size_t>(std::max<int64_t>(count, 1) * dim));
+      for (auto* rows : {&query, &gallery}) {
+        for (float& x : *rows) x = static_cast<float>(static_cast<int>(next(state) % 5) - 2);
+      }
+      const auto pad = static_cast<size_t>(std::max<int64_t>(count, 1));
+      std::vector<uint8_t> valid(pad);
+      std::vector<int32_t> query_camera(static_cast<size_t>(queries)), gallery_camera(pad);
+      for (uint8_t& v : valid) v = next(state) % 4 != 0;
+      for (int32_t& c : query_camera) c = static_cast<int32_t>(next(state) % 3);
+      for (int32_t& c : gallery_camera) c = static_cast<int32_t>(next(state) % 3);
+      crosscam::TopkProblem problem;
+      problem.queries = query.data();
+      problem.query_count = queries;
+      problem.query_stride = problem.dim = dim;
+      problem.gallery = {gallery.data(), dim, crosscam::Element::kFloat32};
+      problem.gallery_count = count;
+      problem.k = k;
+      if (masked) {
+        problem.valid = valid.data();
+        problem.query_camera = query_camera.data();
+        problem.gallery_camera = gallery_camera.data();
+        problem.rule = crosscam::CameraRule::kExcludeSame;
+      }
+      const auto size = static_cast<size_t>(queries * k);
+      std::vector<float> similarity(size, 7.0f);
+      std::vector<int64_t> index(size, 7);
+      crosscam::similarity_topk(problem, similarity.data(), index.data());
+
+      const DeviceArray<float> device_query(query), device_gallery(gallery);
+      const DeviceArray<uint8_t> device_valid(valid);
+      const DeviceArray<int32_t> device_qc(query_camera), device_gc(gallery_camera);
+      DeviceSearch search;
+      search.queries = device_query.get();
+      search.gallery = device_gallery.get();
+      search.query_count = queries;
+      search.gallery_count = count;
+      search.dim = search.query_stride = search.gallery_stride = dim;
+      search.k = k;
+      if (masked) {
+        search.valid = device_valid.get();
+        search.query_camera = device_qc.get();
+        search.gallery_camera = device_gc.get();
+      }
+      const size_t bytes = operators.search_workspace_bytes(search);
+      const DeviceArray<uint8_t> workspace(std::vector<uint8_t>(bytes + 16, 0xAA));
+      const DeviceArray<float> device_similarity(std::vector<float>(size, 9.0f));
+      const DeviceArray<int64_t> device_index(std::vector<int64_t>(size, 9));
+      operators.similarity_topk(search, workspace.get(), bytes, device_similarity.get(),
+                                device_index.get(), nullptr);
+      CHECK(device_similarity.read() == similarity);
+      CHECK(device_index.read() == index);
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -123,5 +187,6 @@ int main() {
   Operators operators(device);
   codes_are_those_of_the_processor(operators);
   merging_equals_sorting(operators);
+  searching_equals_the_processor(operators);
   return 0;
 }

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "check.h"
+#include "cuda/arguments.h"
 #include "cuda/kernels.h"
 #include "cuda/operators.h"
 
@@ -20,6 +21,9 @@ int main() {
   constexpr unsigned char kFatbin[] = {0x50, 0xED, 0x55, 0xBA};  // 0xBA55ED50, little-endian
   for (const Kernel& kernel : embedded_kernels()) {
     CHECK(!kernel.images.empty());
+    for (const Image& image : kernel.images) {
+      CHECK(kernel.parameters.size() + image.hidden_parameters <= Arguments::kMaxArguments);
+    }
     for (const Image& image : kernel.images) {
       if (image.capability == 0) {
         CHECK(std::memcmp(image.binary, kFatbin, sizeof(kFatbin)) == 0);
@@ -44,6 +48,13 @@ int main() {
       for (const int capability : {80, 86, 87, 89, 90, 100, 120, 121}) {
         choose_image(kernel, capability);
       }
+    }
+  }
+  for (const char* element : {"fp32", "fp16", "bf16", "i8"}) {
+    for (const char* masked : {"", "masked_"}) {
+      const auto name = std::string("similarity_stream_plugin_") + masked + element + "_16_k16";
+      const size_t expected = 16 + (masked[0] != 0 ? 3 : 0) + (element[0] == 'i' ? 2 : 0);
+      CHECK(find_kernel(embedded_kernels(), name).parameters.size() == expected);
     }
   }
   CHECK(find_kernel(embedded_kernels(), "merge_topk").images[0].block_threads == 256);

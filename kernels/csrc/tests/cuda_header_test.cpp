@@ -14,6 +14,7 @@ namespace cc = crosscam::cuda;
 #define CROSSCAM_TEXT_OF(x) #x
 #define CROSSCAM_TEXT(x) CROSSCAM_TEXT_OF(x)  // after cuda.h has replaced the name by its version
 
+static_assert(cc::kMultiprocessors == CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
 static_assert(cc::kComputeCapabilityMajor == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR);
 static_assert(cc::kComputeCapabilityMinor == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
 static_assert(cc::kMaxSharedBytesOptIn == CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN);

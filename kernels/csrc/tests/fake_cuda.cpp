@@ -50,6 +50,7 @@ int cuDeviceGetName(char* name, int size, int) {
 
 int cuDeviceGetAttribute(int* value, int attribute, int device) {
   if (device < 40) return kInvalidValue;
+  if (attribute == 16) *value = fake_cuda().multiprocessors;
   if (attribute == 75) *value = fake_cuda().capability / 10;
   if (attribute == 76) *value = fake_cuda().capability % 10;
   if (attribute == 97) *value = fake_cuda().max_shared_bytes;

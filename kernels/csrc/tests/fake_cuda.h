@@ -22,6 +22,7 @@ struct FakeCuda {
   int devices = 1;
   int capability = 90;
   int max_shared_bytes = 232448;
+  int multiprocessors = 132;
   std::string jit_log;
   std::map<std::string, int> fail;  // symbol -> CUresult
   int parameters = 0;               // arguments to record of a launch

@@ -25,17 +25,26 @@ TopkKey key_of(float similarity, uint32_t index) {
   return static_cast<TopkKey>(orderable(similarity)) << 32 | static_cast<uint32_t>(~index);
 }
 
+/// The same key as `pack_keys` of gpu/similarity_keys.py writes it: an int64, none is the smallest.
+TopkKey signed_key(TopkKey key) {
+  if (key == 0) return static_cast<TopkKey>(std::numeric_limits<int64_t>::min());
+  const auto orderable_bits = static_cast<uint32_t>(key >> 32);
+  const auto ordered = static_cast<int64_t>(static_cast<int32_t>(orderable_bits ^ 0x80000000u));
+  return static_cast<TopkKey>(ordered * (int64_t{1} << 32) +
+                              static_cast<int64_t>(static_cast<uint32_t>(key)));
+}
+
 struct Result {
   std::vector<float> similarity;
   std::vector<int64_t> index;
   bool operator==(const Result&) const = default;
 };
 
-Result merge(const std::vector<TopkKey>& candidates, int k, bool backwards) {
+Result merge(const std::vector<TopkKey>& candidates, int k, bool backwards, TopkKey flip = 0) {
   Result result{std::vector<float>(static_cast<size_t>(k), 99.0f),
                 std::vector<int64_t>(static_cast<size_t>(k), 99)};
   std::vector<TopkKey> keys(kMergeKeys, 0xDEADBEEFDEADBEEFull);  // shared memory is not cleared
-  merge_query(candidates.data(), static_cast<int64_t>(candidates.size()), k, keys.data(),
+  merge_query(candidates.data(), static_cast<int64_t>(candidates.size()), flip, k, keys.data(),
               result.similarity.data(), result.index.data(), [&](const auto& step) {
                 for (int t = 0; t < kMergeThreads; ++t) {
                   step(backwards ? kMergeThreads - 1 - t : t);
@@ -76,6 +85,9 @@ void merging_equals_sorting() {
       const Result expected = sorted(candidates, k);
       CHECK(merge(candidates, k, false) == expected);
       CHECK(merge(candidates, k, true) == expected);
+      std::vector<TopkKey> of_triton(candidates);
+      for (TopkKey& key : of_triton) key = signed_key(key);
+      CHECK(merge(of_triton, k, false, kSignedKeys) == expected);
     }
   }
 }
