@@ -4,9 +4,9 @@ python benchmarks/kernels_eval_cpu.py [--cases market,msmt17,rerank] [--rounds 3
                                       [--output FILE]
 
 Each run of a side is a process of its own: it makes the data from a seed, runs the side on a tiny
-problem, so that nothing is imported on the clock, then once on the data, and reports the time and by
-how much the peak of resident memory rose over the inputs. Sides take turns; all must agree with the
-first on the answer, or nothing is reported. A side whose library is not installed is left out.
+problem, so that nothing is imported on the clock, then once on the data, and reports the time and
+by how much the peak of resident memory rose over the inputs. Sides take turns; all must agree with
+the first on the answer, or nothing is reported. A side that is not installed is left out.
 """
 
 from __future__ import annotations
