@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from crosscam_trainer.recipe import Recipe
 
 METHODS: dict[str, str] = {
+    "cal": "crosscam_trainer.methods.cal",
+    "ccaf": "crosscam_trainer.methods.ccaf",
     "ccafl": "crosscam_trainer.methods.ccafl",
+    "ccafl+ccaf": "crosscam_trainer.methods.ccafl_ccaf",
     "clip_reid": "crosscam_trainer.methods.clip_reid",
 }
 """Name → module with ``build(recipe, options) -> Method`` and the pydantic class ``Options``."""
