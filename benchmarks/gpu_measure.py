@@ -14,7 +14,16 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("crosscam", "torch", "triton", "numpy", "flashlib", "faiss-gpu", "faiss-gpu-cu12")
+PACKAGES = (
+    "crosscam",
+    "torch",
+    "triton",
+    "numpy",
+    "pytorch-metric-learning",
+    "flashlib",
+    "faiss-gpu",
+    "faiss-gpu-cu12",
+)
 WARMUP_MS, REPEAT_MS = 10, 60
 
 

@@ -5,7 +5,8 @@ python benchmarks/kernels_gpu.py --tiny --device cpu    # the logic of this scri
 
 Every answer is checked against the float64 specification before it is timed. The sides of a case
 take turns. What is measured is described in `gpu_cases/`; how a family adds itself, in the
-docstring of that package. Exits with 1 if an answer of crosscam was wrong.
+docstring of that package. A family or a case that fails is told and stops no other. Exits with 1 if
+one did, or if an answer of crosscam was wrong.
 """
 
 from __future__ import annotations
@@ -37,13 +38,22 @@ def families(only: list[str] | None) -> list[str]:
     return [name for name in found if not only or name in only]
 
 
-def all_cases(names: list[str], device: torch.device, tiny: bool) -> Iterator[tuple[str, Case]]:
-    """The cases of all families, taking turns."""
+def all_cases(
+    names: list[str], device: torch.device, tiny: bool, broken: dict[str, str]
+) -> Iterator[tuple[str, Case]]:
+    """The cases of all families, taking turns; families that offer none go to `broken`."""
     lists = []
     for name in names:
-        module = importlib.import_module(f"gpu_cases.{name}")
-        lists.append([(name, case) for case in module.cases(device, tiny)])
+        try:
+            module = importlib.import_module(f"gpu_cases.{name}")
+            lists.append([(name, case) for case in module.cases(device, tiny)])
+        except Exception as error:  # whatever it is, the other families are measured
+            broken[name] = said(error)
     return (pair for pair in chain.from_iterable(zip_longest(*lists)) if pair is not None)
+
+
+def said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:300]}"
 
 
 def checked_sides(sides: Sides, device: torch.device) -> tuple[dict[str, Side], dict[str, str]]:
@@ -56,7 +66,7 @@ def checked_sides(sides: Sides, device: torch.device) -> tuple[dict[str, Side], 
             synchronize(device)
             sides.check(name, answer)
         except Exception as error:  # a peer's failure, whatever it is, is a result to report
-            wrong[name] = f"{type(error).__name__}: {str(error)[:300]}"
+            wrong[name] = said(error)
         else:
             right[name] = side
     return right, wrong
@@ -87,12 +97,16 @@ def measure(case: Case, device: torch.device, roofs: Roofs, rounds: int) -> dict
     right, wrong = checked_sides(sides, device)
     samples: dict[str, list[float]] = {name: [] for name in right}
     for _ in range(rounds):
-        for name, side in right.items():
-            samples[name] += samples_ms(side, device)
+        for name in list(right):
+            try:
+                samples[name] += samples_ms(right[name], device)
+            except Exception as error:  # out of memory, for one: the others are measured
+                wrong[name] = said(error)
+                del right[name]
     rows = []
-    for name, ms in samples.items():
-        row = row_of(case, name, ms, roofs)
-        row["peak_mb"] = peak_megabytes(right[name], device)
+    for name, side in right.items():
+        row = row_of(case, name, samples[name], roofs)
+        row["peak_mb"] = peak_megabytes(side, device)
         rows.append(row)
     missing = dict(sides.missing)
     if case.graph and device.type == "cuda":
@@ -100,7 +114,7 @@ def measure(case: Case, device: torch.device, roofs: Roofs, rounds: int) -> dict
             try:
                 ms = samples_ms(side, device, graph=True)
             except Exception as error:  # not every peer can be captured
-                missing[f"{name}, CUDA graph"] = f"{type(error).__name__}: {str(error)[:200]}"
+                missing[f"{name}, CUDA graph"] = said(error)
             else:
                 rows.append(row_of(case, f"{name}, CUDA graph", ms, roofs))
     ours = next((row["ms_p50"] for row in rows if row["provider"] == OURS), None)
@@ -145,22 +159,34 @@ def main(argv: list[str] | None = None) -> int:
         "roofs": roofs.as_json(),
         "cases": [],
         "left_out": [],
+        "failed": {},
     }
-    failed = False
-    for family, case in all_cases(families(args.only), device, args.tiny):
+    wrong = False
+    for family, case in all_cases(families(args.only), device, args.tiny, result["failed"]):
         if time.monotonic() - started > args.budget:
             result["left_out"].append(case.label)
         else:
-            measured = {"family": family, **measure(case, device, roofs, args.rounds)}
-            show(measured)
-            result["cases"].append(measured)
-            failed |= any(name.startswith(OURS) for name in measured["wrong"])
+            try:
+                measured = {"family": family, **measure(case, device, roofs, args.rounds)}
+            except Exception as error:
+                result["failed"][case.label] = said(error)
+                print(f"{case.label}\n  failed: {said(error)}", flush=True)
+            else:
+                show(measured)
+                result["cases"].append(measured)
+                wrong |= any(name.startswith(OURS) for name in measured["wrong"])
             gc.collect()
             if device.type == "cuda":
                 torch.cuda.empty_cache()
         if args.output:
             args.output.write_text(json.dumps(result, indent=1) + "\n")
-    return 1 if failed else 0
+    for name, reason in result["failed"].items():
+        print(f"failed: {name}: {reason}", flush=True)
+    if result["left_out"]:
+        print(f"no time left for: {'; '.join(result['left_out'])}", flush=True)
+    if args.output:
+        args.output.write_text(json.dumps(result, indent=1) + "\n")
+    return 1 if wrong or result["failed"] else 0
 
 
 if __name__ == "__main__":

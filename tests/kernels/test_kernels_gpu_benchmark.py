@@ -93,6 +93,58 @@ def test_a_wrong_side_is_reported_and_not_timed(modules: Any) -> None:
     assert result["rows"][0]["floor_ms"] == 4.0  # compute: 4e6 / 1e9; memory: 2e6 / 1e9 s
 
 
+def test_what_fails_is_told_and_stops_nothing(
+    modules: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kernels_gpu, _, protocol = modules
+    calls = iter(range(100))
+
+    def sides(run: Any) -> Any:
+        return lambda: protocol.Sides({"crosscam": run}, lambda name, found: None)
+
+    def out_of_memory() -> None:
+        raise RuntimeError("out of memory")
+
+    def later() -> None:  # right when it is checked, broken when it is timed
+        if next(calls) > 0:
+            out_of_memory()
+
+    made = {
+        "prepares not": out_of_memory,
+        "breaks later": sides(later),
+        "fine": sides(lambda: None),
+    }
+    cases = [
+        protocol.Case(name, {}, "float32", prepare, bytes_moved=1, flops=0)
+        for name, prepare in made.items()
+    ]
+    good = type("Module", (), {"cases": staticmethod(lambda device, tiny: cases)})
+
+    def load(name: str) -> Any:
+        if name.endswith("broken"):
+            raise ImportError("no such operator")
+        return good
+
+    monkeypatch.setattr(kernels_gpu.importlib, "import_module", load)
+    monkeypatch.setattr(kernels_gpu, "families", lambda only: ["broken", "good"])
+    output = tmp_path / "result.json"
+    assert kernels_gpu.main([*TINY, "--output", str(output)]) == 1
+    result = json.loads(output.read_text())
+    failed = {name.strip().split()[0]: reason for name, reason in result["failed"].items()}
+    assert failed == {
+        "broken": "ImportError: no such operator",
+        "prepares": "RuntimeError: out of memory",
+    }
+    later_case, fine = result["cases"]
+    assert later_case["wrong"] == {"crosscam": "RuntimeError: out of memory"}
+    assert not later_case["rows"]
+    assert fine["rows"][0]["op"] == "fine"
+    assert "failed: broken: ImportError" in capsys.readouterr().out
+
+
 def test_families_take_turns(modules: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     kernels_gpu, _, protocol = modules
 
@@ -102,7 +154,7 @@ def test_families_take_turns(modules: Any, monkeypatch: pytest.MonkeyPatch) -> N
 
     found = {"gpu_cases.a": family("a", 3), "gpu_cases.b": family("b", 1)}
     monkeypatch.setattr(kernels_gpu.importlib, "import_module", found.__getitem__)
-    order = [n for n, _ in kernels_gpu.all_cases(["a", "b"], torch.device("cpu"), tiny=True)]
+    order = [n for n, _ in kernels_gpu.all_cases(["a", "b"], torch.device("cpu"), True, {})]
     assert order == ["a", "b", "a", "a"]
 
 
