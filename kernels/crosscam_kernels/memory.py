@@ -62,9 +62,10 @@ def memory_infonce(
     the same, other cameras only            ``positives="exclude_same"``
     ======================================  =====================================================
 
-    Specification: `crosscam_kernels.reference.memory`. No (N, K) matrix is kept: the backward pass
-    computes the similarities anew. Sums are float32 (float64 tensors: float64). Two runs give the
-    same bits, on the CPU for any number of threads and any instruction set.
+    Specification: `crosscam_kernels.reference.memory`. No (N, K) matrix is kept: on the CPU the
+    gradient comes with the loss, on a GPU the backward pass computes the similarities anew. Sums
+    are float32 (float64 tensors: float64). Two runs give the same bits, on the CPU for any number
+    of threads and any instruction set.
 
     Args:
         features: (N, D) float32, L2-normalised by contract; as tensor also float16, bfloat16 or
@@ -135,9 +136,9 @@ def memory_infonce(
         label_smoothing=label_smoothing,
         threads=threads,
     )
-    losses, statistics = native_forward(problem)
-    weight = sample_weight(statistics["positive_count"] > 0, reduction)
-    gradient = native_backward(problem, statistics, weight)
+    losses, found = native_losses(problem, with_gradient=True)
+    weight = sample_weight(found["positive_count"] > 0, reduction)
+    gradient = np.where(weight[:, None] == 0, np.float32(0), weight[:, None] * found["gradient"])
     return LossAndGradient(reduced(losses, weight, reduction), gradient)
 
 
@@ -252,27 +253,25 @@ def native_problem(
     }
 
 
-def native_forward(problem: dict[str, Any]) -> tuple[NDArray[np.float32], dict[str, Any]]:
-    """Returns the (N,) losses and what the backward pass needs."""
+def native_losses(
+    problem: dict[str, Any], with_gradient: bool
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Returns the (N,) losses and what else the operator finds.
+
+    ``gradient`` among the latter is (N, D): of each loss with respect to its own sample; None when
+    it is not asked for.
+    """
     count = len(problem["features"])
     losses = np.empty(count, np.float32)
-    statistics: dict[str, Any] = {
+    found: dict[str, Any] = {
         "lse": np.empty(count, np.float32),
         "positive_count": np.empty(count, np.int64),
         "allowed_count": np.empty(count, np.int64),
         "negatives": np.empty((count, max(0, problem["hard_negatives"])), np.int64),
+        "gradient": np.empty(problem["features"].shape, np.float32) if with_gradient else None,
     }
-    _native.memory_infonce(**problem, **statistics, loss=losses)
-    return losses, statistics
-
-
-def native_backward(
-    problem: dict[str, Any], statistics: dict[str, Any], grad: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Returns the (N, D) gradient of ``sum(grad * losses)``."""
-    gradient = np.empty(problem["features"].shape, np.float32)
-    _native.memory_infonce_backward(**problem, **statistics, grad=grad, gradient=gradient)
-    return gradient
+    _native.memory_infonce(**problem, **found, loss=losses)
+    return losses, found
 
 
 def native_update(

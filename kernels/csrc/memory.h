@@ -29,7 +29,7 @@ struct MemoryProblem {
   SimdLevel simd = SimdLevel::kScalar;
 };
 
-/// What `memory_infonce` leaves for its backward pass; all arrays (N,).
+/// What `memory_infonce` finds beside the losses; all arrays (N,).
 struct MemoryStatistics {
   float* lse = nullptr;          ///< log-sum-exp over the allowed rows
   int64_t* positives = nullptr;  ///< number of positive rows; 0: the sample has no loss
@@ -41,14 +41,10 @@ struct MemoryStatistics {
 ///
 /// @param loss out (N,); zero where a sample has no positive row.
 /// @param statistics out.
-void memory_infonce(const MemoryProblem& problem, float* loss, const MemoryStatistics& statistics);
-
-/// Gradient of sum_i grad_i * loss_i with respect to the features.
-///
-/// @param grad (N,) gradient of the losses.
-/// @param gradient out (N, D), contiguous.
-void memory_infonce_backward(const MemoryProblem& problem, const MemoryStatistics& statistics,
-                             const float* grad, float* gradient);
+/// @param gradient out (N, D), contiguous: the gradient of each loss with respect to the features
+/// of its sample; null when nobody asks. The losses have the same bits either way.
+void memory_infonce(const MemoryProblem& problem, float* loss, const MemoryStatistics& statistics,
+                    float* gradient);
 
 /// How the samples of one label change their row.
 enum class UpdateMode { kMomentum, kHardest, kMean };

@@ -106,19 +106,23 @@ def test_compiles_without_a_break(options: dict[str, Any]) -> None:
     torch.testing.assert_close(found, wanted)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("hard_negatives", [-1, 3])
-def test_opcheck(hard_negatives: int) -> None:
+def test_opcheck(hard_negatives: int, smoothing: float) -> None:
     given = problem()
     given["features"].requires_grad_()
-    arguments = (*given.values(), "any", "exclude_same", hard_negatives, 0.1, 0.1)
-    torch.library.opcheck(ops.memory_infonce_op, arguments)
-    with torch.no_grad():
-        losses, *statistics = ops.memory_infonce_op(*arguments)
-        given["features"] = given["features"].detach()
-        arguments = (*given.values(), "any", "exclude_same", hard_negatives, 0.1, 0.1)
-        torch.library.opcheck(
-            ops.memory_infonce_backward_op, (torch.ones_like(losses), *statistics, *arguments)
-        )
+    options = ("any", "exclude_same", hard_negatives, 0.1, smoothing)
+    torch.library.opcheck(ops.memory_infonce_op, (*given.values(), *options, True))
+    given["features"] = given["features"].detach()
+    arguments = (*given.values(), *options)
+    losses, *statistics = ops.memory_infonce_op(*arguments, True)
+    grad = torch.ones_like(losses)
+    torch.library.opcheck(ops.memory_infonce_backward_op, (grad, *statistics, *arguments))
+    with_it = ops.memory_infonce_backward_op(grad, *statistics, *arguments)
+    alone, *statistics = ops.memory_infonce_op(*arguments, False)
+    without = ops.memory_infonce_backward_op(grad, *statistics, *arguments)
+    torch.testing.assert_close(alone, losses, rtol=0, atol=0)
+    torch.testing.assert_close(with_it, without, rtol=0, atol=0)
 
 
 def test_wrong_tensors() -> None:

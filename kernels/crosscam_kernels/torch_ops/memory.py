@@ -17,7 +17,9 @@ _PROBLEM = (
     "Tensor? bank_cameras, str candidates, str positives, int hard_negatives, float temperature, "
     "float label_smoothing"
 )
-_STATISTICS = "Tensor lse, Tensor positive_count, Tensor allowed_count, Tensor negatives"
+_STATISTICS = (
+    "Tensor lse, Tensor positive_count, Tensor allowed_count, Tensor negatives, Tensor gradient"
+)
 _NAMES = ("features", "bank", "targets", "labels", "cameras", "bank_cameras")
 _OPTIONS = ("candidates", "positives", "hard_negatives", "temperature", "label_smoothing")
 
@@ -37,7 +39,7 @@ def memory_infonce(
     check_rows(features, "features", 2)
     check_rows(bank, "bank", 2, features)
     count, rows = features.shape[0], bank.shape[0]
-    losses, _, positive_count, _, _ = memory_infonce_op(
+    losses, _, positive_count, *_ = memory_infonce_op(
         features,
         bank.detach(),
         column(targets, "targets", count, features),
@@ -45,6 +47,7 @@ def memory_infonce(
         None if cameras is None else column(cameras, "cameras", count, features),
         None if bank_cameras is None else column(bank_cameras, "bank_cameras", rows, features),
         *(options[name] for name in _OPTIONS),
+        torch.is_grad_enabled() and features.requires_grad,
     )
     return reduce_losses(losses, positive_count > 0, reduction)
 
@@ -64,35 +67,31 @@ def update_memory(bank: Tensor, features: Any, targets: Any, momentum: float, mo
     )
 
 
-def _forward_cpu(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    problem = dict(zip((*_NAMES, *_OPTIONS), arguments, strict=True))
+def _forward_cpu(*arguments: Any) -> tuple[Tensor, ...]:
+    """The gradient comes with the losses, where it is asked for."""
+    problem = dict(zip((*_NAMES, *_OPTIONS), arguments[:-1], strict=True))
+    with_gradient = arguments[-1]
     if problem["features"].dtype == torch.float64:
-        return _forward_dense(problem)
-    losses, statistics = family.native_forward(_native_problem(problem))
-    kept = (statistics[name] for name in ("lse", "positive_count", "allowed_count", "negatives"))
-    return (torch.from_numpy(losses), *(torch.from_numpy(value) for value in kept))
+        return _forward_dense(problem, with_gradient)
+    losses, found = family.native_losses(_native_problem(problem), with_gradient)
+    kept = (found[name] for name in ("lse", "positive_count", "allowed_count", "negatives"))
+    gradient = (
+        torch.from_numpy(found["gradient"]) if with_gradient else _no_gradient(problem["features"])
+    )
+    return (torch.from_numpy(losses), *(torch.from_numpy(value) for value in kept), gradient)
 
 
-def _backward_cpu(
-    grad: Tensor,
-    lse: Tensor,
-    positive_count: Tensor,
-    allowed_count: Tensor,
-    negatives: Tensor,
-    *arguments: Any,
-) -> Tensor:
-    problem = dict(zip((*_NAMES, *_OPTIONS), arguments, strict=True))
-    features = problem["features"]
-    if features.dtype == torch.float64:
-        return _backward_dense(problem, grad)
-    statistics = {
-        "lse": array(lse),
-        "positive_count": array(positive_count),
-        "allowed_count": array(allowed_count),
-        "negatives": array(negatives),
-    }
-    gradient = family.native_backward(_native_problem(problem), statistics, array(grad))
-    return torch.from_numpy(gradient).to(features.dtype)
+def _no_gradient(features: Tensor) -> Tensor:
+    dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
+    return features.new_empty((0, features.shape[1]), dtype=dtype)
+
+
+def _backward_cpu(grad: Tensor, *arguments: Any) -> Tensor:
+    gradient, features = arguments[4], arguments[5]
+    if gradient.shape != features.shape:  # the losses were computed without it
+        gradient = _forward_cpu(*arguments[5:], True)[-1]
+    weighted = grad[:, None] * gradient
+    return weighted.masked_fill(grad[:, None] == 0, 0.0).to(features.dtype)
 
 
 def _native_problem(problem: dict[str, Any]) -> dict[str, Any]:
@@ -119,39 +118,44 @@ def _masks(problem: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
     return logits, positive & counted, allowed & counted
 
 
-def _forward_dense(problem: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _forward_dense(problem: dict[str, Any], with_gradient: bool) -> tuple[Tensor, ...]:
     """Float64: for checking gradients, not for speed."""
     logits, positive, allowed = _masks(problem)
     smoothing = problem["label_smoothing"]
     counted = positive.any(1)
-    lse = logits.masked_fill(~allowed, float("-inf")).logsumexp(1)
+    masked = logits.masked_fill(~allowed, float("-inf"))
+    lse = masked.logsumexp(1)
     pull, spread = masked_mean(logits, positive), masked_mean(logits, allowed)
     losses = (lse - (1 - smoothing) * pull - smoothing * spread).masked_fill(~counted, 0.0)
-    chosen = max(0, problem["hard_negatives"])
-    # The backward pass in float64 chooses anew.
-    negatives = torch.full((len(logits), chosen), -1, dtype=torch.int64)
-    return losses, lse.masked_fill(~counted, 0.0), positive.sum(1), allowed.sum(1), negatives
+    negatives = torch.full((len(logits), max(0, problem["hard_negatives"])), -1)
+    gradient = _no_gradient(problem["features"])
+    if with_gradient:
+        weight = masked.softmax(1).nan_to_num(nan=0.0)
+        weight = weight - (1 - smoothing) * positive / positive.sum(1, keepdim=True).clamp(min=1)
+        weight = weight - smoothing * allowed / allowed.sum(1, keepdim=True).clamp(min=1)
+        gradient = weight @ problem["bank"] / problem["temperature"]
+    return (
+        losses,
+        lse.masked_fill(~counted, 0.0),
+        positive.sum(1),
+        allowed.sum(1),
+        negatives,
+        gradient,
+    )
 
 
-def _backward_dense(problem: dict[str, Any], grad: Tensor) -> Tensor:
-    logits, positive, allowed = _masks(problem)
-    smoothing = problem["label_smoothing"]
-    weight = logits.masked_fill(~allowed, float("-inf")).softmax(1).nan_to_num(nan=0.0)
-    weight = weight - (1 - smoothing) * positive / positive.sum(1, keepdim=True).clamp(min=1)
-    weight = weight - smoothing * allowed / allowed.sum(1, keepdim=True).clamp(min=1)
-    return (grad / problem["temperature"])[:, None] * weight @ problem["bank"]
-
-
-def _forward_cuda(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _forward_cuda(*arguments: Any) -> tuple[Tensor, ...]:
+    """The backward pass computes the similarities anew: there is no gradient yet."""
     from crosscam_kernels.gpu import memory as gpu
 
-    return gpu.forward(*arguments)
+    return (*gpu.forward(*arguments[:-1]), _no_gradient(arguments[0]))
 
 
 def _backward_cuda(*arguments: Any) -> Tensor:
     from crosscam_kernels.gpu import memory as gpu
 
-    return gpu.backward(*arguments)
+    before = 5  # grad, lse, positive_count, allowed_count, negatives
+    return gpu.backward(*arguments[:before], *arguments[before + 1 :])
 
 
 def _update_cpu(
@@ -175,8 +179,9 @@ def _update_cuda(
 
 
 def _forward_fake(features: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    problem = dict(zip((*_NAMES[1:], *_OPTIONS), arguments, strict=True))
+    problem = dict(zip((*_NAMES[1:], *_OPTIONS), arguments[:-1], strict=True))
     count = features.shape[0]
+    given = arguments[-1] and features.device.type == "cpu"
     dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
     number = features.new_empty((count,), dtype=torch.int64)
     return (
@@ -185,30 +190,24 @@ def _forward_fake(features: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
         number,
         torch.empty_like(number),
         features.new_empty((count, max(0, problem["hard_negatives"])), dtype=torch.int64),
+        features.new_empty((count if given else 0, features.shape[1]), dtype=dtype),
     )
 
 
-def _backward_fake(
-    grad: Tensor,
-    lse: Tensor,
-    positive_count: Tensor,
-    allowed_count: Tensor,
-    negatives: Tensor,
-    features: Tensor,
-    *rest: Any,
-) -> Tensor:
+def _backward_fake(*arguments: Any) -> Tensor:
+    features: Tensor = arguments[6]
     return features.new_empty(features.shape)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    tensors, ctx.options = inputs[: len(_NAMES)], inputs[len(_NAMES) :]
+    tensors, ctx.options = inputs[: len(_NAMES)], inputs[len(_NAMES) : -1]
     ctx.save_for_backward(*output[1:], *tensors)
 
 
 def _autograd(ctx: Any, grad: Tensor, *unused: Any) -> tuple[Tensor | None, ...]:
     """Only the losses are differentiable; the statistics are there for this pass."""
     gradient = memory_infonce_backward_op(grad, *ctx.saved_tensors, *ctx.options)
-    return (gradient, *[None] * (len(_NAMES) + len(_OPTIONS) - 1))
+    return (gradient, *[None] * (len(_NAMES) + len(_OPTIONS)))
 
 
 memory_infonce_op = torch.library.custom_op(
@@ -216,7 +215,7 @@ memory_infonce_op = torch.library.custom_op(
     _forward_cpu,
     mutates_args=(),
     device_types="cpu",
-    schema=f"({_PROBLEM}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    schema=f"({_PROBLEM}, bool with_gradient) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 memory_infonce_op.register_fake(_forward_fake)
 memory_infonce_op.register_kernel("cuda", _forward_cuda)

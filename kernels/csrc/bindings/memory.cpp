@@ -60,38 +60,20 @@ MemoryStatistics statistics_of(const Output<float, 1>& lse, const Output<int64_t
   return {lse.data(), positives.data(), allowed.data(), negatives.data()};
 }
 
-void run_memory_infonce(const Rows& features, const Rows& bank, const Column<int64_t>& targets,
-                        const std::optional<Column<int64_t>>& labels,
-                        const std::optional<Column<int32_t>>& cameras,
-                        const std::optional<Column<int32_t>>& bank_cameras,
-                        const std::string& candidates, const std::string& positives,
-                        int64_t hard_negatives, float temperature, float label_smoothing,
-                        int threads, const std::string& simd, const Output<float, 1>& loss,
-                        const Output<float, 1>& lse, const Output<int64_t, 1>& positive_count,
-                        const Output<int64_t, 1>& allowed_count,
-                        const Output<int64_t, 2>& negatives) {
-  const MemoryProblem problem =
-      problem_of(features, bank, targets, labels, cameras, bank_cameras, candidates, positives,
-                 hard_negatives, temperature, label_smoothing, threads, simd);
-  const MemoryStatistics statistics = statistics_of(lse, positive_count, allowed_count, negatives);
-  const nb::gil_scoped_release release;
-  memory_infonce(problem, loss.data(), statistics);
-}
-
-void run_memory_infonce_backward(
+void run_memory_infonce(
     const Rows& features, const Rows& bank, const Column<int64_t>& targets,
     const std::optional<Column<int64_t>>& labels, const std::optional<Column<int32_t>>& cameras,
     const std::optional<Column<int32_t>>& bank_cameras, const std::string& candidates,
     const std::string& positives, int64_t hard_negatives, float temperature, float label_smoothing,
-    int threads, const std::string& simd, const Column<float>& grad, const Output<float, 1>& lse,
+    int threads, const std::string& simd, const Output<float, 1>& loss, const Output<float, 1>& lse,
     const Output<int64_t, 1>& positive_count, const Output<int64_t, 1>& allowed_count,
-    const Output<int64_t, 2>& negatives, const Output<float, 2>& gradient) {
+    const Output<int64_t, 2>& negatives, const std::optional<Output<float, 2>>& gradient) {
   const MemoryProblem problem =
       problem_of(features, bank, targets, labels, cameras, bank_cameras, candidates, positives,
                  hard_negatives, temperature, label_smoothing, threads, simd);
   const MemoryStatistics statistics = statistics_of(lse, positive_count, allowed_count, negatives);
   const nb::gil_scoped_release release;
-  memory_infonce_backward(problem, statistics, grad.data(), gradient.data());
+  memory_infonce(problem, loss.data(), statistics, gradient ? gradient->data() : nullptr);
 }
 
 void run_update_memory(const Output<float, 2>& bank, const Rows& features,
@@ -117,14 +99,8 @@ void bind_memory(nb::module_& module) {
              "cameras"_a.noconvert().none(), "bank_cameras"_a.noconvert().none(), "candidates"_a,
              "positives"_a, "hard_negatives"_a, "temperature"_a, "label_smoothing"_a, "threads"_a,
              "simd"_a, "loss"_a.noconvert(), "lse"_a.noconvert(), "positive_count"_a.noconvert(),
-             "allowed_count"_a.noconvert(), "negatives"_a.noconvert());
-  module.def("memory_infonce_backward", &run_memory_infonce_backward, nb::kw_only(),
-             "features"_a.noconvert(), "bank"_a.noconvert(), "targets"_a.noconvert(),
-             "labels"_a.noconvert().none(), "cameras"_a.noconvert().none(),
-             "bank_cameras"_a.noconvert().none(), "candidates"_a, "positives"_a, "hard_negatives"_a,
-             "temperature"_a, "label_smoothing"_a, "threads"_a, "simd"_a, "grad"_a.noconvert(),
-             "lse"_a.noconvert(), "positive_count"_a.noconvert(), "allowed_count"_a.noconvert(),
-             "negatives"_a.noconvert(), "gradient"_a.noconvert());
+             "allowed_count"_a.noconvert(), "negatives"_a.noconvert(),
+             "gradient"_a.noconvert().none());
   module.def("update_memory", &run_update_memory, nb::kw_only(), "bank"_a.noconvert(),
              "features"_a.noconvert(), "targets"_a.noconvert(), "momentum"_a, "mode"_a,
              "threads"_a);
