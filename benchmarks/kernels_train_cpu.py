@@ -25,6 +25,7 @@ import torch
 from kernels_cpu import environment, timed
 from torch import Tensor
 from torch.nn import functional
+from train_memory import loss_sides, specification, update_sides, updated
 
 from crosscam_kernels import triplet_loss
 from crosscam_kernels.reference import triplet as triplet_reference
@@ -159,8 +160,57 @@ def batch_hard(quick: bool) -> Iterator[Comparison]:
         )
 
 
+# ------------------------------------------------------------------------------------------------
+# memory_infonce, instance_infonce, update_memory
+
+
+def memory_losses(quick: bool) -> Iterator[Comparison]:
+    """Cluster memories (K, D), and CCAFL's banks of 32 instances of each class."""
+    shapes: list[tuple[int, tuple[int, ...]]] = [(256, (4096, 512))]
+    if not quick:
+        shapes += [(256, (16384, 512)), (128, (1041, 32, 768))]
+    for count, shape in shapes:
+        sides = loss_sides(quick, shape, count)
+        features = functional.normalize(
+            torch.randn(count, shape[-1], generator=torch.Generator().manual_seed(1))
+        )
+        setup = (
+            f"sides = loss_sides(True, {shape}, {count})\n"
+            f"x = torch.randn({count}, {shape[-1]}, requires_grad=True)\n"
+        )
+        yield Comparison(
+            {
+                "op": "memory_infonce" if len(shape) == 2 else "instance_infonce",
+                "N": count,
+                "bank": "x".join(map(str, shape)),
+                "direction": "forward+backward",
+            },
+            {name: with_gradient(loss, features) for name, loss in sides.items()},
+            with_gradient(specification(shape, count), features.double())(),
+            memory={
+                name: f"{setup}def run():\n    sides[{name!r}](x).backward()\n"
+                for name in sides
+                if name != "torch.compile"
+            },
+        )
+
+
+def memory_update(quick: bool) -> Iterator[Comparison]:
+    """One batch into a bank, against the usual loop."""
+    rows = 4096 if quick else 16384
+    for mode in ("momentum", "hardest"):
+        yield Comparison(
+            {"op": "update_memory", "mode": mode, "N": 256, "K": rows, "D": 512},
+            update_sides(mode, rows, 256, 512),
+            updated(mode, rows, 256, 512),
+            rtol=1e-3,
+        )
+
+
 FAMILIES: dict[str, Callable[[bool], Iterator[Comparison]]] = {
     "batch_hard": batch_hard,
+    "memory": memory_losses,
+    "memory_update": memory_update,
 }
 
 

@@ -25,9 +25,9 @@ class Tile:
 
 # Chosen by the resources of the compiled kernels (no spills), not by timing.
 TILES = {
-    torch.float32: Tile(32, 64, 32, 4, 2),
-    torch.float16: Tile(64, 128, 64, 8, 3),
-    torch.bfloat16: Tile(64, 128, 64, 8, 3),
+    torch.float32: Tile(32, 64, 16, 8, 2),
+    torch.float16: Tile(64, 64, 64, 8, 3),
+    torch.bfloat16: Tile(64, 64, 64, 8, 3),
 }
 # Weights are at most 1 and mostly about 1 / K, which float16 cannot hold well: scaled up there.
 WEIGHT_SCALE = {torch.float32: 1.0, torch.float16: 16384.0, torch.bfloat16: 1.0}

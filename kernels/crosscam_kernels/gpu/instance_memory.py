@@ -8,6 +8,7 @@ chosen rows only.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -29,6 +30,8 @@ from crosscam_kernels.gpu._infonce import (
 )
 
 SLAB_WEIGHTS = 1 << 21  # weights and slots in memory at one time in the backward pass
+# The choice of a slot needs registers of its own.
+_TILES = {**TILES, torch.float32: replace(TILES[torch.float32], rows=32)}
 _GATHER_CLASSES, _GATHER_FEATURES = 16, 256
 
 
@@ -317,7 +320,7 @@ def forward(
     if count == 0 or classes == 0 or slots == 0:
         return loss, lse, counted
     order = camera_order(cameras, class_cameras is not None)
-    tile = TILES[features.dtype]
+    tile = _TILES[features.dtype]
     c, s = slot_tiling(slots, tile)
     sample_tiles, class_tiles = triton.cdiv(count, tile.samples), triton.cdiv(classes, c)
     split_count = splits(class_tiles, sample_tiles)
@@ -361,7 +364,7 @@ def backward(
     if count == 0 or classes == 0 or slots == 0:
         return torch.zeros_like(features, memory_format=torch.contiguous_format)
     order = camera_order(cameras, class_cameras is not None)
-    tile = TILES[features.dtype]
+    tile = _TILES[features.dtype]
     c, s = slot_tiling(slots, tile)
     factor = torch.where(counted, grad.float() / temperature, 0.0)
     slab = min(triton.cdiv(classes, c), max(1, SLAB_WEIGHTS // (count * c))) * c
@@ -446,7 +449,7 @@ def _constants(cameras: Tensor | None, tile: Tile, classes: int, slots: int) -> 
 
 
 def _specs(name: str, dtype: torch.dtype) -> list[KernelSpec]:
-    tile = TILES[dtype]
+    tile = _TILES[dtype]
     c, s = slot_tiling(32, tile)
     inputs = {
         "features_ptr": f"*{name}:16",

@@ -31,7 +31,8 @@ from crosscam_kernels.gpu._infonce import (
 )
 
 SLAB_WEIGHTS = 1 << 22  # weights in memory at one time in the backward pass
-_OUTPUT_FEATURES = 128  # features that one program of the gradient makes
+# Features that one program of the gradient makes.
+_OUTPUT_FEATURES = {torch.float32: 64, torch.float16: 128, torch.bfloat16: 128}
 _ONLY_SAME = tl.constexpr(1)
 
 
@@ -435,7 +436,8 @@ def backward(
     sample_tiles = triton.cdiv(count, tile.samples)
     slab = min(triton.cdiv(rows, tile.rows), max(1, SLAB_WEIGHTS // (count * tile.rows)))
     slab *= tile.rows
-    feature_tiles = triton.cdiv(dim, _OUTPUT_FEATURES)
+    output_features = _OUTPUT_FEATURES[features.dtype]
+    feature_tiles = triton.cdiv(dim, output_features)
     split_count = splits(slab // tile.features, sample_tiles * feature_tiles)
     rows_per_split = triton.cdiv(slab // tile.features, split_count) * tile.features
     split_count = triton.cdiv(slab, rows_per_split)
@@ -479,7 +481,7 @@ def backward(
                 SKIP=candidates == "only_same",
                 M=tile.samples,
                 R=tile.features,
-                F=_OUTPUT_FEATURES,
+                F=output_features,
                 num_warps=tile.warps,
                 num_stages=tile.stages,
                 enable_fp_fusion=True,
@@ -574,7 +576,7 @@ def _product_specs(name: str, rule: str) -> list[KernelSpec]:
                 "SKIP": rule == "only_same",
                 "M": tile.samples,
                 "R": tile.features,
-                "F": _OUTPUT_FEATURES,
+                "F": _OUTPUT_FEATURES[_NAMES[name]],
             },
             **resources,
         ),

@@ -22,8 +22,10 @@ from crosscam_kernels.gpu._infonce import (
 )
 from crosscam_kernels.gpu.memory import row_masks
 
-_SAMPLES, _ROWS, _FEATURES, _WARPS = 16, 64, 32, 4
-_SCAN = 1024  # labels looked at in one step of the backward pass
+_SAMPLES, _ROWS = 16, 64
+_FEATURES = {torch.float32: 16, torch.float16: 32, torch.bfloat16: 32}
+_WARPS = {torch.float32: 8, torch.float16: 4, torch.bfloat16: 4}
+_SCAN = 512  # labels looked at in one step of the backward pass
 _WIDTH = 2048  # features that one program of the backward pass makes
 _GATHER_WARPS = 8  # eight features for each thread: with four warps it spills
 _EMPTY = tl.constexpr(-(1 << 63))
@@ -326,8 +328,8 @@ def forward(
             LIST=length,
             M=_SAMPLES,
             R=_ROWS,
-            BLOCK_D=_FEATURES,
-            num_warps=_WARPS,
+            BLOCK_D=_FEATURES[features.dtype],
+            num_warps=_WARPS[features.dtype],
             num_stages=3,
             enable_fp_fusion=True,
         )
@@ -407,11 +409,12 @@ def backward(
 _COLUMNS = dict.fromkeys(
     ("targets_ptr", "labels_ptr", "cameras_ptr", "bank_cameras_ptr"), "*i64:16"
 )
+_NAMES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _RULES = {"LABELS": True, "CANDIDATES": 0, "POSITIVES": CAMERA_RULES["exclude_same"]}
 
 AOT_KERNELS = [
     spec
-    for name in ("fp32", "bf16")
+    for name in _NAMES
     for spec in (
         KernelSpec(
             f"memory_infonce_select_{name}_64",
@@ -424,8 +427,8 @@ AOT_KERNELS = [
                 **{"count": "i32", "rows": "i32", "dim": "i32:16", "rows_per_split": "i32:16"},
                 **{"scale": "fp32", "k": "i32"},
             },
-            {**_RULES, "LIST": 64, "M": _SAMPLES, "R": _ROWS, "BLOCK_D": _FEATURES},
-            num_warps=_WARPS,
+            {**_RULES, "LIST": 64, "M": _SAMPLES, "R": _ROWS, "BLOCK_D": _FEATURES[_NAMES[name]]},
+            num_warps=_WARPS[_NAMES[name]],
         ),
         KernelSpec(
             f"memory_infonce_gather_{name}",

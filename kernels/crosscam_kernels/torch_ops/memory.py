@@ -205,7 +205,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
 
 
 def _autograd(ctx: Any, grad: Tensor, *unused: Any) -> tuple[Tensor | None, ...]:
-    """Only the losses are differentiable; the statistics are there for this pass."""
+    """Only the losses are differentiable; the rest is there for this pass."""
     gradient = memory_infonce_backward_op(grad, *ctx.saved_tensors, *ctx.options)
     return (gradient, *[None] * (len(_NAMES) + len(_OPTIONS)))
 

@@ -30,7 +30,7 @@ def compare(features: torch.Tensor, *rest: Any, tolerance: float = 1e-5) -> None
     found = gpu.forward(features, *rest)
     bank, *others = rest
     exact = (features.float(), bank.float(), *others)
-    wanted = ops._forward_cpu(*exact)
+    wanted = ops._forward_cpu(*exact, True)
     torch.testing.assert_close(found[0], wanted[0], rtol=tolerance, atol=tolerance)
     torch.testing.assert_close(found[1], wanted[1], rtol=tolerance, atol=tolerance)
     assert torch.equal(found[2], wanted[2])
@@ -82,7 +82,7 @@ def test_ties_among_hard_negatives_go_to_the_smaller_row() -> None:
     x = torch.as_tensor(RNG.integers(-1, 2, (20, 4))).float()
     bank = torch.as_tensor(np.tile(RNG.integers(-1, 2, (30, 4)), (4, 1))).float()
     rest = (whole(20, 0, 50), whole(120, 0, 50), None, None, "any", "any", 7, 1.0, 0.0)
-    found, wanted = gpu.forward(x, bank, *rest), ops._forward_cpu(x, bank, *rest)
+    found, wanted = gpu.forward(x, bank, *rest), ops._forward_cpu(x, bank, *rest, True)
     assert torch.equal(found[4], wanted[4])
 
 
@@ -90,7 +90,7 @@ def test_more_hard_negatives_than_rows_and_nan() -> None:
     x, bank = unit_rows(6, 8), unit_rows(10, 8)
     bank[3] = float("nan")
     rest = (whole(6, 0, 3), None, None, None, "any", "any", 12, 0.5, 0.0)
-    found, wanted = gpu.forward(x, bank, *rest), ops._forward_cpu(x, bank, *rest)
+    found, wanted = gpu.forward(x, bank, *rest), ops._forward_cpu(x, bank, *rest, True)
     assert torch.equal(found[4], wanted[4])
     assert not (found[4] == 3).any()
     torch.testing.assert_close(found[0], wanted[0])
