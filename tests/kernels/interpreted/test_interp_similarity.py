@@ -74,11 +74,14 @@ def assert_identical(found: TopK, expected: TopK) -> None:
     np.testing.assert_array_equal(found.similarity, expected.similarity)
 
 
-@pytest.mark.parametrize("rule", ["any", "exclude_same", "only_same"])
 @pytest.mark.parametrize(
-    ("queries", "gallery", "dim", "k"),
-    [(1, 1, 1, 1), (3, 50, 7, 5), (17, 96, 16, 6), (5, 133, 33, 20), (2, 31, 48, 40)],
-)
+    ("queries", "gallery", "dim", "k", "rule"),
+    [
+        (1, 1, 1, 1, "any"), (3, 50, 7, 5, "any"), (3, 50, 7, 5, "exclude_same"),
+        (3, 50, 7, 5, "only_same"), (17, 96, 16, 6, "exclude_same"), (5, 133, 33, 20, "any"),
+        (2, 31, 48, 40, "only_same"),
+    ],
+)  # fmt: skip
 def test_integer_data_is_index_exact(
     plan: Plan, queries: int, gallery: int, dim: int, k: int, rule: str
 ) -> None:
@@ -99,7 +102,7 @@ def test_half_precision_features_are_summed_in_float32(plan: Plan) -> None:
     assert found.index[0].tolist() == [1, 0]
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_any_shape_and_any_combination_of_masks(data: st.DataObject) -> None:
     queries, gallery = data.draw(st.integers(1, 18)), data.draw(st.integers(1, 70))
@@ -188,8 +191,8 @@ def test_two_runs_give_the_same_bits_and_nothing_is_left_unwritten(
     plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rng = np.random.default_rng(5)
-    q, g = rng.standard_normal((18, 20)).astype("f4"), rng.standard_normal((75, 20)).astype("f4")
-    masks = some_masks(rng, 18, 75, "exclude_same")
+    q, g = rng.standard_normal((17, 20)).astype("f4"), rng.standard_normal((45, 20)).astype("f4")
+    masks = some_masks(rng, 17, 45, "exclude_same")
     first = search(q, g, 7, plan, **masks)
     empty = torch.empty
 
@@ -204,9 +207,9 @@ def test_two_runs_give_the_same_bits_and_nothing_is_left_unwritten(
 @pytest.mark.parametrize("share", [False, True])
 def test_splits_do_not_matter(share: bool) -> None:
     rng = np.random.default_rng(6)
-    q, g = rng.standard_normal((3, 12)).astype("f4"), rng.standard_normal((300, 12)).astype("f4")
+    q, g = rng.standard_normal((3, 12)).astype("f4"), rng.standard_normal((150, 12)).astype("f4")
     one = search(q, g, 9, Plan("stream", TILE, splits=1))
-    for splits in (2, 5, 1000):
+    for splits in (2, 1000):
         assert_identical(search(q, g, 9, Plan("stream", TILE, splits=splits, share=share)), one)
 
 
@@ -223,8 +226,8 @@ def test_groups_in_parts_of_queries_and_of_maxima(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(similarity_groups, "SELECT_COLUMNS", 8)
     monkeypatch.setattr(similarity_groups, "SELECT_SPAN", 16)
     rng = np.random.default_rng(8)
-    q, g = integers(rng, 21, 9), integers(rng, 230, 9)
-    masks = some_masks(rng, 21, 230, "exclude_same")
+    q, g = integers(rng, 17, 9), integers(rng, 130, 9)
+    masks = some_masks(rng, 17, 130, "exclude_same")
     found = search(q, g, 4, PLANS["groups"], **masks)
     assert_identical(found, reference.similarity_topk(q, g, 4, **masks))
 
@@ -243,10 +246,10 @@ def test_chunks_for_any_k(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_adjacency_beyond_one_word_and_packed(plan: Plan) -> None:
     rng = np.random.default_rng(10)
     allowed = rng.random((70, 150)) < 0.3
-    q, g = integers(rng, 8, 8), integers(rng, 100, 8)
+    q, g = integers(rng, 4, 8), integers(rng, 50, 8)
     cameras = {
-        "query_camera": rng.integers(0, 70, 8),
-        "gallery_camera": rng.integers(0, 150, 100),
+        "query_camera": rng.integers(0, 70, 4),
+        "gallery_camera": rng.integers(0, 150, 50),
     }
     expected = reference.similarity_topk(q, g, 9, adjacency=allowed, **cameras)
     assert_identical(search(q, g, 9, plan, adjacency=allowed, **cameras), expected)
@@ -366,10 +369,10 @@ def test_int8_sums_are_exact_integers(plan: Plan) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_int8_candidates_are_rescored_exactly(plan: Plan, dtype: torch.dtype) -> None:
     rng = np.random.default_rng(13)
-    q = rng.standard_normal((6, 64)).astype("f4")
-    g = torch.tensor(rng.standard_normal((150, 64)).astype("f4")).to(dtype)
+    q = rng.standard_normal((4, 33)).astype("f4")
+    g = torch.tensor(rng.standard_normal((90, 33)).astype("f4")).to(dtype)
     codes, scale = quantise_rows(g)
-    masks = some_masks(rng, 6, 150, "exclude_same")
+    masks = some_masks(rng, 4, 90, "exclude_same")
     given = {n: torch.as_tensor(v) if isinstance(v, np.ndarray) else v for n, v in masks.items()}
     found = gpu.similarity_topk(
         torch.tensor(q), codes, 8, scale=scale, rescore=g, plan=plan, **given
