@@ -106,7 +106,7 @@ class TokenTower(Tower):
     def forward(self, images: Tensor, cameras: Tensor | None = None) -> TowerFeatures:
         """See `ImageTower`; cameras are not used."""
         self.check(images)
-        trunk, n = self.visual.trunk, len(images)
+        trunk, n = self.visual.trunk, images.shape[0]
         tokens, (before, _) = trunk.forward_intermediates(
             images, indices=2, return_prefix_tokens=True, output_fmt="NLC"
         )

@@ -84,7 +84,7 @@ class ViTTower(Tower):
     def forward(self, images: Tensor, cameras: Tensor | None = None) -> TowerFeatures:
         """See `ImageTower`; cameras beyond those of the training split count as unknown."""
         self.check(images)
-        v, n = self.visual, len(images)
+        v, n = self.visual, images.shape[0]
         patches = v.conv1(images).flatten(2).transpose(1, 2)
         class_token = v.class_embedding.to(patches.dtype).expand(n, 1, -1)
         if self.cameras is not None:
