@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from crosscam_kernels.gpu import memory as gpu
+from crosscam_kernels.gpu import memory_hard
 from crosscam_kernels.gpu import memory_update as gpu_update
 from crosscam_kernels.reference import memory as reference
 from crosscam_kernels.torch_ops import memory as ops
@@ -75,6 +76,12 @@ def test_float16() -> None:
     rest = (whole(20, 0, 150), None, None, None, "any", "any")
     compare(x, bank, *rest, -1, 0.1, 0.0, tolerance=2e-3)
     compare(x, bank, *rest, 4, 0.1, 0.0, tolerance=2e-3)
+
+
+def test_features_of_hard_negatives_in_several_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_hard, "_WIDTH", 16)
+    columns = (whole(6, 0, 3), whole(20, 0, 3), None, None)
+    compare(unit_rows(6, 40), unit_rows(20, 40), *columns, "any", "any", 3, 0.2, 0.1)
 
 
 def test_ties_among_hard_negatives_go_to_the_smaller_row() -> None:
