@@ -26,7 +26,8 @@ _HEAD = """# Mutations
 
 What `make mutation MUTATE="--table docs/reference/kernels/mutations.md"` found: how each kernel was
 broken on purpose, one change at a time, and the first test that failed then. Lists and runner are
-in `tests/mutation`. Tests of the GPU's kernels run in Triton's interpreter.
+in `tests/mutation`; those without a row here have not been tried since they were written. Tests of
+the GPU's kernels run in Triton's interpreter. A mutation may also end the test by a signal.
 """
 
 
