@@ -19,7 +19,7 @@ from crosscam_trainer.loop.train import Makers, train
 from crosscam_trainer.methods.base import Method, Part, Stage
 from crosscam_trainer.models.reid import ReIDModel
 from crosscam_trainer.models.types import TowerFeatures
-from crosscam_trainer.recipe import OptimiserRecipe, Recipe
+from crosscam_trainer.recipe import OptimiserRecipe, Recipe, Strict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -88,7 +88,7 @@ class Labels(Stage):
 
     def __init__(self, run: Run, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.scales = torch.nn.Embedding(run.data.train_people, 6).to(run.device)
+        self.scales = torch.nn.Embedding(run.data.train_people, run.model.final_dim).to(run.device)
         self.targets = torch.empty(0)
 
     def begin(self, run: Run) -> None:
@@ -128,14 +128,14 @@ class Classify(Stage):
         self.recipe, self.labels = recipe, labels
         self.people = [s.person for s in run.data.train]
         self.model = run.model
-        self.head = torch.nn.Linear(6, run.data.train_people).to(run.device)
-        self.memory = torch.zeros(6)
+        self.head = torch.nn.Linear(run.model.final_dim, run.data.train_people).to(run.device)
+        self.memory = torch.zeros(run.model.final_dim)
         self.steps = 0
 
     def begin_epoch(self, run: Run, epoch: int) -> None:
         # Depends on all that was learned so far, and on torch's generator.
         found = run.extract().final_bn.mean(0)
-        self.memory = 0.5 * self.memory + found + 0.01 * torch.rand(6)
+        self.memory = 0.5 * self.memory + found + 0.01 * torch.rand(len(found))
         run.note(memory=float(self.memory.norm()))
 
     def parts(self) -> Mapping[str, Part]:
@@ -194,6 +194,14 @@ def _sampler(
     return PersonSampler(
         people, batch.people, batch.pictures, seed=salt, rank=rank, world_size=world_size, batches=3
     )
+
+
+class Options(Strict):
+    """The method has none."""
+
+
+def build(recipe: Recipe, _options: Options) -> Tiny:
+    return Tiny(recipe)
 
 
 class Separation:

@@ -246,3 +246,23 @@ def test_pictures_that_nothing_can_be_learned_from(pictures: Path, tmp_path: Pat
     if not torch.cuda.is_available():
         with pytest.raises(RunError, match="finds no CUDA device"):
             train(make_recipe(pictures, loop={"device": "cuda"}), tmp_path / "run", makers())
+
+
+def test_two_processes_train_like_one(pictures: Path, tmp_path: Path) -> None:
+    """The command starts the second one itself; torch's rounding is all that differs."""
+    for devices in (1, 2):
+        recipe = make_recipe(pictures, loop={"devices": devices})
+        path = tmp_path / f"{devices}.yaml"
+        path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+        assert command(path, tmp_path / str(devices), "--no-dropout").wait(280) == 0
+    one, two = (tmp_path / str(n) / "seed-0" for n in (1, 2))
+    a, _ = read_weights(one / "last.safetensors")
+    b, _ = read_weights(two / "last.safetensors")
+    assert a.keys() == b.keys()
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=1e-5, atol=1e-6)
+    for (kind, epoch, mine), (kind_2, epoch_2, theirs) in zip(
+        figures(one), figures(two), strict=True
+    ):
+        assert (kind, epoch) == (kind_2, epoch_2)
+        assert mine == pytest.approx(theirs, rel=1e-5)

@@ -154,7 +154,9 @@ class PartOptimiser:
         """
         with self._world.autocast(enabled=False):
             scaled = loss.float() * (self._scale.scale / self._accumulate)
-            found = list(torch.autograd.grad(scaled, self.parameters, allow_unused=True))
+            raw = torch.autograd.grad(scaled, self.parameters, allow_unused=True)
+        # Copies: gradients may be views, or one tensor for several parameters.
+        found = [None if g is None else g.clone() for g in raw]
         used = [g for g in found if g is not None]
         self._world.average(used)
         norm = _norm(used)

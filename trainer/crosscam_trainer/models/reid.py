@@ -123,5 +123,26 @@ def gather_rows(rows: list[Tensor]) -> list[Tensor]:
         return rows
     if torch.distributed.get_world_size() == 1:
         return rows
-    gather: Any = torch.distributed.nn.functional.all_gather
-    return [torch.cat(list(gather(r.contiguous()))) for r in rows]
+    gathered: list[Tensor] = [_Gather.apply(r) for r in rows]
+    return gathered
+
+
+class _Gather(torch.autograd.Function):
+    """Rows of all ranks, in the order of ranks; every rank has equally many."""
+
+    @staticmethod
+    def forward(_ctx: Any, rows: Tensor) -> Tensor:
+        parts = [
+            torch.empty_like(rows, memory_format=torch.contiguous_format)
+            for _ in range(torch.distributed.get_world_size())
+        ]
+        torch.distributed.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(_ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        own = len(total) // torch.distributed.get_world_size()
+        start = torch.distributed.get_rank() * own
+        return total[start : start + own]
