@@ -122,6 +122,8 @@ def test_resuming_after_any_batch_gives_the_same_weights(
     assert figures(whole) == figures(tmp_path / "run/seed-0")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_killed_in_the_middle_of_an_epoch(pictures: Path, whole: Path, tmp_path: Path) -> None:
     recipe = make_recipe(pictures, loop={"checkpoint_minutes": 1e-9})
     path, output = tmp_path / "recipe.yaml", tmp_path / "run"
@@ -248,6 +250,8 @@ def test_pictures_that_nothing_can_be_learned_from(pictures: Path, tmp_path: Pat
             train(make_recipe(pictures, loop={"device": "cuda"}), tmp_path / "run", makers())
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_two_processes_train_like_one(pictures: Path, tmp_path: Path) -> None:
     """The command starts the second one itself; torch's rounding is all that differs."""
     for devices in (1, 2):
@@ -266,3 +270,54 @@ def test_two_processes_train_like_one(pictures: Path, tmp_path: Path) -> None:
     ):
         assert (kind, epoch) == (kind_2, epoch_2)
         assert mine == pytest.approx(theirs, rel=1e-5)
+
+
+@pytest.mark.parametrize("images", ["image", "shielded", "clothes"])
+def test_extracted_features_are_those_of_pictures_one_by_one(
+    images: str, pictures: Path, tmp_path: Path
+) -> None:
+    import cv2
+    import numpy as np
+    from loop_parts import Tower
+
+    from crosscam_trainer.data.dataset import PictureSet
+    from crosscam_trainer.data.masks import CLOTHES
+    from crosscam_trainer.data.transforms import for_test
+    from crosscam_trainer.loop.devices import World
+    from crosscam_trainer.loop.extract import extract
+    from crosscam_trainer.loop.prepare import read_data
+    from crosscam_trainer.loop.run import preparation
+    from crosscam_trainer.models.reid import ReIDModel
+
+    recipe = make_recipe(pictures)
+    plain = read_data(recipe)
+    rng = np.random.default_rng(1)
+    for sample in plain.train:
+        path = tmp_path / sample.path.relative_to(pictures)
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), rng.integers(0, 2, (32, 16), dtype=np.uint8))
+    data = read_data(make_recipe(pictures, data={"masks": tmp_path}))
+    model = ReIDModel(Tower())
+    model.tower.drop.eval()  # as a stage may have set it
+    prep, world = preparation(recipe), World(torch.device("cpu"))
+    found = extract(
+        model, data.train, prep, world, images=images, mask_labels=CLOTHES, batch_size=5
+    )
+    assert model.training
+    assert not model.tower.drop.training
+    model.eval()
+    expected = []
+    for item in range(len(data.train)):
+        fields = PictureSet(data.train, for_test(prep), CLOTHES)[item]
+        mean, std = (torch.tensor(v).view(3, 1, 1) for v in (prep.mean, prep.std))
+        seen = {
+            "image": torch.ones(32, 16),
+            "shielded": (~fields["clothes_mask"]).float(),
+            "clothes": fields["clothes_mask"].float(),
+        }[images]
+        covered = ((fields["image"] * std + mean) * seen - mean) / std
+        expected.append(model(covered[None]).final_bn[0])
+    torch.testing.assert_close(found.final_bn, torch.stack(expected), rtol=1e-4, atol=1e-5)
+    if images != "image":
+        with pytest.raises(InputError, match=r"data\.masks=FOLDER"):
+            extract(model, plain.train, prep, world, images=images)

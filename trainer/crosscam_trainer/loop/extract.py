@@ -51,6 +51,7 @@ def extract(
     batch_size: int = 128,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    loaders: dict[str, Any] | None = None,
 ) -> Extracted:
     """Compute features; every process does a part, and all get the whole.
 
@@ -64,6 +65,7 @@ def extract(
         batch_size: Pictures at a time.
         workers: Processes that read ahead.
         progress: Called with pictures done and to do, of this process.
+        loaders: Keeps loaders with their processes for the next call with the same samples.
 
     Returns:
         Features in the order of `samples`, on the device.
@@ -81,12 +83,15 @@ def extract(
             fix="name the folder of the masks: data.masks=FOLDER",
         )
     pictures = PictureSet(samples, for_test(preparation), mask_labels if masked else None)
+    loaders = {} if loaders is None else loaders
     order = InOrder(len(samples), batch_size, rank=world.rank, world_size=world.size)
+    if images not in loaders:
+        loaders[images] = make_loader(pictures, order, workers)
     final: list[Any] = [torch.empty(0, model.final_dim, device=world.device)]
     joint: list[Any] = [torch.empty(0, model.joint_dim, device=world.device)]
     done, total = 0, len(samples) // world.size
     with evaluating(model):
-        for batch in make_loader(pictures, order, workers):
+        for batch in loaders[images]:
             inputs = batch["image"].to(world.device, non_blocking=True)
             if masked:
                 clothes = batch["clothes_mask"].to(world.device, non_blocking=True)

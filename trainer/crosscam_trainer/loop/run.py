@@ -65,6 +65,7 @@ class TrainingRun:
         self.sums = Sums()
         self.scale = LossScale.of(world.half)
         self.optimisers: dict[str, PartOptimiser] = {}
+        self._loaders: dict[str, Any] = {}
 
     def extract(self, images: str = "image") -> Extracted:
         """Compute the features of the training split; see `Run`."""
@@ -80,6 +81,7 @@ class TrainingRun:
             batch_size=self.recipe.evaluation.batch_size,
             workers=self.recipe.loop.workers,
             progress=lambda done, _total: self.progress.move(done),
+            loaders=self._loaders,
         )
 
     def minimise(self, part: str, loss: Tensor) -> None:
