@@ -107,10 +107,12 @@ cuda: $(VENV)/.torch  ## the CUDA backend and its tests: needs nvcc and the trai
 	$(BIN)/python -m crosscam_kernels.aot --out build/aot
 	$(call CTEST,build/cuda,-DCROSSCAM_CUDA=ON -DCROSSCAM_AOT_DIR=build/aot)
 
-bench: $(VENV)/.dev  ## the benchmarks of this machine, results as JSON
-	@for script in kernels_cpu track_vtest associate_vtest associate_scale process_identities process_share \
-	    process_memory pipeline_boxmot; do \
+bench: $(VENV)/.torch  ## the benchmarks of this machine with their rivals, results as JSON
+	$(UV) -e '.[dev,train,bench]'
+	@for script in kernels_cpu kernels_eval_cpu kernels_train_cpu kernels_normalise track_vtest associate_vtest \
+	    associate_scale process_identities process_share process_memory pipeline_boxmot; do \
 	  $(BIN)/python benchmarks/$$script.py --output benchmarks/results/$$script.json || exit 1; done
+	$(BIN)/python benchmarks/kernels_table.py docs/reference/kernels/speed.md
 
 docs: $(VENV)/.core  ## regenerate the reference pages that come from code
 	$(BIN)/python docs/generate.py
@@ -121,7 +123,7 @@ wheel: $(BIN)/uv  ## build the wheel and the sdist
 
 constraints: $(BIN)/uv  ## resolve the pinned versions anew
 	printf 'torch==2.14.1\ntorchvision==0.29.1\n' > build/pins.txt
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra train --extra yolo --universal --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra train --extra yolo --extra bench --universal --upgrade \
 	  --no-emit-index-url --no-header --no-annotate --quiet -c build/pins.txt -o constraints.txt
 
 clean:  ## remove what was built

@@ -239,6 +239,29 @@ def pillow_loop(image: Image.Image, boxes: np.ndarray, size: tuple[int, int]) ->
     return out
 
 
+def torchvision_side(
+    image: np.ndarray, boxes: np.ndarray, size: tuple[int, int], threads: int
+) -> Side | None:
+    """The antialiased loop of training code; None where torchvision is not installed."""
+    try:
+        import torch
+        from torchvision.transforms.v2 import functional
+    except ImportError:
+        return None
+    torch.set_num_threads(threads)
+    bgr = torch.from_numpy(image)
+
+    def run() -> np.ndarray:
+        picture = bgr.permute(2, 0, 1).flip(0)
+        out = torch.empty((len(boxes), 3, *size))
+        for n, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
+            crop = functional.resize(picture[:, y0:y1, x0:x1], list(size), antialias=True)
+            out[n] = functional.normalize(crop.float() / 255, MEAN.tolist(), STD.tolist())
+        return out.numpy()
+
+    return run
+
+
 def bench_nv12(
     bgr: np.ndarray, name: str, boxes: np.ndarray, size: tuple[int, int], args: argparse.Namespace
 ) -> dict[str, Any]:
@@ -304,6 +327,12 @@ def bench_crops(args: argparse.Namespace) -> list[dict[str, Any]]:
             "opencv": lambda boxes=boxes, size=size: opencv_loop(image, boxes, size),
             "pillow": lambda boxes=boxes, size=size: pillow_loop(as_pillow, boxes, size),
         }
+        rival = torchvision_side(image, boxes, size, args.threads)
+        if rival is not None:
+            sides["torchvision"] = rival
+            apart = np.abs((rival() - ours()) * STD.reshape(3, 1, 1) * 255).max()
+            if apart > 2.01:  # torchvision rounds to 8 bits after each axis
+                raise SystemExit(f"torchvision's crops differ by {apart} of 255")
         error = np.abs((ours() - sides["pillow"]()) * STD.reshape(3, 1, 1) * 255).max()
         if error > 1.01:
             raise SystemExit(f"crops differ from Pillow by {error} of 255")
