@@ -82,7 +82,7 @@ format: $(VENV)/.dev  ## rewrite the sources in the house style
 	find kernels/csrc edge/csrc -name '*.cpp' -o -name '*.h' | xargs $(BIN)/clang-format -i
 
 CTEST = cmake -S . -B $(1) -DCROSSCAM_TESTS=ON -DCROSSCAM_PYTHON=OFF $(2) >/dev/null \
-  && cmake --build $(1) --parallel >/dev/null && ctest --test-dir $(1) --output-on-failure
+  && cmake --build $(1) --parallel $$(getconf _NPROCESSORS_ONLN) >/dev/null && ctest --test-dir $(1) --output-on-failure
 
 # The compiler comes with the machine; CMake and CTest come from the environment when it has none.
 ctest: export PATH := $(PATH):$(abspath $(BIN))

@@ -231,6 +231,24 @@ def test_the_bound_allows_for_all_that_rounding_to_int8_can_do(level: str) -> No
     assert_identical(similarity_topk(q, values, 3, scale=scale, rescore=g), expected)
 
 
+@pytest.mark.parametrize("element", FLOATS)
+@pytest.mark.parametrize("queries", [1, 2, 3, 4])
+def test_few_queries_find_rows_far_longer_than_the_sample(
+    level: str, element: str, queries: int
+) -> None:
+    # Forty rows of the same features in other orders: their sums are equal but for rounding, of
+    # which the bound of rows like the sampled ones, every twentieth, allows a thousandth.
+    rng = np.random.default_rng(16)
+    q = np.full((queries, 67), 0.1, np.float32)
+    g = 1e-3 * unit_rows(rng, 1280, 67)
+    long = np.abs(unit_rows(rng, 1, 67)[0])
+    for row in range(1, 1280, 32):
+        g[row + (row % 20 == 0)] = rng.permutation(long)
+    stored_rows = stored(g, element)
+    expected = defined(q, reference.floats(stored_rows, np.float32), 3)
+    assert_identical(similarity_topk(q, stored_rows, 3), expected)
+
+
 def test_not_finite_values_are_found_as_the_small_gallery_finds_them(level: str) -> None:
     rng = np.random.default_rng(8)
     q, g = unit_rows(rng, 6, 16), unit_rows(rng, 1400, 16)

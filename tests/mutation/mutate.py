@@ -87,6 +87,9 @@ def load(families: list[str]) -> list[tuple[str, Mutation]]:
             if isinstance(entry.get("tests"), str):  # the name of a list at the top of the file
                 entry["tests"] = defaults[entry["tests"]]
             out.append((name, Mutation(**entry)))
+    titles = [_title(family, mutation) for family, mutation in out]
+    if twice := {title for title in titles if titles.count(title) > 1}:
+        sys.exit(f"mutations of one family must be told apart by what they break: {sorted(twice)}")
     return out
 
 
