@@ -25,7 +25,9 @@ def whole(n: int, low: int, high: int) -> torch.Tensor:
     return torch.as_tensor(RNG.integers(low, high, n))
 
 
-def compare(features: torch.Tensor, bank: torch.Tensor, *rest: Any, tolerance: float) -> None:
+def compare(
+    features: torch.Tensor, bank: torch.Tensor, *rest: Any, tolerance: float
+) -> torch.Tensor:
     found = gpu.forward(features, bank, *rest)
     exact = (features.float(), bank.float(), *rest)
     wanted = ops._forward_cpu(*exact)
@@ -36,9 +38,7 @@ def compare(features: torch.Tensor, bank: torch.Tensor, *rest: Any, tolerance: f
     ours = gpu.backward(grad, *found[1:], features, bank, *rest)
     theirs = ops._backward_cpu(grad, *wanted[1:], *exact)
     torch.testing.assert_close(ours.float(), theirs, rtol=tolerance, atol=10 * tolerance)
-    again = gpu.forward(features, bank, *rest)
-    assert torch.equal(again[0], found[0])
-    assert torch.equal(gpu.backward(grad, *again[1:], features, bank, *rest), ours)
+    return torch.cat([found[0][:, None], ours], 1)  # losses and gradients
 
 
 def problem(n: int, classes: int, slots: int, d: int, *, by_camera: bool) -> tuple[Any, ...]:
@@ -57,9 +57,14 @@ def test_as_on_the_cpu(n: int, classes: int, slots: int, d: int, by_camera: bool
     compare(*problem(n, classes, slots, d, by_camera=by_camera), tolerance=1e-5)
 
 
+def test_two_runs_have_the_same_bits() -> None:
+    case = problem(17, 9, 5, 20, by_camera=True)
+    assert torch.equal(compare(*case, tolerance=1e-5), compare(*case, tolerance=1e-5))
+
+
 def test_slabs_of_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "SLAB_WEIGHTS", 40 * 16)  # one tile of classes for each slab
-    compare(*problem(40, 50, 4, 20, by_camera=True), tolerance=1e-5)
+    monkeypatch.setattr(gpu, "SLAB_WEIGHTS", 33 * 8)  # one tile of classes for each slab
+    compare(*problem(33, 26, 4, 20, by_camera=True), tolerance=1e-5)
 
 
 def test_float16() -> None:
@@ -89,8 +94,11 @@ def test_nan() -> None:
     assert torch.equal(losses.isnan(), torch.arange(12) == 5)
 
 
-@pytest.mark.parametrize(("n", "classes", "slots"), [(0, 3, 2), (60, 6, 3), (300, 2, 32)])
-def test_replacement_is_the_loop(n: int, classes: int, slots: int) -> None:
+@pytest.mark.parametrize(("n", "classes", "slots"), [(0, 3, 2), (60, 6, 3), (40, 2, 7)])
+def test_replacement_is_the_loop(
+    monkeypatch: pytest.MonkeyPatch, n: int, classes: int, slots: int
+) -> None:
+    monkeypatch.setattr(gpu_update, "_SCAN", 16)  # a batch in several steps
     bank, x, targets = unit_rows(classes, slots, 5), unit_rows(n, 5), whole(n, -1, classes)
     filled = torch.zeros(classes, slots, dtype=torch.bool)
     wanted, wanted_filled = bank.numpy().copy(), filled.numpy().copy()
