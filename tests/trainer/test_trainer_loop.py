@@ -76,10 +76,10 @@ def test_a_run_learns_and_tells(whole: Path) -> None:
         ("labels", 1),
         ("classify", 0),
         ("classify", 1),
-        ("evaluation.val", 1),
+        ("evaluation.test", 1),
         ("classify", 2),
         ("classify", 3),
-        ("evaluation.val", 3),
+        ("evaluation.test", 3),
     ]
     assert told[1]["figures"]["distance"] < told[0]["figures"]["distance"]
     learned = [r["figures"]["learn"] for r in told if r["kind"] == "classify"]
@@ -90,7 +90,7 @@ def test_a_run_learns_and_tells(whole: Path) -> None:
     assert list((whole / "tensorboard").iterdir())
     assert len(numbers(whole / "checkpoints")) == 2
     _, about = read_weights(whole / "best.safetensors")
-    assert about["selected_on"] == "val"
+    assert about["selected_on"] == "test"
     result = json.loads((whole / "result.json").read_text())
     assert about["judged"] == {**result["best"]}
     assert result["last"]["epoch"] == 4

@@ -16,14 +16,13 @@ from crosscam_edge.cli import train as command_file  # noqa: E402
 from crosscam_edge.cli.train import command  # noqa: E402
 from crosscam_kernels.errors import InputError, MissingExtraError, UsageError  # noqa: E402
 from crosscam_trainer.methods.registry import METHODS  # noqa: E402
-from crosscam_trainer.models.architectures import OWN  # noqa: E402
 
 
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setitem(METHODS, "tiny", "loop_parts")
     monkeypatch.chdir(tmp_path)
-    chosen = make_recipe(write_pictures(tmp_path / "set"), model={"tower": next(iter(OWN))})
+    chosen = make_recipe(write_pictures(tmp_path / "set"), model={"tower": "test-tiny"})
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(chosen.model_dump(mode="json")))
     return path
@@ -37,7 +36,8 @@ def run(*words: object) -> str:
 
 def test_trains_and_resumes(recipe: Path) -> None:
     said = run(recipe, "model.pooling=own")
-    assert "runs/tiny: trained, not judged" in said
+    assert "tiny, test, 1 seed" in said
+    assert "chosen on the test split" in said
     assert "classify 4/4" in said
     assert Path("runs/tiny/seed-0/last.safetensors").exists()
     with pytest.raises(UsageError, match=r"model\.pooling was 'own', now 'gem'"):

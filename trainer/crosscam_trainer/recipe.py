@@ -58,6 +58,9 @@ class DataRecipe(Strict):
     mask_labels: Literal["clothes", "lip"] = Field(
         default="clothes", description="what their numbers mean: 1 for clothes, or the LIP classes"
     )
+    licence: str = Field(
+        default="not stated", description="licence or terms of the pictures, for the model card"
+    )
 
 
 class AugmentationRecipe(Strict):
@@ -151,7 +154,8 @@ class EvaluationRecipe(Strict):
     every: PositiveInt = Field(default=10, description="epochs; the last one is always judged")
     split: Literal["val", "test"] = Field(
         default="val",
-        description="'test' makes the best epoch one that was chosen on the test set, and says so",
+        description="'test' makes the best epoch one that was chosen on the test set, and says so; "
+        "sets without a val split are judged on 'test'",
     )
     patience: PositiveInt | None = Field(
         default=None,
@@ -159,6 +163,10 @@ class EvaluationRecipe(Strict):
     )
     flip: bool = Field(default=False, description="average with the mirrored picture's embedding")
     rerank: bool = False
+    probes: bool = Field(
+        default=False,
+        description="also measure how well linear probes read cameras and clothes from embeddings",
+    )
     batch_size: PositiveInt = 128
 
 
@@ -174,6 +182,10 @@ class Recipe(Strict):
     loop: LoopRecipe = LoopRecipe()
     evaluation: EvaluationRecipe = EvaluationRecipe()
     seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1)
+    licence: str = Field(
+        default="not stated",
+        description="licence of the trained weights, which follows from data and first weights",
+    )
 
     @model_validator(mode="after")
     def _method_has_a_name(self) -> Self:

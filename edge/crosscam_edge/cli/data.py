@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from crosscam_edge.cli.layout import layout_of, layout_options
 from crosscam_edge.cli.progress import counting_bar
-from crosscam_kernels.errors import InputError, UsageError
-
-if TYPE_CHECKING:
-    from crosscam_trainer.data.readers.generic import GenericLayout
+from crosscam_kernels.errors import InputError
 
 
 @click.group("data", context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,59 +18,10 @@ def command() -> None:
     """Check data sets for training and testing re-identification."""
 
 
-def _layout(
-    pattern: str | None,
-    train_share: float,
-    split_seed: int,
-    query: str,
-    query_cameras: tuple[str, ...],
-    *,
-    intra_camera: bool,
-) -> GenericLayout | None:
-    from crosscam_trainer.data.readers.generic import GenericLayout
-    from crosscam_trainer.data.splits import PersonSplit
-
-    if pattern is None:
-        context = click.get_current_context()
-        for name in ("train_share", "split_seed", "query", "query_cameras", "intra_camera"):
-            if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
-                option = "query-camera" if name == "query_cameras" else name.replace("_", "-")
-                raise UsageError(f"--{option} without --pattern", fix="give --pattern as well")
-        return None
-    if query_cameras:
-        query = "cameras"
-    split = PersonSplit(train_share, split_seed, query, query_cameras)  # type: ignore[arg-type]
-    return GenericLayout(pattern, split, intra_camera)
-
-
 @command.command("check")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--kind", help="Kind of the set; recognised by its folders if not given.")
-@click.option(
-    "--pattern",
-    help="How pictures are named in any other set: '{person}/{camera}_{view}.png'. Fields: person, "
-    "camera, clothes, tracklet, frame, split; view, ext and _ match anything.",
-)
-@click.option(
-    "--train-share",
-    default=0.5,
-    show_default=True,
-    help="With --pattern without {split}: share of the people to train on.",
-)
-@click.option("--split-seed", default=0, show_default=True, help="Chooses these people.")
-@click.option(
-    "--query",
-    type=click.Choice(["one", "all"]),
-    default="one",
-    show_default=True,
-    help="Queries: one picture of each person and camera, or every test picture.",
-)
-@click.option(
-    "--query-camera",
-    "query_cameras",
-    multiple=True,
-    help="Queries: all test pictures of this camera, the gallery the rest; repeatable.",
-)
+@layout_options
 @click.option("--intra-camera", is_flag=True, help="Names of people hold inside a camera only.")
 @click.option(
     "--pictures",
@@ -103,7 +52,7 @@ def check_command(
     """
     from crosscam_trainer.data.check import check
 
-    how = _layout(**layout)
+    how = layout_of(**layout)
     with counting_bar("reading", "pictures", silent=as_json) as bar:
         report = check(path, kind, how, pictures=pictures, published=not part, progress=bar)
     if as_json:

@@ -1,4 +1,4 @@
-"""`crosscam eval`: score tracks against ground truth."""
+"""`crosscam eval`: score tracks against ground truth, and models on data sets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from crosscam_edge.cli.evaluate_reid import command as reid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +21,13 @@ _PATH = click.Path(path_type=Path)
 
 @click.group(name="eval", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Score tracks against ground truth (CLEAR, HOTA, identity; as TrackEval computes them)."""
+    """Score tracks against ground truth, and models on the pictures of a data set.
+
+    Tracks: CLEAR, HOTA, identity, as TrackEval computes them. Models: mAP, rank-k, mINP.
+    """
+
+
+command.add_command(reid)
 
 
 def _common(function: Callable[..., None]) -> Callable[..., None]:

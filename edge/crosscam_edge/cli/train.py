@@ -69,11 +69,13 @@ def command(
 def _show_summary(console: Console, summary: Summary, recipe: Recipe, folder: Path) -> None:
     from rich.table import Table
 
+    for made in summary.made:
+        console.print(made, highlight=False, markup=False, soft_wrap=True)
     if not summary.figures["last"]:
         console.print(f"{folder}: trained, not judged", highlight=False)
         return
     seeds = len(summary.seeds)
-    table = Table(title=f"{recipe.name}, {recipe.evaluation.split}, {seeds} seed{'s'[: seeds > 1]}")
+    table = Table(title=f"{recipe.name}, {summary.split}, {seeds} seed{'s'[: seeds > 1]}")
     for head in ("", "last epoch", "best epoch"):
         table.add_column(head)
     for name in summary.figures["last"]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from crosscam_trainer.evaluation.hook import make_evaluation
+from crosscam_trainer.loop.finish import export_run
 from crosscam_trainer.loop.train import Makers
 from crosscam_trainer.methods.registry import make_method
 from crosscam_trainer.models.build import build_model
@@ -17,8 +19,7 @@ if TYPE_CHECKING:
 
 def default_makers() -> Makers:
     """Return the makers of `crosscam train`."""
-    # Runs are judged once the evaluation of models can be called from here.
-    return Makers(models=_models, method=make_method, evaluate=lambda *_: None)
+    return Makers(models=_models, method=make_method, evaluate=make_evaluation, finish=export_run)
 
 
 def _models(recipe: Recipe, data: ReIDData) -> tuple[ReIDModel, TextTower | None]:

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from crosscam_trainer.data.types import ReIDData
     from crosscam_trainer.recipe import Recipe
 
-FREE = ("loop.device", "loop.devices", "loop.workers", "loop.checkpoint_minutes", "seeds")
+FREE = (
+    "loop.device",
+    "loop.devices",
+    "loop.workers",
+    "loop.checkpoint_minutes",
+    "seeds",
+    "licence",
+    "data.licence",
+)
 """Keys of a recipe that may differ when a run is resumed: they do not change what is learned."""
 
 
@@ -66,6 +74,20 @@ def check_data(data: ReIDData, recipe: Recipe) -> None:
             "people to train on",
             fix=f"batch.people={data.train_people}, and more batch.pictures",
         )
+
+
+def judged_on(recipe: Recipe, data: ReIDData) -> Recipe:
+    """Return the recipe with the split that models can be judged on: "test" where "val" is empty.
+
+    The recipe that a run keeps says what was done, so the best epoch of a set without validation
+    split is one that was chosen on the test split, and every report tells it.
+    """
+    if recipe.evaluation.split == "test" or (data.val_query and data.val_gallery):
+        return recipe
+    if not data.query or not data.gallery:
+        return recipe
+    evaluation = recipe.evaluation.model_copy(update={"split": "test"})
+    return recipe.model_copy(update={"evaluation": evaluation})
 
 
 def mask_labels(recipe: Recipe) -> LabelSet:

@@ -15,13 +15,19 @@ from crosscam_kernels.errors import InputError, UsageError
 from crosscam_trainer.loop.checkpoint import read_newest, writing
 from crosscam_trainer.loop.devices import launch, leaving
 from crosscam_trainer.loop.journal import Journal
-from crosscam_trainer.loop.prepare import differences, identity, mask_labels, read_data
+from crosscam_trainer.loop.prepare import (
+    differences,
+    identity,
+    judged_on,
+    mask_labels,
+    read_data,
+)
 from crosscam_trainer.loop.progress import Progress
 from crosscam_trainer.loop.run import TrainingRun
 from crosscam_trainer.loop.trainer import Trainer, seed_torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -47,11 +53,15 @@ class Makers:
         models: Makes the model, and the text tower that belongs to it; torch is seeded before.
         method: Makes the method.
         evaluate: Makes what judges models, for a seed's data; None where nothing can be judged.
+        finish: Called on the first process when all seeds are trained, with the recipe, the data,
+            the folder of the run and the results of its seeds; makes of them what is used
+            elsewhere, and is called again when the run is resumed.
     """
 
     models: Callable[[Recipe, ReIDData], tuple[ReIDModel, TextTower | None]]
     method: Callable[[Recipe], Method]
     evaluate: Callable[[Recipe, ReIDData, World], Evaluate | None]
+    finish: Callable[[Recipe, ReIDData, Path, list[dict[str, Any]]], list[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +72,16 @@ class Summary:
         seeds: What ``result.json`` of each holds.
         figures: "last" and "best" → figure → (mean, sample standard deviation; None with one seed).
         warnings: What must be said with the figures.
+        split: That models were judged on.
+        made: What `Makers.finish` says of what it has made.
         told_here: Whether this process is the one that tells.
     """
 
     seeds: list[dict[str, Any]]
     figures: dict[str, dict[str, tuple[float, float | None]]]
     warnings: tuple[str, ...]
+    split: str = "val"
+    made: tuple[str, ...] = ()
     told_here: bool = True
 
 
@@ -99,6 +113,9 @@ def train(
     world = launch(recipe.loop)
     with leaving(world), Progress(console if world.first else None) as progress:
         data = read_data(recipe)
+        wished, recipe = recipe, judged_on(recipe, data)
+        if recipe is not wished and world.first:
+            progress.say(f"{data.name} has no val split: models are judged on the test split")
         method = makers.method(recipe)
         method.check(data)
         world.by_first(lambda: _open(output, recipe, resume=resume))
@@ -106,7 +123,11 @@ def train(
             _one(recipe, data, seed, output / f"seed-{seed}", makers, world, progress)
             for seed in recipe.seeds
         ]
-        summary = summarise(results, recipe, told_here=world.first)
+        made: list[str] = []
+        if makers.finish is not None:
+            finish = makers.finish
+            made = world.by_first(lambda: finish(recipe, data, output, results))
+        summary = summarise(results, recipe, made, told_here=world.first)
         if world.first:
             _write_json(output / "summary.json", _plain(summary))
         return summary
@@ -235,7 +256,13 @@ def _refuse(folder: Path, saved: dict[str, Any], ours: dict[str, Any]) -> None:
         )
 
 
-def summarise(results: list[dict[str, Any]], recipe: Recipe, *, told_here: bool = True) -> Summary:
+def summarise(
+    results: list[dict[str, Any]],
+    recipe: Recipe,
+    made: Sequence[str] = (),
+    *,
+    told_here: bool = True,
+) -> Summary:
     """Put seeds together: the mean and the sample standard deviation of every figure."""
     figures: dict[str, dict[str, tuple[float, float | None]]] = {}
     for which in ("last", "best"):
@@ -247,7 +274,14 @@ def summarise(results: list[dict[str, Any]], recipe: Recipe, *, told_here: bool 
             figures[which][name] = statistics.fmean(values), spread
     judged = bool(figures["best"])
     on_test = judged and recipe.evaluation.split == "test"
-    return Summary(results, figures, (ON_TEST,) if on_test else (), told_here)
+    return Summary(
+        results,
+        figures,
+        (ON_TEST,) if on_test else (),
+        recipe.evaluation.split,
+        tuple(made),
+        told_here,
+    )
 
 
 def _plain(summary: Summary) -> dict[str, Any]:

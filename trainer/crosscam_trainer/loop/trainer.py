@@ -20,6 +20,7 @@ from crosscam_trainer.loop.extract import evaluating
 from crosscam_trainer.loop.optimise import LossScale, NotFiniteError
 from crosscam_trainer.loop.progress import listed
 from crosscam_trainer.loop.types import MAIN, Evaluate, Judged, Judgement, Position, Sums
+from crosscam_trainer.models.architectures import uses_quick_gelu
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -228,6 +229,7 @@ class Trainer:
             "judged": None if judged is None else judged._asdict(),
             "selected_on": self.run.recipe.evaluation.split if name == "best" else None,
             "seed": self.run.seed,
+            "quick_gelu": uses_quick_gelu(self.run.model),
             "recipe": self.run.recipe.model_dump(mode="json"),
         }
         path = self.folder / f"{name}.safetensors"

@@ -10,6 +10,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import open_clip
+from open_clip.transformer import QuickGELU
 
 from crosscam_kernels.errors import InputError
 
@@ -139,3 +140,8 @@ def make_clip(name: str, *, quick_gelu: bool = False) -> nn.Module:
     if quick_gelu:
         config["quick_gelu"] = True
     return kind(**config)
+
+
+def uses_quick_gelu(*modules: nn.Module) -> bool:
+    """Whether activations are those of OpenAI's weights; the same tensors fit either kind."""
+    return any(isinstance(m, QuickGELU) for part in modules for m in part.modules())

@@ -57,27 +57,42 @@ def build_model(recipe: ModelRecipe, *, cameras: int = 0) -> Built:
     quick = found is not None and found.quick_gelu
     if checkpoint is not None and "quick_gelu" in checkpoint.facts:
         quick = checkpoint.facts["quick_gelu"] == "true"
-    clip = make_clip(recipe.tower, quick_gelu=quick)
-    stride = recipe.stride or architecture(recipe.tower).stride
-    tower = adapt_tower(
-        clip.visual,
-        recipe.size,
-        stride=stride,
-        cameras=cameras,
-        camera_weight=recipe.camera_embedding,
-    )
-    text = ClipText(clip)
-    model = ReIDModel(tower, recipe.pooling, recipe.embedding)
+    built = bare_model(recipe, cameras=cameras, quick_gelu=quick)
     if checkpoint is not None and found is not None:
-        load_into(model, text, checkpoint, origin=str(found.path))
+        load_into(built.model, built.text, checkpoint, origin=str(found.path))
         _log.info("weights", tower=recipe.tower, source=found.source, sha256=found.sha256)
     else:
         _log.warning(
             "random weights: nothing is pretrained; papers start from CLIP (model.weights=hub)",
             tower=recipe.tower,
         )
-    preparation = Preparation(recipe.size, recipe.interpolation, recipe.mean, recipe.std)
-    return Built(model, text, preparation)
+    return built
+
+
+def bare_model(recipe: ModelRecipe, *, cameras: int = 0, quick_gelu: bool = False) -> Built:
+    """Build a model with random weights, whatever the recipe says of weights.
+
+    Args:
+        recipe: Tower, heads, size.
+        cameras: Number of cameras of the training split; needed with `recipe.camera_embedding`.
+        quick_gelu: Whether its activations are those of OpenAI's weights.
+
+    Raises:
+        InputError: Unknown tower, or a size or stride that it cannot take.
+    """
+    clip = make_clip(recipe.tower, quick_gelu=quick_gelu)
+    tower = adapt_tower(
+        clip.visual,
+        recipe.size,
+        stride=recipe.stride or architecture(recipe.tower).stride,
+        cameras=cameras,
+        camera_weight=recipe.camera_embedding,
+    )
+    return Built(
+        ReIDModel(tower, recipe.pooling, recipe.embedding),
+        ClipText(clip),
+        Preparation(recipe.size, recipe.interpolation, recipe.mean, recipe.std),
+    )
 
 
 def count_parameters(module: nn.Module, *, trained: bool = False) -> int:

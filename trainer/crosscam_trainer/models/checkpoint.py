@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
 
 from crosscam_deploy.export.positions import resize_positions
 from crosscam_kernels.errors import InputError
+from crosscam_trainer.models.architectures import uses_quick_gelu
 from crosscam_trainer.models.weights import Checkpoint, grid_fact
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def save_model(file: Path, model: ReIDModel, text: ClipText, tower: str) -> None
     tensors = {k: v.detach().contiguous().cpu().clone() for k, v in model.state_dict().items()}
     tensors |= {f"text.{k}": v.detach().cpu().clone() for k, v in text.state_dict().items()}
     rows, columns = model.tower.grid
-    quick = any(isinstance(m, QuickGELU) for m in [*model.modules(), *text.modules()])
+    quick = uses_quick_gelu(model, text)
     facts = {"tower": tower, "grid": f"{rows}x{columns}", "quick_gelu": str(quick).lower()}
     save_file(tensors, file, metadata=facts)
 

@@ -25,10 +25,11 @@ class Judgement:
     Attributes:
         seed: Of the run.
         chosen: Whether the epoch is the last one or the one with the best mAP.
-        epoch: Which, counted from 1 over all stages.
+        epoch: Which of its stage, counted from 1.
         protocol: How queries and gallery were compared, "market" for example.
         split: Of the data, "test" or "val".
         figures: By name: shares in [0, 1], such as ``mAP`` and ``rank-1``.
+        stage: Of the method.
     """
 
     seed: int
@@ -37,6 +38,7 @@ class Judgement:
     protocol: str
     split: str
     figures: Mapping[str, float]
+    stage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ def _accuracy(facts: CardFacts, recipe: Recipe) -> list[str]:
         lines.append("|---|---|" + "---|" * len(names))
         for j in sorted(found, key=lambda j: j.seed):
             cells = [f"{j.figures[n]:.3f}" if n in j.figures else "" for n in names]
-            lines.append(f"| {j.seed} | {j.epoch} | {' | '.join(cells)} |")
+            lines.append(f"| {j.seed} | {f'{j.stage} {j.epoch}'.strip()} | {' | '.join(cells)} |")
         if len(found) > 1:
             cells = [
                 _mean_and_spread([j.figures[n] for j in found if n in j.figures]) for n in names

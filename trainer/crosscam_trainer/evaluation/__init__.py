@@ -1,0 +1,1 @@
+"""How well embeddings find people, and what else can be read from them."""

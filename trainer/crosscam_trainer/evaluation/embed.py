@@ -1,0 +1,137 @@
+"""Embeddings of pictures by a bundle, as the edge computes them. Needs no torch."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crosscam_kernels.errors import InputError, RunError
+from crosscam_kernels.ops import crop_resize_normalize
+from crosscam_trainer.data.masks import read_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
+
+    from numpy.typing import NDArray
+
+    from crosscam_deploy.manifest import Preprocessing
+    from crosscam_deploy.runtime import Runtime
+    from crosscam_trainer.data.types import Sample
+
+_READERS = 2
+
+
+class BundleEmbedder:
+    """Embeds pictures of people by a bundle: the edge's own steps from pixels to unit vectors.
+
+    Args:
+        runtime: An opened bundle whose task is ``embed``.
+        flip: Average the embeddings of a picture and of its mirror image.
+        batch_size: Pictures at a time.
+
+    Raises:
+        InputError: The bundle does not embed whole crops.
+    """
+
+    def __init__(self, runtime: Runtime, *, flip: bool = False, batch_size: int = 128) -> None:
+        manifest = runtime.bundle.manifest
+        if manifest.task != "embed" or manifest.embedding_dim is None:
+            raise InputError(
+                f"the model '{manifest.name}' does not embed (its task is {manifest.task})",
+                expected="a re-identification model",
+            )
+        if manifest.preprocessing.fit != "stretch":
+            raise InputError(
+                f"the manifest of '{manifest.name}' asks for {manifest.preprocessing.fit} crops",
+                expected="preprocessing.fit: stretch, as re-identification models are trained",
+            )
+        self.dim = manifest.embedding_dim
+        self._runtime, self._prep = runtime, manifest.preprocessing
+        self._flip, self._batch = flip, batch_size
+
+    def __call__(
+        self, samples: Sequence[Sample], progress: Callable[[int, int], None] | None = None
+    ) -> NDArray[np.float32]:
+        """Embed pictures.
+
+        Args:
+            samples: `N`.
+            progress: Called with how many are done, and how many there are.
+
+        Returns:
+            `(N, D)` float32, L2-normalised.
+
+        Raises:
+            InputError: A picture cannot be read.
+            RunError: The network answers with something that is no direction.
+        """
+        out = np.empty((len(samples), self.dim), np.float32)
+        done = 0
+        parts = [samples[k : k + self._batch] for k in range(0, len(samples), self._batch)]
+        with ThreadPoolExecutor(_READERS, "pictures") as pool:
+            tasks = (pool.submit(inputs_of, part, self._prep) for part in parts)
+            for batch in _ahead(tasks, _READERS):
+                rows = self._infer(batch)
+                if self._flip:
+                    rows = rows + self._infer(np.ascontiguousarray(batch[..., ::-1]))
+                out[done : done + len(rows)] = unit_rows(rows)
+                done += len(rows)
+                if progress is not None:
+                    progress(done, len(samples))
+        return out
+
+    def _infer(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        return unit_rows(self._runtime.infer(batch)[0].reshape(len(batch), -1))
+
+
+def inputs_of(samples: Sequence[Sample], prep: Preprocessing) -> NDArray[np.float32]:
+    """Return the inputs `(B, 3, H, W)` of pictures: whole pictures, resized as on the edge."""
+    return np.concatenate(
+        [
+            crop_resize_normalize(
+                image,
+                np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32),
+                size=(prep.height, prep.width),
+                color_in="rgb",
+                color_out=prep.color,
+                scale=prep.scale,
+                mean=prep.mean,
+                std=prep.std,
+                threads=1,
+            )
+            for image in (read_image(sample.path) for sample in samples)
+        ]
+    )
+
+
+def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """L2-normalise rows `(N, D)`.
+
+    Raises:
+        RunError: A row has no length, or is not finite.
+    """
+    lengths = np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1, keepdims=True))
+    if not np.all(np.isfinite(lengths) & (lengths > 1e-12)):
+        raise RunError(
+            "the model answers with embeddings that are zero or not finite",
+            expected="numbers with a direction",
+            fix="train it again, or import it again: it cannot find anybody",
+        )
+    return np.asarray(rows / lengths, np.float32)
+
+
+def _ahead(
+    tasks: Iterable[Future[NDArray[np.float32]]], waiting: int
+) -> Iterator[NDArray[np.float32]]:
+    """Yield results in order while the next few are at work, and no more."""
+    queue: deque[Future[NDArray[np.float32]]] = deque()
+    for task in tasks:
+        queue.append(task)
+        if len(queue) > waiting:
+            yield queue.popleft().result()
+    while queue:
+        yield queue.popleft().result()
