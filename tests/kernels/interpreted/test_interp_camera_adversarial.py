@@ -7,8 +7,19 @@ from typing import Any
 import pytest
 import torch
 
+from crosscam_kernels.gpu import camera_adversarial as gpu
 from crosscam_kernels.gpu.camera_adversarial import launch_classifier_gradient, launch_losses
 from crosscam_kernels.reference import camera_adversarial as reference
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles so small that a tiny problem has several in each part, chunk and strip."""
+    tile = {"SAMPLES": 16, "CLASSES": 16, "DEPTH": 16}
+    monkeypatch.setattr(gpu, "_TILES", {4: tile, 2: tile})
+    monkeypatch.setattr(gpu, "_CHUNK", {4: 32, 2: 32})
+    for name, value in (("STRIP", 32), ("SPLITS", 3), ("PUSH_SPLITS", 2)):
+        monkeypatch.setattr(gpu, name, value)
 
 
 def problem(n: int, g: int, d: int, seed: int = 0) -> dict[str, Any]:
@@ -34,10 +45,10 @@ def launched(arrays: dict[str, Any], knobs: Any, want: bool = True) -> tuple[tor
 
 CASES: list[tuple[tuple[int, int, int], dict[str, Any]]] = [
     ((1, 1, 1), {}),
-    ((9, 70, 20), {}),
-    ((33, 65, 40), {"margin": 0.7, "same_camera_boost": 0.2}),
-    ((40, 130, 270), {"linked": "ignore", "epsilon": 1.0}),
-    ((5, 90, 33), {"temperature": 0.05, "margin": 3.0, "epsilon": 0.0}),
+    ((9, 50, 20), {}),
+    ((17, 33, 40), {"margin": 0.7, "same_camera_boost": 0.2}),
+    ((20, 70, 70), {"linked": "ignore", "epsilon": 1.0}),
+    ((5, 49, 33), {"temperature": 0.05, "margin": 3.0, "epsilon": 0.0}),
 ]
 
 
@@ -65,14 +76,19 @@ def test_losses_and_gradients(
     norm = arrays["features"].norm(dim=1, keepdim=True)
     gradient = exact["features"].grad * norm
     assert torch.allclose((found[3] * norm).double(), gradient, atol=2e-4, rtol=1e-4)
+
+
+def test_two_runs_give_the_same_bits_with_and_without_gradient() -> None:
+    arrays, knobs = problem(9, 50, 20), (0.8, 16.0, 0.5, 0.2, False)
+    found = launched(arrays, knobs)
     again = launched(arrays, knobs)
     assert all(torch.equal(a, b) for a, b in zip(found, again, strict=True))
     without = launched(arrays, knobs, want=False)
-    assert torch.equal(without[0], found[0])
+    assert all(torch.equal(a, b) for a, b in zip(without[:3], found[:3], strict=True))
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.5])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (9, 70, 20), (40, 65, 270)])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (9, 40, 20), (18, 33, 70)])
 def test_classifier(shape: tuple[int, int, int], margin: float) -> None:
     arrays = problem(*shape)
     arrays |= {"class_group": None, "class_camera": None}
@@ -99,7 +115,7 @@ def test_classifier(shape: tuple[int, int, int], margin: float) -> None:
 
 
 def test_half_precision_features() -> None:
-    arrays = problem(20, 70, 40)
+    arrays = problem(9, 40, 40)
     for name in ("features", "classifier"):
         arrays[name] = arrays[name].half()
     exact = {k: v.double() if k in ("features", "classifier") else v for k, v in arrays.items()}
