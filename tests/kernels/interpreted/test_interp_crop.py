@@ -9,12 +9,20 @@ import pytest
 import torch
 
 from crosscam_kernels import _crop_args as args
+from crosscam_kernels.gpu import crop as gpu
 from crosscam_kernels.gpu.crop import launch_crop
 from crosscam_kernels.reference import crop as reference
 
 GAIN, BIAS = (0.5, 1.0, 2.0), (0.0, -3.0, 7.0)
-BOXES = np.array([[0, 0, 131, 97], [10, 5, 40, 96], [130, 96, 131, 97], [7, 0, 8, 90]])
+BOXES = np.array([[0, 0, 53, 41], [10, 5, 30, 40], [52, 40, 53, 41], [7, 0, 8, 38]])
 INDEX = np.array([0, 1, 1, 0])
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles so small that small images take several tiles and several steps."""
+    monkeypatch.setattr(gpu, "TILE", 16)
+    monkeypatch.setattr(gpu, "STEP", 16)
 
 
 def launch(images: Any, chroma: Any, size: tuple[int, int], **how: Any) -> np.ndarray:
@@ -47,10 +55,10 @@ def expected(images: Any, size: tuple[int, int], **how: Any) -> np.ndarray:
 @pytest.fixture(scope="module")
 def images() -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (2, 97, 131, 3), dtype=torch.uint8, generator=generator)
+    return torch.randint(0, 256, (2, 41, 53, 3), dtype=torch.uint8, generator=generator)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (7, 40), (64, 33), (100, 20)])
+@pytest.mark.parametrize("size", [(1, 1), (7, 20), (33, 17), (50, 10)])
 def test_rgb_against_the_specification(images: torch.Tensor, size: tuple[int, int]) -> None:
     ours = launch(images, None, size)
     np.testing.assert_allclose(ours, expected(list(images.numpy()), size), atol=0.01, rtol=0)
@@ -62,39 +70,37 @@ def test_rgb_against_the_specification(images: torch.Tensor, size: tuple[int, in
 @pytest.mark.parametrize("align", ["center", "top_left"])
 def test_letterbox(images: torch.Tensor, align: Any) -> None:
     how: dict[str, Any] = {"fit": "letterbox", "align": align}
-    wanted = expected(list(images.numpy()), (45, 70), **how)
+    wanted = expected(list(images.numpy()), (23, 35), **how)
     np.testing.assert_allclose(
-        launch(images, None, (45, 70), align=align), wanted, atol=0.01, rtol=0
+        launch(images, None, (23, 35), align=align), wanted, atol=0.01, rtol=0
     )
 
 
 def test_a_strided_batch(images: torch.Tensor) -> None:
-    wide = torch.full((2, 97, 150, 3), 99, dtype=torch.uint8)
-    wide[:, :, 5:136] = images
-    view = wide[:, :, 5:136]
-    np.testing.assert_array_equal(launch(view, None, (20, 40)), launch(images, None, (20, 40)))
+    wide = torch.full((2, 41, 72, 3), 99, dtype=torch.uint8)
+    wide[:, :, 5:58] = images
+    view = wide[:, :, 5:58]
+    np.testing.assert_array_equal(launch(view, None, (12, 20)), launch(images, None, (12, 20)))
     planar = images.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
-    np.testing.assert_array_equal(launch(planar, None, (20, 40)), launch(images, None, (20, 40)))
+    np.testing.assert_array_equal(launch(planar, None, (12, 20)), launch(images, None, (12, 20)))
 
 
 @pytest.mark.parametrize("matrix", ["bt601", "bt709"])
 def test_nv12(matrix: Any) -> None:
     generator = torch.Generator().manual_seed(1)
-    luma = torch.randint(0, 256, (2, 97, 131), dtype=torch.uint8, generator=generator)
-    chroma = torch.randint(0, 256, (2, 49, 66, 2), dtype=torch.uint8, generator=generator)
+    luma = torch.randint(0, 256, (2, 41, 53), dtype=torch.uint8, generator=generator)
+    chroma = torch.randint(0, 256, (2, 21, 27, 2), dtype=torch.uint8, generator=generator)
     rgb = [
         reference.nv12_to_rgb(y.numpy(), c.numpy(), matrix, "full")
         for y, c in zip(luma, chroma, strict=True)
     ]
-    ours = launch(luma, chroma, (50, 30), yuv=args.yuv_factors(matrix, "full"))
-    np.testing.assert_allclose(ours, expected(rgb, (50, 30)), atol=0.01, rtol=0)
+    ours = launch(luma, chroma, (25, 17), yuv=args.yuv_factors(matrix, "full"))
+    np.testing.assert_allclose(ours, expected(rgb, (25, 17)), atol=0.01, rtol=0)
 
 
 def test_half_and_int8_round_the_float(images: torch.Tensor) -> None:
-    exact = launch(images, None, (33, 18), align="center")
-    half = launch(images, None, (33, 18), align="center", dtype=torch.float16)
+    exact = launch(images, None, (17, 9), align="center")
+    half = launch(images, None, (17, 9), align="center", dtype=torch.float16)
     np.testing.assert_array_equal(half, exact.astype(np.float16))
-    codes = launch(
-        images, None, (33, 18), align="center", dtype=torch.int8, quantization=(3.0, -90)
-    )
+    codes = launch(images, None, (17, 9), align="center", dtype=torch.int8, quantization=(3.0, -90))
     np.testing.assert_array_equal(codes, reference.quantise(exact, 3.0, -90))
