@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ def test_an_estimate_leaves_no_files(recipe: Path) -> None:
     assert sorted(recipe.parent.rglob("*")) == before
     assert "32 pictures of 4 people" in said
     assert "batch 8 x 3 x 32 x 16" in said
+    assert re.search(r"counted .*: 0\.0\d GiB for weights.*; [1-9]?[0-9.]*[1-9] GFLOP", said)
     assert "stage labels: 2 epochs of 3 batches" in said
     assert "stage classify: 4 epochs of 3 batches" in said
     assert "for 2 seeds" in said

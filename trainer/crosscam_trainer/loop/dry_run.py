@@ -22,6 +22,7 @@ from crosscam_trainer.loop.prepare import mask_labels, read_data
 from crosscam_trainer.loop.run import TrainingRun
 from crosscam_trainer.loop.trainer import seed_torch
 from crosscam_trainer.methods.base import Extracted
+from crosscam_trainer.models.cost import StepCost, step_cost
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,6 +79,7 @@ class Estimate:
         device: "cpu" or "cuda".
         seeds: How many.
         stages: In order.
+        cost: Of a step of the image model over the pictures of one device, counted.
     """
 
     recipe: str
@@ -90,6 +92,7 @@ class Estimate:
     device: str
     seeds: int
     stages: tuple[StageEstimate, ...]
+    cost: StepCost
 
     def lines(self) -> list[str]:
         """Return the estimate for people."""
@@ -97,7 +100,8 @@ class Estimate:
             f"{self.recipe}: {self.pictures} pictures of {self.people} people",
             f"batch {' x '.join(map(str, self.batch))}, embedding {self.embedding}, "
             f"{self.weights / 1e6:.2f} million parameters",
-            f"memory {self.memory / _GIB:.2f} GiB ({self.device})",
+            f"memory {self.memory / _GIB:.2f} GiB ({self.device}), measured",
+            f"counted for a step of one device, the image model alone: {_counted(self.cost)}",
         ]
         for s in self.stages:
             parts = ", ".join(f"{name} {number:,}" for name, number in s.parameters.items())
@@ -169,6 +173,14 @@ def dry_run(recipe: Recipe, makers: Makers, console: Console | None = None) -> E
         if console is not None:
             console.print(f"trying stage {stage.name}", highlight=False)
         stages.append(_try(stage, run))
+    # A GPU holds its part of the pictures; features are those of all.
+    cost = step_cost(
+        model,
+        recipe.model.size,
+        math.ceil(recipe.batch.people * recipe.batch.pictures / recipe.loop.devices),
+        optimiser=_largest_optimiser(run),
+        amp=recipe.loop.precision != "32",
+    )
     memory = (
         torch.cuda.max_memory_allocated() if kind == "cuda" else psutil.Process().memory_info().rss
     )
@@ -183,6 +195,21 @@ def dry_run(recipe: Recipe, makers: Makers, console: Console | None = None) -> E
         kind,
         len(recipe.seeds),
         tuple(stages),
+        cost,
+    )
+
+
+def _largest_optimiser(run: _Trial) -> str:
+    """Name the optimiser of the part of the last stage that learns most."""
+    parts = run.optimisers.values()
+    return max(parts, key=lambda p: sum(t.numel() for t in p.parameters)).recipe.name
+
+
+def _counted(cost: StepCost) -> str:
+    return (
+        f"{cost.weight_bytes / _GIB:.2f} GiB for weights, gradients and optimiser and "
+        f"{cost.activation_bytes / _GIB:.2f} GiB for activations at least; "
+        f"{cost.flops / 1e9:,.1f} GFLOP"
     )
 
 

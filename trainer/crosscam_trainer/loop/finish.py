@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from crosscam_deploy.bundle import load_bundle
@@ -12,7 +13,7 @@ from crosscam_trainer.evaluation.trained import load_trained
 from crosscam_trainer.loop.checkpoint import writing
 from crosscam_trainer.models.build import count_parameters
 from crosscam_trainer.models.export import export_bundle
-from crosscam_trainer.models.model_card import CardFacts, Judgement, model_card
+from crosscam_trainer.models.model_card import CardFacts, Judgement, model_card, recipe_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,8 +39,8 @@ def export_run(
     """Write ``seed-<n>/<last|best>.bundle`` and ``<last|best>.card.md`` for every seed.
 
     Every bundle is checked as `export_bundle` does, and its manifest holds the figures with their
-    split and protocol. The card has those of all seeds, however the model was chosen. Bundles that
-    belong to the weights already, from before the run was resumed, are kept.
+    split and protocol. The card has those of all seeds, however the model was chosen. Bundles and
+    cards of the same weights and recipe, from before the run was resumed, are kept.
 
     Args:
         recipe: Of the run, with the split that models were judged on.
@@ -109,14 +110,10 @@ def _export(
     chosen: Literal["last", "best"],
 ) -> None:
     training = _training(recipe, data, seed, chosen, sha256_file(place.weights))
-    if place.card.is_file() and place.bundle.is_dir():
-        try:
-            if load_bundle(place.bundle).manifest.training.startswith(training):
-                return
-        except InputError as error:
-            raise InputError(
-                f"{place.bundle} is damaged: {error.found}", fix="delete it, then --resume"
-            ) from error
+    if _is_current(place, recipe, training):
+        return
+    # From before a kill, or with figures of fewer seeds: made anew, as the card needs its checks.
+    shutil.rmtree(place.bundle, ignore_errors=True)
     trained = load_trained(place.weights)
     own = [j for j in judgements if j.seed == seed and j.chosen == chosen]
     name = f"{recipe.name[:60]}-seed{seed}-{chosen}"
@@ -152,6 +149,19 @@ def _export(
         part = place.card.with_suffix(".part")
         part.write_text(model_card(recipe, facts), encoding="utf-8")
         part.replace(place.card)
+
+
+def _is_current(place: _Place, recipe: Recipe, training: str) -> bool:
+    """Whether bundle and card are there, whole, and of these weights and this recipe."""
+    if not place.card.is_file():
+        return False
+    try:
+        manifest = load_bundle(place.bundle).manifest
+    except InputError:
+        return False
+    card = place.card.read_text(encoding="utf-8")
+    same = recipe_text(recipe) in card and manifest.model_id in card
+    return same and manifest.training.startswith(training)
 
 
 def _data(data: ReIDData) -> str:

@@ -124,11 +124,16 @@ def model_card(recipe: Recipe, facts: CardFacts) -> str:
         "## Recipe",
         "",
         "```yaml",
-        yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).rstrip(),
+        recipe_text(recipe),
         "```",
         "",
     ]
     return "\n".join(lines)
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """Return the recipe as its card shows it, in YAML."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).rstrip()
 
 
 def _check(judgements: Sequence[Judgement]) -> None:
