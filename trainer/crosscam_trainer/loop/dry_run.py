@@ -173,6 +173,9 @@ def dry_run(recipe: Recipe, makers: Makers, console: Console | None = None) -> E
         if console is not None:
             console.print(f"trying stage {stage.name}", highlight=False)
         stages.append(_try(stage, run))
+    memory = (
+        torch.cuda.max_memory_allocated() if kind == "cuda" else psutil.Process().memory_info().rss
+    )
     # A GPU holds its part of the pictures; features are those of all.
     cost = step_cost(
         model,
@@ -180,9 +183,6 @@ def dry_run(recipe: Recipe, makers: Makers, console: Console | None = None) -> E
         math.ceil(recipe.batch.people * recipe.batch.pictures / recipe.loop.devices),
         optimiser=_largest_optimiser(run),
         amp=recipe.loop.precision != "32",
-    )
-    memory = (
-        torch.cuda.max_memory_allocated() if kind == "cuda" else psutil.Process().memory_info().rss
     )
     return Estimate(
         recipe.name,
