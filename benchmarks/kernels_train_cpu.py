@@ -228,15 +228,24 @@ def check(comparison: Comparison) -> None:
                 raise SystemExit(f"{name} gives a wrong {what} on {comparison.case}: {error:.1e}")
 
 
+def resident_kib(field: str) -> int:
+    """Memory of this process: ``"VmRSS"`` is what it has now, ``"VmHWM"`` the most it had."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split(f"{field}:")[1].split()[0])
+
+
 def peak_mib(code: str, threads: int) -> float:
     """Growth of the peak resident memory by ``run()``, in a process of its own."""
     program = (
-        "import resource, torch\n"
+        "import ctypes, torch\n"
         "from kernels_train_cpu import *\n"
         f"torch.set_num_threads({threads})\n{code}"
-        "small = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "run()\n"  # what is imported at the first call is not the operator's
+        "ctypes.CDLL(None).malloc_trim(0)\n"
+        "Path('/proc/self/clear_refs').write_text('5')\n"  # forgets the peak of imports and setup
+        "small = resident_kib('VmRSS')\n"
         "run()\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - small)\n"
+        "print(resident_kib('VmHWM') - small)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
