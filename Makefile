@@ -47,7 +47,7 @@ test-slow: $(VENV)/.dev  ## everything that needs no GPU and no network
 	$(BIN)/pytest -m 'slow and not gpu and not network'
 
 $(VENV)/.torch: $(VENV)/.dev
-	$(UV) -e '.[dev,train]'
+	$(UV) -e '.[dev,train,synth]'
 	@touch $@
 
 test-torch: $(VENV)/.torch  ## kernels and training on torch: installs the train extra (several GB)
@@ -123,7 +123,7 @@ wheel: $(BIN)/uv  ## build the wheel and the sdist
 
 constraints: $(BIN)/uv  ## resolve the pinned versions anew
 	printf 'torch==2.14.1\ntorchvision==0.29.1\n' > build/pins.txt
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra train --extra yolo --extra bench --universal --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra train --extra synth --extra yolo --extra bench --universal --upgrade \
 	  --no-emit-index-url --no-header --no-annotate --quiet -c build/pins.txt -o constraints.txt
 
 clean:  ## remove what was built

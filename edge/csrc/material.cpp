@@ -178,6 +178,61 @@ Vec3 albedo(const Material& m, const Vec3& p, const Vec3& n) {
       if (frame) return {0.6f, 0.6f, 0.58f};
       return m.c2 * (0.5f + unit(hash3(i, j, 4, m.seed)) + 0.6f * fv);
     }
+    case Pattern::kPrint: {
+      if (m.seed & 1 ? p.x > m.offset.x : p.x < m.offset.x) return m.c0;
+      const float y = (p.y - m.offset.y) / m.a, z = (p.z - m.offset.z) / m.b;
+      if (std::fabs(y) > 1 || std::fabs(z) > 1) return m.c0;
+      const uint32_t kind = m.seed >> 1 & 3;
+      const uint32_t salt = m.seed >> 3;
+      if (kind == 0) {  // lines of writing
+        const float row = (z + 1) * 1.5f;
+        const int j = static_cast<int>(floor_fast(row));
+        const int i = static_cast<int>(floor_fast((y + 1) * 5.5f));
+        if (fract(row) > 0.62f || std::fabs(y) > 0.55f + 0.45f * unit(hash3(j, 1, 4, salt)))
+          return m.c0;
+        return unit(hash3(i, j, 3, salt)) < 0.8f ? m.c1 : m.c0;
+      }
+      if (kind == 1) {  // a disc, a ring or a wedge with another in it
+        const float r = std::sqrt(y * y + z * z);
+        if (r > 1) return m.c0;
+        if (salt & 1) return r < 0.55f ? m.c2 : m.c1;
+        return std::fabs(y) < 0.75f * (1 - z) * 0.5f ? m.c2 : m.c1;
+      }
+      if (kind == 2) {  // a picture of random cells, the same on both sides
+        const int i = static_cast<int>(std::fabs(y) * 3.0f);
+        const int j = static_cast<int>(floor_fast((z + 1) * 3.0f));
+        const float u = unit(hash3(i, j, 6, salt));
+        return u < 0.4f ? m.c0 : u < 0.75f ? m.c1 : m.c2;
+      }
+      // A photograph: blotches in a frame.
+      const float t = noise({y * 3.0f, 0.0f, z * 3.0f}, salt);
+      return t > 0.55f ? m.c1 : t > 0.4f ? m.c2 : m.c1 * 0.4f + m.c2 * 0.3f;
+    }
+    case Pattern::kCamouflage: {
+      const Vec3 q = p * (1.0f / m.a);
+      if (noise({q.x, q.y, q.z * 1.6f}, m.seed) > 0.56f) return m.c1;
+      if (noise({q.x * 1.2f + 9, q.y * 1.2f, q.z * 1.9f}, m.seed + 5) > 0.56f) return m.c2;
+      return m.c0;
+    }
+    case Pattern::kSleeves:
+      return mix(m.c0, m.c1, smoothstep(m.offset.y - 0.006f, m.offset.y + 0.006f, std::fabs(p.y)));
+    case Pattern::kSides: {
+      const float side = std::fabs(n.x) * m.a < std::fabs(n.y) && n.y * p.y > 0 ? 1.0f : 0.0f;
+      return std::fabs(p.x - m.offset.x) < m.b * (1 + 0.5f * side) && side > 0 ? m.c1 : m.c0;
+    }
+    case Pattern::kAllover: {
+      plane(p, {std::fabs(n.x) + 0.3f, n.y, 0.0f}, u, v);
+      const int i = static_cast<int>(floor_fast(u / m.a)),
+                k = static_cast<int>(floor_fast(v / m.a));
+      const uint32_t h = hash3(i, 2, k, m.seed);
+      if (unit(h) > m.b) return m.c0;
+      const float du = fract(u / m.a) - 0.5f, dv = fract(v / m.a) - 0.5f;
+      const float turn = 6.2832f * unit(hash(h + 1));
+      const float a = du * std::cos(turn) + dv * std::sin(turn),
+                  b = dv * std::cos(turn) - du * std::sin(turn);
+      return mix(m.c0, (h >> 9 & 1) ? m.c1 : m.c2,
+                 blob(a, b, 0.42f, 0.16f + 0.2f * unit(hash(h + 2))));
+    }
   }
   return m.c0;
 }

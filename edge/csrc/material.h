@@ -22,6 +22,11 @@ enum class Pattern : int {
   kHair = 14,
   kJacket = 15,   // open front: a stripe of the inner colour, or a zip
   kWindows = 16,  // facade
+  kPrint = 17,    // an emblem or lines of writing, on the chest or on the back
+  kCamouflage = 18,
+  kSleeves = 19,  // arms of another colour, beyond |y| = offset.y
+  kSides = 20,    // a stripe down the outer sides: b wide, at the height of the joint a
+  kAllover = 21,  // many small shapes of two colours
 };
 
 // Layout is shared with Python (simulate/materials.py): kFloats floats per material.

@@ -123,7 +123,7 @@ std::shared_ptr<sim::View> make_view(std::shared_ptr<sim::Scenery> scenery, cons
 }
 
 nb::tuple render(const sim::View& view, const std::vector<std::shared_ptr<sim::Mesh>>& meshes,
-                 const Floats3& poses, uint32_t noise_seed, bool want_ids) {
+                 const Floats3& poses, uint32_t noise_seed, bool want_ids, bool want_parts) {
   require(poses.shape(0) == meshes.size() && poses.shape(2) == 12,
           "poses: expected (people, bones, 12)");
   require(meshes.size() < 255, "at most 254 people in one picture");
@@ -143,10 +143,13 @@ nb::tuple render(const sim::View& view, const std::vector<std::shared_ptr<sim::M
   uint8_t* ids = want_ids ? new uint8_t[w * h] : nullptr;
   nb::capsule ids_owner(ids ? ids : new uint8_t[1],
                         [](void* p) noexcept { delete[] static_cast<uint8_t*>(p); });
+  uint8_t* parts = want_parts ? new uint8_t[w * h] : nullptr;
+  nb::capsule parts_owner(parts ? parts : new uint8_t[1],
+                          [](void* p) noexcept { delete[] static_cast<uint8_t*>(p); });
   std::vector<sim::Truth> truth;
   {
     nb::gil_scoped_release release;
-    truth = view.render(raw, bones, noise_seed, bgr, ids);
+    truth = view.render(raw, bones, noise_seed, bgr, ids, parts);
   }
   constexpr size_t kColumns = 11;
   auto* rows = new int32_t[std::max<size_t>(truth.size(), 1) * kColumns];
@@ -160,10 +163,13 @@ nb::tuple render(const sim::View& view, const std::vector<std::shared_ptr<sim::M
   nb::object id_image = nb::none();
   if (ids)
     id_image = nb::cast(nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>>(ids, {h, w}, ids_owner));
+  nb::object part_image = nb::none();
+  if (parts)
+    part_image = nb::cast(nb::ndarray<nb::numpy, uint8_t, nb::ndim<2>>(parts, {h, w}, parts_owner));
   return nb::make_tuple(
       nb::ndarray<nb::numpy, uint8_t, nb::ndim<3>>(bgr, {h, w, 3}, bgr_owner),
       nb::ndarray<nb::numpy, int32_t, nb::ndim<2>>(rows, {truth.size(), kColumns}, rows_owner),
-      id_image);
+      id_image, part_image);
 }
 
 }  // namespace
@@ -173,7 +179,8 @@ NB_MODULE(_raster, m) {
   nb::class_<sim::Mesh>(m, "Mesh");
   nb::class_<sim::Scenery>(m, "Scenery");
   nb::class_<sim::View>(m, "View").def("render", &render, nb::arg("meshes"), nb::arg("poses"),
-                                       nb::arg("noise_seed"), nb::arg("want_ids") = false);
+                                       nb::arg("noise_seed"), nb::arg("want_ids") = false,
+                                       nb::arg("want_parts") = false);
   m.def("make_mesh", &make_mesh, nb::arg("rest"), nb::arg("texture"), nb::arg("cut"),
         nb::arg("shade"), nb::arg("bone"), nb::arg("weight"), nb::arg("triangle"),
         nb::arg("material_of"), nb::arg("materials"), nb::arg("bones"));

@@ -186,7 +186,7 @@ Vec3 View::shade(const Posed& person, const Lit& lit, const std::vector<Lit>& al
 
 std::vector<Truth> View::render(const std::vector<const Mesh*>& meshes,
                                 const std::vector<const Affine*>& bones, uint32_t noise_seed,
-                                uint8_t* bgr, uint8_t* ids) const {
+                                uint8_t* bgr, uint8_t* ids, uint8_t* parts) const {
   const int w = camera_.width, h = camera_.height, sw = w * kGrid, sh = h * kGrid;
   const size_t count = meshes.size();
   std::vector<Posed> posed;
@@ -269,6 +269,7 @@ std::vector<Truth> View::render(const std::vector<const Mesh*>& meshes,
     const size_t start = static_cast<size_t>(y) * w;
     std::copy(still_.begin() + 3 * start, still_.begin() + 3 * (start + w), row.begin());
     if (ids) std::fill(ids + start, ids + start + w, uint8_t{0});
+    if (parts) std::fill(parts + start, parts + start + w, uint8_t{0});
     for (int x = 0; x < w; ++x) {
       const size_t pixel = start + x;
       if (!touched[pixel]) continue;
@@ -330,6 +331,24 @@ std::vector<Truth> View::render(const std::vector<const Mesh*>& meshes,
       row[3 * static_cast<size_t>(x)] = c.z;
       row[3 * static_cast<size_t>(x) + 1] = c.y;
       row[3 * static_cast<size_t>(x) + 2] = c.x;
+      // The material of most of the winner's samples, of the first one if there are as many.
+      const auto winning_part = [&](int who) {
+        int material[kGrid * kGrid], best = 0, most_votes = 0;
+        for (int s = 0; s < kGrid * kGrid; ++s) {
+          material[s] = -1;
+          if (owners[s] != who) continue;
+          const Coverage& c = covers[static_cast<size_t>(who) - 1];
+          const int gx = x * kGrid + s % kGrid - c.x0, gy = y * kGrid + s / kGrid - c.y0;
+          material[s] = meshes[static_cast<size_t>(who) - 1]->material_of[static_cast<size_t>(
+              c.triangle[static_cast<size_t>(gy) * c.w + gx])];
+        }
+        for (const int candidate : material) {
+          int votes = 0;
+          for (const int other : material) votes += candidate >= 0 && other == candidate;
+          if (votes > most_votes) most_votes = votes, best = candidate;
+        }
+        return best;
+      };
       // The pixel belongs to whoever has most of its samples, at least half; if two have half
       // each, to the nearer.
       int winner = 0, most = kGrid * kGrid / 2 - 1;
@@ -347,6 +366,7 @@ std::vector<Truth> View::render(const std::vector<const Mesh*>& meshes,
       }
       if (winner == 0) continue;
       if (ids) ids[pixel] = static_cast<uint8_t>(winner);
+      if (parts) parts[pixel] = static_cast<uint8_t>(1 + winning_part(winner));
       Truth& out = truth[winner - 1];
       if (out.visible_pixels++ == 0) {
         out.visible[0] = x, out.visible[1] = y, out.visible[2] = x + 1, out.visible[3] = y + 1;

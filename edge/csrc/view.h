@@ -32,10 +32,11 @@ class View {
   View(std::shared_ptr<const Scenery> scenery, const Camera& camera, const Look& look,
        int ambient_rays, uint32_t seed);
   // `bones`: mesh->bones transforms per person. `bgr`: H x W x 3. `ids`: H x W, 0 = nobody,
-  // k + 1 = person k (may be null).
+  // k + 1 = person k (may be null). `parts`: H x W, where somebody is 1 + the number of the
+  // material in their mesh, elsewhere 0 (may be null; needs `ids`).
   std::vector<Truth> render(const std::vector<const Mesh*>& meshes,
                             const std::vector<const Affine*>& bones, uint32_t noise_seed,
-                            uint8_t* bgr, uint8_t* ids) const;
+                            uint8_t* bgr, uint8_t* ids, uint8_t* parts = nullptr) const;
   const Camera& camera() const { return camera_; }
 
  private:

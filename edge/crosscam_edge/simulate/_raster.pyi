@@ -13,7 +13,10 @@ class View:
         poses: NDArray[np.float32],
         noise_seed: int,
         want_ids: bool = False,
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.uint8] | None]: ...
+        want_parts: bool = False,
+    ) -> tuple[
+        NDArray[np.uint8], NDArray[np.int32], NDArray[np.uint8] | None, NDArray[np.uint8] | None
+    ]: ...
 
 def make_mesh(
     rest: NDArray[np.float32],

@@ -35,7 +35,8 @@ PARTS = {"body": "body", "tights": "helper-tights", "skirt": "helper-skirt", "ha
 _DECIMETRE = 0.1
 
 
-def _read_obj(path: Path) -> tuple[NDArray[np.float64], dict[str, list[list[int]]]]:
+def read_obj(path: Path) -> tuple[NDArray[np.float64], dict[str, list[list[int]]]]:
+    """Vertices `(V, 3)` of a Wavefront file in its own units, and the faces of each group."""
     vertices: list[list[float]] = []
     groups: dict[str, list[list[int]]] = {}
     group = ""
@@ -48,6 +49,11 @@ def _read_obj(path: Path) -> tuple[NDArray[np.float64], dict[str, list[list[int]
             corners = [int(token.split("/")[0]) - 1 for token in line.split()[1:]]
             groups.setdefault(group, []).append(corners)
     return np.array(vertices), groups
+
+
+def to_metres(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """From decimetres with y up to metres with x forward, y left and z up."""
+    return points[:, [2, 0, 1]] * _DECIMETRE
 
 
 def _read_target(path: Path, count: int) -> NDArray[np.float64]:
@@ -106,7 +112,7 @@ def _weights(rig: Path, count: int) -> NDArray[np.float64]:
     return out
 
 
-def _joints(rig: Path, groups: dict[str, list[list[int]]]) -> list[NDArray[np.int64]]:
+def joint_vertices(rig: Path, groups: dict[str, list[list[int]]]) -> list[NDArray[np.int64]]:
     """For each bone the vertices whose mean is the bone's head."""
     bones: dict[str, Any] = json.loads((rig / "rig.game_engine.json").read_text())
     return [
@@ -125,7 +131,7 @@ def bake(data: Path, out: Path, *, body_faces: int = 5200) -> None:
     """
     import fast_simplification  # type: ignore[import-not-found]
 
-    vertices, groups = _read_obj(data / "3dobjs" / "base.obj")
+    vertices, groups = read_obj(data / "3dobjs" / "base.obj")
     shapes = _shapes(data / "targets", len(vertices))
     rig = data / "rigs" / "standard"
     weights = _weights(rig, len(vertices))
@@ -154,11 +160,11 @@ def bake(data: Path, out: Path, *, body_faces: int = 5200) -> None:
         arrays[f"tri_{part}"] = (local + start).astype(np.uint16)
         start += len(used)
     index = np.concatenate(keep)
-    joints = _joints(rig, groups)
+    joints = joint_vertices(rig, groups)
 
     def pack(field: NDArray[np.float64]) -> NDArray[np.float64]:
         rows = np.concatenate([field[index], np.stack([field[j].mean(0) for j in joints])])
-        return rows[:, [2, 0, 1]] * _DECIMETRE  # forward x, left y, up z
+        return to_metres(rows)
 
     order = np.argsort(-weights[index], axis=1, kind="stable")[:, :4]
     top = np.take_along_axis(weights[index], order, axis=1)

@@ -148,7 +148,13 @@ def build(shape: BodyShape) -> Body:
     grown = np.ptp((points + change)[skin, 2])
     points += (shape.height - now) / (grown - now) * change
     points[:, 2] -= points[skin, 2].min()
-    joints, points = points[count:], points[:count]
+    return measured(points[:count], points[count:])
+
+
+def measured(points: Floats, joints: Floats) -> Body:
+    """A body of the base mesh's vertices `(V, 3)` and the heads of its bones `(B, 3)`, metres."""
+    data = asset()
+    count = len(data.bone)
     faces = np.concatenate(list(data.triangles.values()))
     main = data.bone[:, 0]
     names = np.array(data.bones)[main]

@@ -38,6 +38,11 @@ class Pattern(IntEnum):
     HAIR = 14
     JACKET = 15
     WINDOWS = 16
+    PRINT = 17
+    CAMOUFLAGE = 18
+    SLEEVES = 19
+    SIDES = 20
+    ALLOVER = 21
 
 
 def linear(srgb: int | Sequence[float]) -> Colour:

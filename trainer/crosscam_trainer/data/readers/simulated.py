@@ -1,4 +1,7 @@
-"""A site of `crosscam simulate --crops`: exact truth of people, cameras and outfits."""
+"""What `crosscam simulate --crops` and `crosscam simulate people` write: all labels are the truth.
+
+Sets of the people generator also have a mask beside each picture, in the classes of `masks.LIP`.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from crosscam_trainer.data.findings import Findings
     from crosscam_trainer.data.types import EvaluationProtocol
 
-PEOPLE, CROPS = "people.json", "crops"
+PEOPLE, CROPS, MASKS = "people.json", "crops", "masks"
 _EXPECTED = "0002_c1s1_000451_00.jpg (person, camera, day, frame)"
 
 
@@ -45,6 +48,7 @@ def read(root: Path, findings: Findings) -> Rows:
         return Rows()
     rows = Rows()
     unknown: list[str] = []
+    masked = (root / MASKS).is_dir()
 
     def row(path: Path, match: Match) -> Row | None:
         camera = cameras.get(f"c{match['camera']}")
@@ -53,7 +57,10 @@ def read(root: Path, findings: Findings) -> Rows:
             unknown.append(path.name)
             return None
         frame = int(match["frame"]) - 1  # names count from 1
-        return Row(path, match["person"], camera, outfit[0], frame=frame, caption=outfit[1])
+        mask = root / MASKS / path.parent.name / f"{path.stem}.png" if masked else None
+        return Row(
+            path, match["person"], camera, outfit[0], frame=frame, mask=mask, caption=outfit[1]
+        )
 
     for split, name in FOLDERS.items():
         # A site of a few people can leave a split empty.

@@ -1,0 +1,155 @@
+"""Cameras: where one hangs, what it sees, its lens, its colours, what its pictures suffer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crosscam_edge.simulate.cameras import Camera, make_view
+from crosscam_edge.simulate.layout import Ground, Layout
+from crosscam_trainer.people.places import draw_place
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from crosscam_edge.simulate import _raster
+    from crosscam_edge.simulate.zone import Zone
+
+    Floats = NDArray[np.float64]
+
+_MARGIN = 0.04  # share of the frame that heads and feet keep from its edge, mostly
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """What happens to pictures between the sensor and the file.
+
+    Attributes:
+        scale: Resolution left, 0 to 1.
+        blur: Defocus, standard deviation in pixels of a crop 128 high.
+        motion: Longest smear, in the same pixels.
+        sharpen: Strength of the halo that cheap cameras draw.
+        noise: Standard deviation of the grain, grey levels.
+        chroma: The same of coloured blotches.
+        quality: Of the JPEG coder, lowest and highest.
+        drift: How far white balance and exposure wander between visits.
+        haze: Share of white that flare or dirt adds.
+    """
+
+    scale: float
+    blur: float
+    motion: float
+    sharpen: float
+    noise: float
+    chroma: float
+    quality: tuple[int, int]
+    drift: float
+    haze: float
+
+
+@dataclass(frozen=True, slots=True)
+class Station:
+    """A camera with its place.
+
+    Attributes:
+        number: From 1.
+        camera: Geometry and look.
+        zone: The place.
+        ground: Where one can stand.
+        channel: What its pictures suffer.
+    """
+
+    number: int
+    camera: Camera
+    zone: Zone
+    ground: Ground
+    channel: Channel
+
+    def view(self) -> _raster.View:
+        """Ray-trace the place: seconds, and some 20 MB."""
+        layout = Layout([self.zone], [self.ground], [], [0], [0], [self.camera.name])
+        return make_view(self.camera, layout, self.number * 7919 % (1 << 31))
+
+    def spots(self, height: float, low: int, high: int) -> Floats:
+        """Where somebody of a height (m) can stand and is `low` to `high` pixels tall `(N, 2)`."""
+        cells = np.argwhere(self.ground.walkable)
+        at = np.array([self.ground.x0, self.ground.y0]) + (cells + 0.5) * 0.1
+        feet = np.column_stack([at, np.zeros(len(at))])
+        ahead = (feet @ self.camera.r.T + self.camera.t)[:, 2] > 0.8
+        at, feet = at[ahead], feet[ahead]
+        if not len(at):
+            return np.asarray(at)
+        foot, head = self.camera.project(feet), self.camera.project(feet + np.array([0, 0, height]))
+        size = np.array([self.camera.width, self.camera.height])
+        margin = _MARGIN * size
+        inside = ((foot > margin) & (foot < size - margin)).all(1)
+        inside &= ((head > margin * 0.5) & (head < size - margin)).all(1)
+        tall = foot[:, 1] - head[:, 1]
+        return np.asarray(at[inside & (tall >= low) & (tall <= high)])
+
+
+def _look(rng: np.random.Generator, outdoors: bool) -> tuple[float, ...]:
+    """Gains, gamma, contrast, saturation, vignette, noise, softness of shadows.
+
+    Wider than the simulator's: two cameras of one site show the same coat as brown and as violet.
+    """
+    warm, tint = float(rng.normal(0.0, 0.17)), float(rng.normal(0, 0.06))
+    exposure = float(np.exp(rng.normal(0.02, 0.32)))
+    return (
+        exposure * float(np.exp(warm)),
+        exposure * float(np.exp(tint)),
+        exposure * float(np.exp(-warm)),
+        float(rng.uniform(1.6, 2.7)),
+        float(rng.uniform(0.0, 0.7)),
+        float(np.clip(rng.normal(0.85, 0.25), 0.25, 1.4)),
+        float(rng.uniform(0.0, 0.5)),
+        float(rng.uniform(0.5, 4.0)),
+        float(rng.uniform(0.05, 0.15)) if outdoors else float(rng.uniform(0.3, 0.6)),
+    )
+
+
+def _channel(rng: np.random.Generator) -> Channel:
+    low = int(rng.integers(20, 85))
+    return Channel(
+        scale=float(rng.choice([1.0, rng.uniform(0.6, 1.0), rng.uniform(0.35, 0.7)])),
+        blur=float(abs(rng.normal(0, 0.5))),
+        motion=float(rng.uniform(0, 3.0)),
+        sharpen=float(rng.choice([0.0, rng.uniform(0.3, 1.3)])),
+        noise=float(abs(rng.normal(0, 4.0))),
+        chroma=float(abs(rng.normal(0, 2.5))),
+        quality=(low, min(low + int(rng.integers(5, 25)), 96)),
+        drift=float(rng.uniform(0.02, 0.09)),
+        haze=float(rng.choice([0.0, rng.uniform(0.0, 0.2)], p=[0.7, 0.3])),
+    )
+
+
+def draw_station(number: int, seed: int) -> Station:
+    """Draw a camera; the same for the same numbers. Drawn again until it sees free ground."""
+    for attempt in range(20):
+        rng = np.random.default_rng([seed, 3, number, attempt])
+        zone = draw_place(rng)
+        mount = zone.mounts[int(rng.integers(len(zone.mounts)))]
+        eye = np.array(mount.eye) + rng.normal(0, [0.15, 0.05, 0.15])
+        aim = np.array(mount.target) + rng.normal(0, [0.3, 0.4, 0.1])
+        width = int(rng.choice([560, 640, 720]))
+        height = int(width * rng.choice([0.5625, 0.75])) // 2 * 2
+        forward = (aim - eye) / np.linalg.norm(aim - eye)
+        right = np.cross(forward, [0.0, 0.0, 1.0])
+        right /= np.linalg.norm(right)
+        down = np.cross(forward, right)
+        roll = float(rng.normal(0, 0.025))
+        c, s = np.cos(roll), np.sin(roll)
+        r = np.stack([c * right + s * down, c * down - s * right, forward])
+        fov = np.radians(mount.fov * float(rng.uniform(0.85, 1.1)))
+        focal = width / 2 / np.tan(fov / 2)
+        k = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1.0]])
+        outdoors = zone.kind in ("street", "yard")
+        camera = Camera(
+            f"c{number}", number, 0, width, height, k, r, -r @ eye, _look(rng, outdoors), 0
+        )
+        station = Station(number, camera, zone, Ground(zone), _channel(rng))
+        if len(station.spots(1.75, 90, 330)) > 150:
+            return station
+    raise AssertionError(f"camera {number} of seed {seed} sees no free ground")

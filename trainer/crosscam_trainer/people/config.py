@@ -1,0 +1,46 @@
+"""What can be asked of the people generator."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class PeopleConfig(BaseModel):
+    """A set of rendered people.
+
+    Attributes:
+        people: Number of identities.
+        cameras: Number of cameras; each is a place, a lens and a look of its own.
+        cameras_per_person: How many of them see a person.
+        views: Pictures of a person on each visit to a camera.
+        outfits: Clothes that each person owns; a visit wears one.
+        test_share: Share of the people who are kept for query and gallery.
+        max_height: Taller crops are made smaller, pixels.
+        seed: Everything follows from it: equal seeds give equal bytes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    people: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    cameras: Annotated[int, Field(ge=1, le=500)] = 32
+    cameras_per_person: Annotated[int, Field(ge=1, le=32)] = 4
+    views: Annotated[int, Field(ge=1, le=32)] = 3
+    outfits: Annotated[int, Field(ge=1, le=3)] = 2
+    test_share: Annotated[float, Field(ge=0.0, le=0.9)] = 0.1
+    max_height: Annotated[int, Field(ge=64, le=512)] = 256
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @model_validator(mode="after")
+    def _enough_cameras(self) -> Self:
+        if self.cameras_per_person > self.cameras:
+            raise ValueError(
+                f"cameras_per_person {self.cameras_per_person}: there are {self.cameras} cameras"
+            )
+        return self
+
+    @property
+    def tested(self) -> int:
+        """People with a greater number than `people - tested` are for query and gallery."""
+        return round(self.people * self.test_share)

@@ -1,0 +1,114 @@
+"""One scene: a few people in front of a camera, seen several times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crosscam_trainer.people.crops import Crop, cut
+from crosscam_trainer.people.degradations import draw_moment
+from crosscam_trainer.people.dressing import dress
+from crosscam_trainer.people.people import draw_person
+from crosscam_trainer.people.poses import draw_motion, pose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from crosscam_edge.simulate import _raster
+    from crosscam_trainer.people.cameras import Station
+    from crosscam_trainer.people.config import PeopleConfig
+    from crosscam_trainer.people.schedule import Visit
+
+    Floats = NDArray[np.float64]
+
+_APART = 0.5  # metres between two people, at least
+_TALL = ((56, 110), (90, 180), (150, 330))  # ranges of heights in the frame, pixels
+_TALL_ODDS = (0.2, 0.45, 0.35)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A crop and whose it is.
+
+    Attributes:
+        visit: Who, in what.
+        view: Number of the picture in the scene.
+        crop: The picture.
+    """
+
+    visit: Visit
+    view: int
+    crop: Crop
+
+
+def _places(station: Station, count: int, rng: np.random.Generator) -> list[Floats]:
+    """Where each person stands; every other one near the one before, to hide and be hidden."""
+    out: list[Floats] = []
+    for _ in range(count):
+        low, high = _TALL[int(rng.choice(len(_TALL), p=_TALL_ODDS))]
+        spots = station.spots(1.75, low, high)
+        if not len(spots):
+            spots = station.spots(1.75, 40, 420)
+        if out:
+            gap = np.linalg.norm(spots[:, None] - np.array(out)[None], axis=2).min(1)
+            free = spots[gap > _APART]
+            near = spots[(gap > _APART) & (gap < 1.3)]
+            if len(near) and rng.random() < 0.35:
+                free = near
+            spots = free if len(free) else spots
+        out.append(spots[int(rng.integers(len(spots)))])
+    return out
+
+
+def render_scene(
+    station: Station,
+    view: _raster.View,
+    group: Sequence[Visit],
+    number: int,
+    config: PeopleConfig,
+) -> Iterator[Seen]:
+    """Render a scene and cut everybody out.
+
+    Args:
+        station: The camera.
+        view: Its picture of the place.
+        group: Who is there.
+        number: Of the scene at this camera.
+        config: Of the set.
+    """
+    rng = np.random.default_rng([config.seed, 6, station.number, number])
+    channel = station.channel
+    moment = draw_moment(channel, rng)
+    people = [draw_person(v.person, config.outfits, config.seed) for v in group]
+    figures = [
+        dress(person, person.outfits[v.outfit]) for person, v in zip(people, group, strict=True)
+    ]
+    bones = []
+    for person, figure, visit, at in zip(
+        people, figures, group, _places(station, len(group), rng), strict=True
+    ):
+        motion = draw_motion(person, person.outfits[visit.outfit], at, config.views, rng)
+        # Who would walk out of the picture or into a wall turns back to where there is ground.
+        positions = np.array([station.ground.push_out(p) for p in motion.positions()])
+        bones.append(pose(figure.body, motion, positions))
+    for k in range(config.views):
+        frame, rows, ids, parts = view.render(
+            [f.mesh for f in figures],
+            np.stack([b[k] for b in bones]),
+            (number * 131 + k) % (1 << 31),
+            True,
+            True,
+        )
+        assert ids is not None
+        assert parts is not None
+        for j, (figure, visit) in enumerate(zip(figures, group, strict=True)):
+            own_parts = np.where(ids == j + 1, parts, 0)
+            classes = figure.classes[own_parts]
+            own = np.random.default_rng([config.seed, 7, station.number, number, k, j])
+            crop = cut(frame, classes, rows[j], channel, moment, config.max_height, own)
+            if crop is not None:
+                yield Seen(visit, k, crop)

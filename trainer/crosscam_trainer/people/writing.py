@@ -1,0 +1,111 @@
+"""The files of a set: pictures, masks, the table, and what the `simulated` reader asks for.
+
+Names are those of Market-1501 with the outfit in the place of the sequence:
+``00012_c3s1_000451_00.jpg`` is person 12 in outfit 1 in camera 3.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import yaml
+
+from crosscam_trainer.people.captions import caption
+from crosscam_trainer.people.people import draw_person
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from crosscam_trainer.people.config import PeopleConfig
+    from crosscam_trainer.people.rendering import Seen
+
+TABLE, PEOPLE, SITE = "crops.jsonl", "people.json", "site.yaml"
+CROPS, MASKS = "crops", "masks"
+TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
+_QUALITY = 95  # the camera's own coder comes before
+
+
+def folders(root: Path) -> None:
+    """Make the folders of pictures and masks."""
+    for kind in (CROPS, MASKS):
+        for split in (TRAIN, QUERY, GALLERY):
+            (root / kind / split).mkdir(parents=True, exist_ok=True)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    os.replace(part, path)
+
+
+def _encoded(suffix: str, image: NDArray[np.uint8], options: list[int]) -> bytes:
+    done, data = cv2.imencode(suffix, image, options)
+    assert done
+    return bytes(data.tobytes())
+
+
+def write_crops(
+    root: Path, camera: int, scene: int, seen: Iterable[Seen], config: PeopleConfig
+) -> list[dict[str, Any]]:
+    """Write the crops of a scene; returns their lines of the table."""
+    lines = []
+    met: set[int] = set()
+    for one in seen:
+        person, outfit = one.visit.person, one.visit.outfit
+        if person <= config.people - config.tested:
+            split = TRAIN
+        else:  # the first picture of a visit is a query
+            split = GALLERY if person in met else QUERY
+            met.add(person)
+        frame = scene * config.views + one.view + 1
+        stem = f"{person:05d}_c{camera}s{outfit + 1}_{frame:06d}_00"
+        picture, mask = f"{CROPS}/{split}/{stem}.jpg", f"{MASKS}/{split}/{stem}.png"
+        crop = one.crop
+        (root / picture).write_bytes(
+            _encoded(".jpg", crop.image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+        )
+        (root / mask).write_bytes(_encoded(".png", crop.mask, [cv2.IMWRITE_PNG_COMPRESSION, 6]))
+        who = draw_person(person, config.outfits, config.seed)
+        lines.append(
+            {
+                "file": picture,
+                "mask": mask,
+                "person": person,
+                "camera": f"c{camera}",
+                "outfit": outfit + 1,
+                "caption": caption(who, who.outfits[outfit]),
+                "visible": round(crop.visible, 4),
+                "box": list(crop.box),
+                "size": [crop.image.shape[1], crop.image.shape[0]],
+            }
+        )
+    return lines
+
+
+def as_lines(rows: Iterable[dict[str, Any]]) -> bytes:
+    """JSON, one row a line."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def write_labels(root: Path, config: PeopleConfig) -> None:
+    """Write `people.json` and `site.yaml`; a day of the reader is an outfit here."""
+    entries = []
+    for number in range(1, config.people + 1):
+        person = draw_person(number, config.outfits, config.seed)
+        days = [
+            {"day": k + 1, "caption": caption(person, outfit), "clothes": outfit.record()}
+            for k, outfit in enumerate(person.outfits)
+        ]
+        hair = {"hair": person.hair, "hair_colour": person.hair_colour}
+        entries.append({"id": number, **hair, "days": days})
+    replace_file(root / PEOPLE, json.dumps({"people": entries}, indent=1).encode())
+    cameras = [{"id": f"c{k}"} for k in range(1, config.cameras + 1)]
+    replace_file(root / SITE, yaml.safe_dump({"cameras": cameras}).encode())
