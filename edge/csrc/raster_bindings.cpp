@@ -122,8 +122,10 @@ std::shared_ptr<sim::View> make_view(std::shared_ptr<sim::Scenery> scenery, cons
   return std::make_shared<sim::View>(std::move(scenery), c, l, ambient_rays, seed);
 }
 
-nb::tuple render(const sim::View& view, const std::vector<std::shared_ptr<sim::Mesh>>& meshes,
-                 const Floats3& poses, uint32_t noise_seed, bool want_ids, bool want_parts) {
+using Meshes = std::vector<std::shared_ptr<sim::Mesh>>;
+
+nb::tuple render_all(const sim::View& view, const Meshes& meshes, const Floats3& poses,
+                     uint32_t noise_seed, bool want_ids, bool want_parts) {
   require(poses.shape(0) == meshes.size() && poses.shape(2) == 12,
           "poses: expected (people, bones, 12)");
   require(meshes.size() < 255, "at most 254 people in one picture");
@@ -172,15 +174,28 @@ nb::tuple render(const sim::View& view, const std::vector<std::shared_ptr<sim::M
       id_image, part_image);
 }
 
+nb::tuple render(const sim::View& view, const Meshes& meshes, const Floats3& poses,
+                 uint32_t noise_seed, bool want_ids) {
+  const nb::tuple all = render_all(view, meshes, poses, noise_seed, want_ids, false);
+  return nb::make_tuple(all[0], all[1], all[2]);
+}
+
+nb::tuple render_parts(const sim::View& view, const Meshes& meshes, const Floats3& poses,
+                       uint32_t noise_seed) {
+  return render_all(view, meshes, poses, noise_seed, true, true);
+}
+
 }  // namespace
 
 NB_MODULE(_raster, m) {
   m.doc() = "Software renderer of the simulated site.";
   nb::class_<sim::Mesh>(m, "Mesh");
   nb::class_<sim::Scenery>(m, "Scenery");
-  nb::class_<sim::View>(m, "View").def("render", &render, nb::arg("meshes"), nb::arg("poses"),
-                                       nb::arg("noise_seed"), nb::arg("want_ids") = false,
-                                       nb::arg("want_parts") = false);
+  nb::class_<sim::View>(m, "View")
+      .def("render", &render, nb::arg("meshes"), nb::arg("poses"), nb::arg("noise_seed"),
+           nb::arg("want_ids") = false)
+      .def("render_parts", &render_parts, nb::arg("meshes"), nb::arg("poses"),
+           nb::arg("noise_seed"));
   m.def("make_mesh", &make_mesh, nb::arg("rest"), nb::arg("texture"), nb::arg("cut"),
         nb::arg("shade"), nb::arg("bone"), nb::arg("weight"), nb::arg("triangle"),
         nb::arg("material_of"), nb::arg("materials"), nb::arg("bones"));

@@ -13,10 +13,10 @@ class View:
         poses: NDArray[np.float32],
         noise_seed: int,
         want_ids: bool = False,
-        want_parts: bool = False,
-    ) -> tuple[
-        NDArray[np.uint8], NDArray[np.int32], NDArray[np.uint8] | None, NDArray[np.uint8] | None
-    ]: ...
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.uint8] | None]: ...
+    def render_parts(
+        self, meshes: Sequence[Mesh], poses: NDArray[np.float32], noise_seed: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.uint8], NDArray[np.uint8]]: ...
 
 def make_mesh(
     rest: NDArray[np.float32],

@@ -127,7 +127,7 @@ def _render_camera(camera: Camera, day: _Day) -> _Truth:
                     if here
                     else np.zeros((0, 22, 12), np.float32)
                 )
-                image, rows, ids, _ = view.render(
+                image, rows, ids = view.render(
                     [day.meshes[p] for p in here],
                     posed,
                     (seed * 7919 + frame) % (1 << 32),

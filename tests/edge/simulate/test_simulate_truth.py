@@ -160,7 +160,7 @@ def _one_person(cameras, view, at, people=1):
         )
         for p in at
     ]
-    return view.render([mesh] * len(at), np.stack(bones).astype(np.float32), 1, True)[:3], body
+    return view.render([mesh] * len(at), np.stack(bones).astype(np.float32), 1, True), body
 
 
 def test_occluded_share_is_the_ratio_of_masks_and_the_near_one_wins():

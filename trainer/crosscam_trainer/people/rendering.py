@@ -96,15 +96,11 @@ def render_scene(
         positions = np.array([station.ground.push_out(p) for p in motion.positions()])
         bones.append(pose(figure.body, motion, positions))
     for k in range(config.views):
-        frame, rows, ids, parts = view.render(
+        frame, rows, ids, parts = view.render_parts(
             [f.mesh for f in figures],
             np.stack([b[k] for b in bones]),
             (number * 131 + k) % (1 << 31),
-            True,
-            True,
         )
-        assert ids is not None
-        assert parts is not None
         for j, (figure, visit) in enumerate(zip(figures, group, strict=True)):
             own_parts = np.where(ids == j + 1, parts, 0)
             classes = figure.classes[own_parts]
