@@ -135,6 +135,7 @@ def command(
 @click.option(
     "--test-share", default=0.1, show_default=True, help="Share of people for query and gallery."
 )
+@click.option("--frame", default=640, show_default=True, help="Width of a camera's picture, about.")
 @click.option("--max-height", default=256, show_default=True, help="Of a crop, pixels.")
 @click.option("--seed", default=0, show_default=True, help="Equal seeds give equal sets.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; one a core if not given.")
@@ -152,6 +153,7 @@ def people_command(
     views: int,
     outfits: int,
     test_share: float,
+    frame: int,
     max_height: int,
     seed: int,
     workers: int | None,
@@ -171,13 +173,13 @@ def people_command(
     from pydantic import ValidationError
 
     from crosscam_trainer.people.config import PeopleConfig
-    from crosscam_trainer.people.generate import generate
+    from crosscam_trainer.people.run import generate
     from crosscam_trainer.people.sheet import contact_sheet
 
     try:
         config = PeopleConfig(
             people=people, cameras=cameras, cameras_per_person=cameras_per_person, views=views,
-            outfits=outfits, test_share=test_share, max_height=max_height, seed=seed,
+            outfits=outfits, test_share=test_share, frame=frame, max_height=max_height, seed=seed,
         )  # fmt: skip
     except ValidationError as error:
         raise _usage(error) from error

@@ -102,11 +102,12 @@ def triangles(part: Part) -> Ints:
 
 def vertex_normals(points: Floats, faces: Ints) -> Floats:
     """Area-weighted unit normals `(V, 3)`."""
-    out = np.zeros_like(points)
     a, b, c = (points[faces[:, k]] for k in range(3))
     normal = np.cross(b - a, c - a)
-    for k in range(3):
-        np.add.at(out, faces[:, k], normal)
+    corners = faces.T.ravel()
+    out = np.stack(
+        [np.bincount(corners, np.tile(normal[:, k], 3), len(points)) for k in range(3)], axis=1
+    )
     return np.asarray(out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12))
 
 

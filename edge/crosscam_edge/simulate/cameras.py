@@ -127,7 +127,9 @@ def make_cameras(layout: Layout, config: SiteConfig) -> list[Camera]:
     return out
 
 
-def make_view(camera: Camera, layout: Layout, seed: int) -> _raster.View:
+def make_view(
+    camera: Camera, layout: Layout, seed: int, *, ambient_rays: int = _AMBIENT_RAYS
+) -> _raster.View:
     """Ray-trace the still part of a camera's picture; takes a second or two, without the GIL."""
     zone = layout.zones[camera.zone]
     corners, of = zone.scene.arrays(zone.offset)
@@ -152,5 +154,5 @@ def make_view(camera: Camera, layout: Layout, seed: int) -> _raster.View:
         ]
     )
     return _raster.make_view(
-        scenery, numbers, np.array(camera.look, np.float32), _AMBIENT_RAYS, seed
+        scenery, numbers, np.array(camera.look, np.float32), ambient_rays, seed
     )

@@ -1,4 +1,8 @@
-"""The people generator: whole rendered people for training, with every label known.
+"""The people generator: whole rendered people for training, with every label known."""
 
-`generate` writes a data set, `config.PeopleConfig` says what can be asked of it.
-"""
+from __future__ import annotations
+
+from crosscam_trainer.people.config import PeopleConfig
+from crosscam_trainer.people.run import GeneratedPeople, generate
+
+__all__ = ["GeneratedPeople", "PeopleConfig", "generate"]

@@ -85,8 +85,8 @@ def draw_phenotype(rng: np.random.Generator) -> Phenotype:
         gender=float(gender),
         age=float(age),
         muscle=float(rng.beta(2.2, 2.2)),
-        weight=float(np.clip(rng.normal(0.5, 0.2), 0.06, 1.0)),
-        height=float(np.clip(rng.normal(0.52 - 0.04 * gender, 0.11), 0.18, 0.85)),
+        weight=float(np.clip(rng.normal(0.53, 0.25), 0.05, 1.0)),
+        height=float(np.clip(rng.normal(0.4 - 0.02 * gender, 0.1), 0.12, 0.75)),
         proportions=float(rng.beta(1.6, 3.0)),
         african=float(origin[0]),
         asian=float(origin[1]),
@@ -211,8 +211,8 @@ def _target(path: Path, count: int) -> Floats:
     """One shape difference: lines of a vertex number and three decimetres."""
     out = np.zeros((count, 3))
     text = gzip.decompress(path.read_bytes()).decode()
-    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    table = np.array(" ".join(lines).split(), np.float64).reshape(-1, 4)
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    table = np.fromstring("\n".join(lines), sep=" ").reshape(-1, 4)
     out[table[:, 0].astype(np.int64)] = table[:, 1:]
     return out
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+_RAYS = 5  # of ambient light per pixel: smoothed and then coded, more are not seen
 _MARGIN = 0.04  # share of the frame that heads and feet keep from its edge, mostly
 
 
@@ -67,13 +68,22 @@ class Station:
     ground: Ground
     channel: Channel
 
+    @property
+    def scale(self) -> float:
+        """Size of the picture relative to one 640 wide, in which heights of people are told."""
+        return self.camera.width / 640
+
     def view(self) -> _raster.View:
         """Ray-trace the place: seconds, and some 20 MB."""
         layout = Layout([self.zone], [self.ground], [], [0], [0], [self.camera.name])
-        return make_view(self.camera, layout, self.number * 7919 % (1 << 31))
+        return make_view(self.camera, layout, self.number * 7919 % (1 << 31), ambient_rays=_RAYS)
 
     def spots(self, height: float, low: int, high: int) -> Floats:
-        """Where somebody of a height (m) can stand and is `low` to `high` pixels tall `(N, 2)`."""
+        """Where somebody of a height (m) can stand and is `low` to `high` pixels tall `(N, 2)`.
+
+        Pixels are those of a picture 640 wide.
+        """
+        low, high = round(low * self.scale), round(high * self.scale)
         cells = np.argwhere(self.ground.walkable)
         at = np.array([self.ground.x0, self.ground.y0]) + (cells + 0.5) * 0.1
         feet = np.column_stack([at, np.zeros(len(at))])
@@ -125,15 +135,21 @@ def _channel(rng: np.random.Generator) -> Channel:
     )
 
 
-def draw_station(number: int, seed: int) -> Station:
-    """Draw a camera; the same for the same numbers. Drawn again until it sees free ground."""
+def draw_station(number: int, seed: int, frame: int = 640) -> Station:
+    """Draw a camera; the same for the same numbers. Drawn again until it sees free ground.
+
+    Args:
+        number: From 1.
+        seed: Of the set.
+        frame: Width of its picture, about.
+    """
     for attempt in range(20):
         rng = np.random.default_rng([seed, 3, number, attempt])
         zone = draw_place(rng)
         mount = zone.mounts[int(rng.integers(len(zone.mounts)))]
         eye = np.array(mount.eye) + rng.normal(0, [0.15, 0.05, 0.15])
         aim = np.array(mount.target) + rng.normal(0, [0.3, 0.4, 0.1])
-        width = int(rng.choice([560, 640, 720]))
+        width = int(frame * rng.choice([0.875, 1.0, 1.125])) // 2 * 2
         height = int(width * rng.choice([0.5625, 0.75])) // 2 * 2
         forward = (aim - eye) / np.linalg.norm(aim - eye)
         right = np.cross(forward, [0.0, 0.0, 1.0])

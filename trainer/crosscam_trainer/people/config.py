@@ -17,6 +17,7 @@ class PeopleConfig(BaseModel):
         views: Pictures of a person on each visit to a camera.
         outfits: Clothes that each person owns; a visit wears one.
         test_share: Share of the people who are kept for query and gallery.
+        frame: Width of the cameras' pictures, about; people are 56 to 330 pixels high at 640.
         max_height: Taller crops are made smaller, pixels.
         seed: Everything follows from it: equal seeds give equal bytes.
     """
@@ -29,6 +30,7 @@ class PeopleConfig(BaseModel):
     views: Annotated[int, Field(ge=1, le=32)] = 3
     outfits: Annotated[int, Field(ge=1, le=3)] = 2
     test_share: Annotated[float, Field(ge=0.0, le=0.9)] = 0.1
+    frame: Annotated[int, Field(ge=160, le=1920)] = 640
     max_height: Annotated[int, Field(ge=64, le=512)] = 256
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 

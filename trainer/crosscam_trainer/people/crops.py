@@ -13,12 +13,12 @@ from crosscam_trainer.people.degradations import Moment, degrade
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from crosscam_trainer.people.cameras import Channel
+    from crosscam_trainer.people.cameras import Station
 
     Picture = NDArray[np.uint8]
 
 MIN_VISIBLE = 0.5  # share of the silhouette
-MIN_HEIGHT = 44  # pixels
+MIN_HEIGHT = 44  # pixels, in a picture 640 wide
 _SLOPPY = 0.035  # standard deviation of a box's edges, share of its size
 _TRUNCATED = 0.07  # share of boxes that lose the legs
 _HIDDEN = 0.07  # share of crops with a thing in front
@@ -85,7 +85,7 @@ def cut(
     frame: Picture,
     classes: Picture,
     row: NDArray[np.int32],
-    channel: Channel,
+    station: Station,
     moment: Moment,
     max_height: int,
     rng: np.random.Generator,
@@ -96,7 +96,7 @@ def cut(
         frame: `(H, W, 3)` BGR.
         classes: `(H, W)` index in `LIP` where this person is seen, else 0.
         row: The person's row of the truth of `View.render`.
-        channel: Of the camera.
+        station: The camera.
         moment: Of the scene.
         max_height: Taller crops are made smaller.
         rng: Of this crop.
@@ -106,7 +106,8 @@ def cut(
     height, width = classes.shape
     box = _box(row, width, height, rng)
     x0, y0, x1, y1 = box
-    if y1 - y0 < MIN_HEIGHT or x1 - x0 < MIN_HEIGHT // 4:
+    least = MIN_HEIGHT * station.scale
+    if y1 - y0 < least or x1 - x0 < least / 4:
         return None
     image, mask = frame[y0:y1, x0:x1].copy(), classes[y0:y1, x0:x1].copy()
     if rng.random() < _HIDDEN:
@@ -115,4 +116,4 @@ def cut(
         size = (max(round(image.shape[1] * max_height / image.shape[0]), 1), max_height)
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
         mask = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), np.uint8)
-    return Crop(degrade(image, channel, moment, rng), mask, box, float(row[10] / row[8]))
+    return Crop(degrade(image, station.channel, moment, rng), mask, box, float(row[10] / row[8]))

@@ -54,7 +54,7 @@ def surface(rng: np.random.Generator, *, wall: bool) -> Material:
         Pattern.STRIPES_Y: (rng.uniform(0.2, 1.5), 0.5),
     }
     odds = (
-        (0.1, 0.08, 0.42, 0.16, 0.02, 0.08, 0.1, 0.04)
+        (0.1, 0.08, 0.46, 0.16, 0.02, 0.04, 0.1, 0.04)
         if wall
         else (0.4, 0.16, 0.4, 0.02, 0.02, 0.0, 0.0, 0.0)
     )

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+_BENDS = (0.0, 0.45, 1.1, 1.7)  # extra bend of an elbow, radians
+_BEND_ODDS = (0.72, 0.14, 0.08, 0.06)
 _STANDING = 0.22  # share of visits
 
 
@@ -54,8 +56,7 @@ class Motion:
 
 def _hands(style: Style, outfit: Outfit, rng: np.random.Generator) -> Style:
     """What the arms do: swing, hold, carry, rest in pockets."""
-    left = float(rng.choice([0.0, 0.0, 0.0, 0.45, 1.1, 1.7]))
-    right = float(rng.choice([0.0, 0.0, 0.0, 0.45, 1.1, 1.7]))
+    left, right = (float(rng.choice(_BENDS, p=_BEND_ODDS) + rng.uniform(0, 0.15)) for _ in "lr")
     if outfit.phone:
         right = float(rng.uniform(1.2, 1.8))
     if outfit.bag in ("handbag", "shopping bag"):

@@ -81,8 +81,7 @@ def render_scene(
         config: Of the set.
     """
     rng = np.random.default_rng([config.seed, 6, station.number, number])
-    channel = station.channel
-    moment = draw_moment(channel, rng)
+    moment = draw_moment(station.channel, rng)
     people = [draw_person(v.person, config.outfits, config.seed) for v in group]
     figures = [
         dress(person, person.outfits[v.outfit]) for person, v in zip(people, group, strict=True)
@@ -105,6 +104,6 @@ def render_scene(
             own_parts = np.where(ids == j + 1, parts, 0)
             classes = figure.classes[own_parts]
             own = np.random.default_rng([config.seed, 7, station.number, number, k, j])
-            crop = cut(frame, classes, rows[j], channel, moment, config.max_height, own)
+            crop = cut(frame, classes, rows[j], station, moment, config.max_height, own)
             if crop is not None:
                 yield Seen(visit, k, crop)

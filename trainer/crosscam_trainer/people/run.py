@@ -1,4 +1,4 @@
-"""`generate`: render a set of people with several processes; what is finished is never done again.
+"""Rendering a set with several processes; what is finished is never done again.
 
 Work is cut into blocks of scenes of one camera. A block's pictures are written first, its lines of
 the table last and all at once: a block with lines is complete. Each process holds one camera at a
@@ -15,9 +15,10 @@ import signal
 import threading
 import time
 from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -95,7 +96,7 @@ def _render_camera(root: Path, camera: int, config: PeopleConfig) -> int:
     ]
     if not todo:
         return 0
-    station = draw_station(camera, config.seed)
+    station = draw_station(camera, config.seed, config.frame)
     view = station.view()
     pictures = 0
     for block, scenes in todo:
@@ -124,7 +125,7 @@ def _open(root: Path, config: PeopleConfig, *, resume: bool, overwrite: bool) ->
         for name in (writing.TABLE, writing.PEOPLE, writing.SITE, _CONFIG):
             (root / name).unlink(missing_ok=True)
     asked = {"version": VERSION, **config.model_dump()}
-    if root.is_dir() and any(root.iterdir()):
+    if root.is_dir() and any(root.iterdir()) and not overwrite:
         if not resume:
             raise InputError(
                 f"{root} is not empty",
@@ -194,6 +195,12 @@ def generate(
                 return GeneratedPeople(root, 0, rendered, time.monotonic() - started, False)
         with complete.open("rb") as lines:
             pictures = sum(1 for _ in lines)
+    except BrokenProcessPool as error:
+        raise RunError(
+            "a process of the generator was killed",
+            expected="some 300 MB of memory for each",
+            fix="go on with --resume and fewer --workers",
+        ) from error
     except OSError as error:
         raise RunError(
             f"cannot write to {root}: {error.strerror or error}",
@@ -201,6 +208,22 @@ def generate(
             fix="free some space and go on with --resume",
         ) from error
     return GeneratedPeople(root, pictures, rendered, time.monotonic() - started, True)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let processes that are started inside compute with one thread: there is one for each core."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _run(
@@ -214,20 +237,18 @@ def _run(
     total = sum(1 for scenes in _plan(config).values() for _ in _blocks(scenes))
     context = multiprocessing.get_context("spawn")
     halt = context.Event()
-    with ProcessPoolExecutor(workers, context, _begin, (halt,)) as pool:
+    with _one_thread_each(), ProcessPoolExecutor(workers, context, _begin, (halt,)) as pool:
         jobs: set[Future[int]] = {
             pool.submit(_render_camera, root, camera, config)
             for camera in range(1, config.cameras + 1)
         }
         waiting = set(jobs)
         try:
-            for _ in count():
+            while waiting:
                 done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_EXCEPTION)
                 if progress is not None:
                     progress(sum(1 for _ in (root / _WORK).glob("*.jsonl")), total)
                 if any(job.exception() is not None for job in done if not job.cancelled()):
-                    break
-                if not waiting:
                     break
                 if stop is not None and stop.is_set() and not halt.is_set():
                     halt.set()
