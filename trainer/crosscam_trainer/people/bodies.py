@@ -133,7 +133,8 @@ class Shapes:
         """The body at rest, standing on z = 0."""
         share = self.coefficients(person)
         used = np.flatnonzero(share > 1e-4)
-        points = self.base + np.einsum("k,kvc->vc", share[used], self.differences[used])
+        change = share[used].astype(np.float32) @ self.differences[used].reshape(len(used), -1)
+        points = self.base + change.reshape(-1, 3)
         count = len(asset().bone)
         points[:, 2] -= points[np.unique(triangles("body")), 2].min()
         return measured(points[:count], points[count:])

@@ -84,7 +84,7 @@ def degrade(image: Picture, channel: Channel, moment: Moment, rng: np.random.Gen
     motion = channel.motion * unit * float(rng.random()) ** 2
     if motion > 1.2:
         light = _smear(light, motion, float(rng.normal(0, 0.4)))
-    scale = channel.scale * float(rng.uniform(0.85, 1.1))
+    scale = channel.scale * (float(rng.uniform(0.85, 1.1)) if channel.scale < 1 else 1.0)
     scale = max(scale, _LEAST / height)
     small = (max(round(width * scale), 12), max(round(height * scale), 24))
     if small[0] < width and small[1] < height:
