@@ -64,7 +64,11 @@ def test_imports_point_one_way(package: str) -> None:
     for path in PACKAGES[package].rglob("*.py"):
         if package == "crosscam_edge" and "cli" in path.relative_to(PACKAGES[package]).parts:
             continue  # the command line stands above all components
-        ours = {name.split(".")[0] for name in _imports(path)} & set(PACKAGES)
+        imports = _imports(path)
+        if package == "crosscam_trainer" and path.parent.name == "people":
+            # The people generator is a client of the simulator, and of nothing else at the edge.
+            imports = {name for name in imports if not name.startswith("crosscam_edge.simulate")}
+        ours = {name.split(".")[0] for name in imports} & set(PACKAGES)
         assert ours <= ALLOWED[package], f"{path} imports {ours - ALLOWED[package]}"
 
 
