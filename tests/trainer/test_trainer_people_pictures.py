@@ -33,7 +33,7 @@ def rendered(station, view, outfit, person):
     from crosscam_trainer.people.poses import draw_motion, pose
 
     figure = dress(person, outfit)
-    spots = station.spots(1.75, 150, 330)
+    spots = station.spots(150, 330)
     motion = draw_motion(person, outfit, spots[len(spots) // 2], 1, np.random.default_rng(0))
     bones = pose(figure.body, motion, motion.positions())
     frame, rows, ids, parts = view.render_parts([figure.mesh], bones, 1)

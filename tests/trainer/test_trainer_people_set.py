@@ -15,7 +15,7 @@ from people_parts import TINY, needs_anny
 from crosscam_edge.cli import main
 from crosscam_edge.cli import simulate as command
 from crosscam_kernels.errors import InputError
-from crosscam_trainer.data.masks import LIP, read_mask
+from crosscam_trainer.data.masks import LIP, read_mask, with_masks
 from crosscam_trainer.data.registry import load
 from crosscam_trainer.people import run as module
 from crosscam_trainer.people.run import generate
@@ -93,6 +93,7 @@ def test_table_pictures_masks_and_reader_agree(made: Path):
     by_name = {str(s.path.relative_to(made)): s for s in samples}
     assert set(by_name) == {row["file"] for row in rows}
     assert all(s.mask is not None and s.mask.exists() for s in by_name.values())
+    assert with_masks(data, made / "masks").train == data.train
     for row in rows:
         sample = by_name[row["file"]]
         assert sample.caption == row["caption"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crosscam_edge.simulate.cameras import Camera, make_view
-from crosscam_edge.simulate.layout import Ground, Layout
+from crosscam_edge.simulate.layout import CELL, Ground, Layout
 from crosscam_trainer.people.places import draw_place
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _RAYS = 5  # of ambient light per pixel: smoothed and then coded, more are not seen
+_GROWN = 1.75  # metres
 _MARGIN = 0.04  # share of the frame that heads and feet keep from its edge, mostly
 
 
@@ -60,6 +61,8 @@ class Station:
         zone: The place.
         ground: Where one can stand.
         channel: What its pictures suffer.
+        standing: `(N, 3)`: where one can stand in sight, x and y in metres, and how tall a
+            grown-up is there in pixels of a picture 640 wide.
     """
 
     number: int
@@ -67,6 +70,7 @@ class Station:
     zone: Zone
     ground: Ground
     channel: Channel
+    standing: Floats
 
     @property
     def scale(self) -> float:
@@ -78,26 +82,30 @@ class Station:
         layout = Layout([self.zone], [self.ground], [], [0], [0], [self.camera.name])
         return make_view(self.camera, layout, self.number * 7919 % (1 << 31), ambient_rays=_RAYS)
 
-    def spots(self, height: float, low: int, high: int) -> Floats:
-        """Where somebody of a height (m) can stand and is `low` to `high` pixels tall `(N, 2)`.
+    def spots(self, low: int, high: int) -> Floats:
+        """Where a grown-up can stand and is `low` to `high` pixels tall `(N, 2)`, metres.
 
         Pixels are those of a picture 640 wide.
         """
-        low, high = round(low * self.scale), round(high * self.scale)
-        cells = np.argwhere(self.ground.walkable)
-        at = np.array([self.ground.x0, self.ground.y0]) + (cells + 0.5) * 0.1
-        feet = np.column_stack([at, np.zeros(len(at))])
-        ahead = (feet @ self.camera.r.T + self.camera.t)[:, 2] > 0.8
-        at, feet = at[ahead], feet[ahead]
-        if not len(at):
-            return np.asarray(at)
-        foot, head = self.camera.project(feet), self.camera.project(feet + np.array([0, 0, height]))
-        size = np.array([self.camera.width, self.camera.height])
-        margin = _MARGIN * size
-        inside = ((foot > margin) & (foot < size - margin)).all(1)
-        inside &= ((head > margin * 0.5) & (head < size - margin)).all(1)
-        tall = foot[:, 1] - head[:, 1]
-        return np.asarray(at[inside & (tall >= low) & (tall <= high)])
+        tall = self.standing[:, 2]
+        return np.asarray(self.standing[(tall >= low) & (tall <= high), :2])
+
+
+def _standing(camera: Camera, ground: Ground) -> Floats:
+    """Free spots where head and feet are in the picture `(N, 3)`: x, y, pixels between them."""
+    cells = np.argwhere(ground.walkable)
+    at = np.array([ground.x0, ground.y0]) + (cells + 0.5) * CELL
+    feet = np.column_stack([at, np.zeros(len(at))])
+    feet = feet[(feet @ camera.r.T + camera.t)[:, 2] > 0.8]
+    if not len(feet):
+        return np.zeros((0, 3))
+    foot, head = camera.project(feet), camera.project(feet + np.array([0, 0, _GROWN]))
+    size = np.array([camera.width, camera.height])
+    margin = _MARGIN * size
+    inside = ((foot > margin) & (foot < size - margin)).all(1)
+    inside &= ((head > margin * 0.5) & (head < size - margin)).all(1)
+    tall = (foot[:, 1] - head[:, 1]) * 640 / camera.width
+    return np.column_stack([feet[:, :2], tall])[inside]
 
 
 def _look(rng: np.random.Generator, outdoors: bool) -> tuple[float, ...]:
@@ -165,7 +173,9 @@ def draw_station(number: int, seed: int, frame: int = 640) -> Station:
         camera = Camera(
             f"c{number}", number, 0, width, height, k, r, -r @ eye, _look(rng, outdoors), 0
         )
-        station = Station(number, camera, zone, Ground(zone), _channel(rng))
-        if len(station.spots(1.75, 90, 330)) > 150:
+        ground = Ground(zone)
+        channel = _channel(rng)
+        station = Station(number, camera, zone, ground, channel, _standing(camera, ground))
+        if len(station.spots(90, 330)) > 150:
             return station
     raise AssertionError(f"camera {number} of seed {seed} sees no free ground")

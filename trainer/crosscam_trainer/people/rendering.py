@@ -50,9 +50,9 @@ def _places(station: Station, count: int, rng: np.random.Generator) -> list[Floa
     out: list[Floats] = []
     for _ in range(count):
         low, high = _TALL[int(rng.choice(len(_TALL), p=_TALL_ODDS))]
-        spots = station.spots(1.75, low, high)
+        spots = station.spots(low, high)
         if not len(spots):
-            spots = station.spots(1.75, 40, 420)
+            spots = station.spots(40, 420)
         if out:
             gap = np.linalg.norm(spots[:, None] - np.array(out)[None], axis=2).min(1)
             free = spots[gap > _APART]

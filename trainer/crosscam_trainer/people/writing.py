@@ -34,9 +34,9 @@ _QUALITY = 95  # the camera's own coder comes before
 
 def folders(root: Path) -> None:
     """Make the folders of pictures and masks."""
-    for kind in (CROPS, MASKS):
-        for split in (TRAIN, QUERY, GALLERY):
-            (root / kind / split).mkdir(parents=True, exist_ok=True)
+    for split in (TRAIN, QUERY, GALLERY):
+        (root / CROPS / split).mkdir(parents=True, exist_ok=True)
+        (root / MASKS / CROPS / split).mkdir(parents=True, exist_ok=True)
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -67,7 +67,7 @@ def write_crops(
             met.add(person)
         frame = scene * config.views + one.view + 1
         stem = f"{person:05d}_c{camera}s{outfit + 1}_{frame:06d}_00"
-        picture, mask = f"{CROPS}/{split}/{stem}.jpg", f"{MASKS}/{split}/{stem}.png"
+        picture, mask = f"{CROPS}/{split}/{stem}.jpg", f"{MASKS}/{CROPS}/{split}/{stem}.png"
         crop = one.crop
         (root / picture).write_bytes(
             _encoded(".jpg", crop.image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])

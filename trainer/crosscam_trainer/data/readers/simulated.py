@@ -57,7 +57,7 @@ def read(root: Path, findings: Findings) -> Rows:
             unknown.append(path.name)
             return None
         frame = int(match["frame"]) - 1  # names count from 1
-        mask = root / MASKS / path.parent.name / f"{path.stem}.png" if masked else None
+        mask = root / MASKS / path.relative_to(root).with_suffix(".png") if masked else None
         return Row(
             path, match["person"], camera, outfit[0], frame=frame, mask=mask, caption=outfit[1]
         )
