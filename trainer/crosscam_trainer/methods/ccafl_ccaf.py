@@ -1,6 +1,6 @@
 """CCAFL and CCAF in one: camera- and cloth-agnostic, from labels of each camera. Ours, new.
 
-CCAFL's stages with three changes (ADR 0015):
+CCAFL's stages with three changes (ADR 0016):
 
 * prompts of (camera, identity) are learned against shielding images, so that the texts which
   Eq. 9 and 15 pull towards tell nothing of clothes;
