@@ -25,6 +25,7 @@ import torch
 from kernels_cpu import environment, timed
 from torch import Tensor
 from torch.nn import functional
+from train_adversarial import adversarial_sides
 from train_memory import loss_sides, specification, update_sides, updated
 
 from crosscam_kernels import triplet_loss
@@ -208,10 +209,39 @@ def memory_update(quick: bool) -> Iterator[Comparison]:
         )
 
 
+# ------------------------------------------------------------------------------------------------
+# camera_classifier_loss and camera_adversarial_loss
+
+
+def camera_adversarial(quick: bool) -> Iterator[Comparison]:
+    """Market-1501 and MSMT17 as CCAFL trains on them: a class for each camera and person."""
+    for shape in ((128, 3262, 2048),) if quick else ((128, 3262, 2048), (256, 4821, 768)):
+        for op in ("camera_classifier_loss", "camera_adversarial_loss"):
+            sides = adversarial_sides(shape, op, quick)
+            leaf = sides["leaf"]
+            setup = f"sides = adversarial_sides({shape}, {op!r}, True)\n"
+            yield Comparison(
+                {
+                    "op": op,
+                    **dict(zip("NGD", shape, strict=True)),
+                    "direction": "forward+backward",
+                },
+                {name: with_gradient(loss, leaf) for name, loss in sides["losses"].items()},
+                with_gradient(sides["exact"], leaf.double())(),
+                memory={
+                    name: f"{setup}x = sides['leaf'].clone().requires_grad_()\n"
+                    f"def run():\n    sides['losses'][{name!r}](x).backward()\n"
+                    for name in sides["losses"]
+                    if name != "torch.compile"
+                },
+            )
+
+
 FAMILIES: dict[str, Callable[[bool], Iterator[Comparison]]] = {
     "batch_hard": batch_hard,
     "memory": memory_losses,
     "memory_update": memory_update,
+    "camera_adversarial": camera_adversarial,
 }
 
 

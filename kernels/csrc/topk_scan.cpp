@@ -14,6 +14,7 @@ constexpr int kRowStep = 24;  // multiple of every tile height, so that full lis
 constexpr int kMaxListRows = 960;
 constexpr int64_t kListBytes = 256 << 10;  // gallery rows kept in the L2 cache between blocks
 constexpr double kStepsPerThread = 250e3;  // vector multiply-adds below which a thread costs more
+constexpr double kLaneFeatures = 16;       // of a row, in one of them, where lanes are features
 constexpr int64_t kRangesPerWorker = 16;
 
 int list_rows(const TopkScan& scan) {
@@ -160,8 +161,9 @@ std::vector<Scanner> scan_gallery(TopkScan& scan) {
   const TopkProblem& problem = scan.problem;
   const double vectors =
       std::ceil(static_cast<double>(problem.query_count) / scan.engine.kernels->lanes);
-  const double steps = vectors * static_cast<double>(problem.gallery_count) *
-                       static_cast<double>(scan.packed.words());
+  const double words = static_cast<double>(scan.packed.words()) /
+                       (scan.engine.word == TopkWord::kFloatLanes ? kLaneFeatures : 1.0);
+  const double steps = vectors * static_cast<double>(problem.gallery_count) * words;
   const int workers = static_cast<int>(
       std::clamp<double>(steps / kStepsPerThread, 1.0, worker_count(problem.threads)));
   std::vector<Scanner> scanners;
