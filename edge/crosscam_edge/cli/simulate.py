@@ -137,6 +137,9 @@ def command(
 )
 @click.option("--frame", default=640, show_default=True, help="Width of a camera's picture, about.")
 @click.option("--max-height", default=256, show_default=True, help="Of a crop, pixels.")
+@click.option(
+    "--frames", default=0, show_default=True, help="Full pictures with a box for everybody, in all."
+)
 @click.option("--seed", default=0, show_default=True, help="Equal seeds give equal sets.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes; one a core if not given.")
 @click.option(
@@ -155,6 +158,7 @@ def people_command(
     test_share: float,
     frame: int,
     max_height: int,
+    frames: int,
     seed: int,
     workers: int | None,
     sheet: Path | None,
@@ -179,7 +183,8 @@ def people_command(
     try:
         config = PeopleConfig(
             people=people, cameras=cameras, cameras_per_person=cameras_per_person, views=views,
-            outfits=outfits, test_share=test_share, frame=frame, max_height=max_height, seed=seed,
+            outfits=outfits, test_share=test_share, frame=frame, max_height=max_height,
+            frames=frames, seed=seed,
         )  # fmt: skip
     except ValidationError as error:
         raise _usage(error) from error
@@ -197,9 +202,9 @@ def people_command(
     rate = made.rendered / max(made.seconds, 1e-9)
     if as_json:
         record = {
-            "output": str(made.root), "pictures": made.pictures, "rendered": made.rendered,
-            "seconds": round(made.seconds, 2), "images_per_second": round(rate, 2),
-            "finished": made.finished,
+            "output": str(made.root), "pictures": made.pictures, "frames": made.frames,
+            "rendered": made.rendered, "seconds": round(made.seconds, 2),
+            "images_per_second": round(rate, 2), "finished": made.finished,
         }  # fmt: skip
         click.echo(json.dumps(record))
     else:

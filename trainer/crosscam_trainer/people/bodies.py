@@ -85,7 +85,7 @@ def draw_phenotype(rng: np.random.Generator) -> Phenotype:
         gender=float(gender),
         age=float(age),
         muscle=float(rng.beta(2.2, 2.2)),
-        weight=float(np.clip(rng.normal(0.53, 0.25), 0.05, 1.0)),
+        weight=float(np.clip(rng.normal(0.44, 0.21), 0.05, 1.0)),
         height=float(np.clip(rng.normal(0.4 - 0.02 * gender, 0.1), 0.12, 0.75)),
         proportions=float(rng.beta(1.6, 3.0)),
         african=float(origin[0]),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _RAYS = 5  # of ambient light per pixel: smoothed and then coded, more are not seen
 _GROWN = 1.75  # metres
+_PART = 0.25  # share of a body's height that is in the picture where its edge cuts people
 _MARGIN = 0.04  # share of the frame that heads and feet keep from its edge, mostly
 
 
@@ -38,6 +39,7 @@ class Channel:
         quality: Of the JPEG coder, lowest and highest.
         drift: How far white balance and exposure wander between visits.
         haze: Share of white that flare or dirt adds.
+        levels: Grey levels that become 0 and 255: cameras clip what is dark and what is bright.
     """
 
     scale: float
@@ -49,6 +51,7 @@ class Channel:
     quality: tuple[int, int]
     drift: float
     haze: float
+    levels: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Station:
         channel: What its pictures suffer.
         standing: `(N, 3)`: where one can stand in sight, x and y in metres, and how tall a
             grown-up is there in pixels of a picture 640 wide.
+        cut: The same of spots where the edge of the picture cuts a grown-up.
     """
 
     number: int
@@ -71,6 +75,7 @@ class Station:
     ground: Ground
     channel: Channel
     standing: Floats
+    cut: Floats
 
     @property
     def scale(self) -> float:
@@ -91,21 +96,30 @@ class Station:
         return np.asarray(self.standing[(tall >= low) & (tall <= high), :2])
 
 
-def _standing(camera: Camera, ground: Ground) -> Floats:
-    """Free spots where head and feet are in the picture `(N, 3)`: x, y, pixels between them."""
+def _standing(camera: Camera, ground: Ground) -> tuple[Floats, Floats]:
+    """Free spots where head and feet are in the picture, and where a part of the body is.
+
+    Both `(N, 3)`: x, y, pixels between head and feet.
+    """
     cells = np.argwhere(ground.walkable)
     at = np.array([ground.x0, ground.y0]) + (cells + 0.5) * CELL
     feet = np.column_stack([at, np.zeros(len(at))])
     feet = feet[(feet @ camera.r.T + camera.t)[:, 2] > 0.8]
     if not len(feet):
-        return np.zeros((0, 3))
+        return np.zeros((0, 3)), np.zeros((0, 3))
     foot, head = camera.project(feet), camera.project(feet + np.array([0, 0, _GROWN]))
     size = np.array([camera.width, camera.height])
     margin = _MARGIN * size
     inside = ((foot > margin) & (foot < size - margin)).all(1)
     inside &= ((head > margin * 0.5) & (head < size - margin)).all(1)
     tall = (foot[:, 1] - head[:, 1]) * 640 / camera.width
-    return np.column_stack([feet[:, :2], tall])[inside]
+    spots = np.column_stack([feet[:, :2], tall])
+    seen = np.minimum(foot[:, 1], size[1]) - np.maximum(head[:, 1], 0)
+    middle = (foot[:, 0] + head[:, 0]) / 2
+    beside = 0.15 * (foot[:, 1] - head[:, 1])  # half of the body is still seen
+    part = (seen > _PART * (foot[:, 1] - head[:, 1])) & (middle > -beside)
+    part &= (middle < size[0] + beside) & ~inside
+    return spots[inside], spots[part]
 
 
 def _look(rng: np.random.Generator, outdoors: bool) -> tuple[float, ...]:
@@ -113,33 +127,35 @@ def _look(rng: np.random.Generator, outdoors: bool) -> tuple[float, ...]:
 
     Wider than the simulator's: two cameras of one site show the same coat as brown and as violet.
     """
-    warm, tint = float(rng.normal(0.0, 0.17)), float(rng.normal(0, 0.06))
-    exposure = float(np.exp(rng.normal(0.02, 0.32)))
+    warm, tint = float(rng.normal(0.0, 0.15)), float(rng.normal(0, 0.05))
+    exposure = float(np.exp(rng.normal(-0.1, 0.3)))
     return (
         exposure * float(np.exp(warm)),
         exposure * float(np.exp(tint)),
         exposure * float(np.exp(-warm)),
         float(rng.uniform(1.6, 2.7)),
         float(rng.uniform(0.0, 0.7)),
-        float(np.clip(rng.normal(0.85, 0.25), 0.25, 1.4)),
+        float(np.clip(rng.normal(0.68, 0.22), 0.15, 1.2)),
         float(rng.uniform(0.0, 0.5)),
-        float(rng.uniform(0.5, 4.0)),
+        float(rng.uniform(0.3, 3.0)),
         float(rng.uniform(0.05, 0.15)) if outdoors else float(rng.uniform(0.3, 0.6)),
     )
 
 
 def _channel(rng: np.random.Generator) -> Channel:
     low = int(rng.integers(20, 85))
+    black = float(rng.uniform(-8, 38))
     return Channel(
         scale=float(rng.choice([1.0, rng.uniform(0.6, 1.0), rng.uniform(0.35, 0.7)])),
-        blur=float(abs(rng.normal(0, 0.5))),
-        motion=float(rng.uniform(0, 3.0)),
-        sharpen=float(rng.choice([0.0, rng.uniform(0.3, 1.3)])),
-        noise=float(abs(rng.normal(0, 4.0))),
-        chroma=float(abs(rng.normal(0, 2.5))),
+        blur=float(abs(rng.normal(0, 0.4))),
+        motion=float(rng.uniform(0, 2.5)),
+        sharpen=float(rng.choice([0.0, rng.uniform(0.2, 1.2)])),
+        noise=float(min(np.exp(rng.normal(0.2, 0.9)), 9.0)),
+        chroma=float(min(np.exp(rng.normal(-0.5, 0.9)), 5.0)),
         quality=(low, min(low + int(rng.integers(5, 25)), 96)),
         drift=float(rng.uniform(0.02, 0.09)),
-        haze=float(rng.choice([0.0, rng.uniform(0.0, 0.2)], p=[0.7, 0.3])),
+        haze=float(rng.choice([0.0, rng.uniform(0.0, 0.2)], p=[0.8, 0.2])),
+        levels=(black, float(rng.uniform(190, 300))),
     )
 
 
@@ -175,7 +191,8 @@ def draw_station(number: int, seed: int, frame: int = 640) -> Station:
         )
         ground = Ground(zone)
         channel = _channel(rng)
-        station = Station(number, camera, zone, ground, channel, _standing(camera, ground))
+        whole, cut = _standing(camera, ground)
+        station = Station(number, camera, zone, ground, channel, whole, cut)
         if len(station.spots(90, 330)) > 150:
             return station
     raise AssertionError(f"camera {number} of seed {seed} sees no free ground")

@@ -19,6 +19,7 @@ class PeopleConfig(BaseModel):
         test_share: Share of the people who are kept for query and gallery.
         frame: Width of the cameras' pictures, about; people are 56 to 330 pixels high at 640.
         max_height: Taller crops are made smaller, pixels.
+        frames: Full pictures with a box for everybody, in all; none unless asked for.
         seed: Everything follows from it: equal seeds give equal bytes.
     """
 
@@ -32,6 +33,7 @@ class PeopleConfig(BaseModel):
     test_share: Annotated[float, Field(ge=0.0, le=0.9)] = 0.1
     frame: Annotated[int, Field(ge=160, le=1920)] = 640
     max_height: Annotated[int, Field(ge=64, le=512)] = 256
+    frames: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
     @model_validator(mode="after")
@@ -41,6 +43,10 @@ class PeopleConfig(BaseModel):
                 f"cameras_per_person {self.cameras_per_person}: there are {self.cameras} cameras"
             )
         return self
+
+    def frames_of(self, camera: int) -> int:
+        """How many of the full pictures are a camera's; `camera` counts from 1."""
+        return self.frames // self.cameras + (camera <= self.frames % self.cameras)
 
     @property
     def tested(self) -> int:

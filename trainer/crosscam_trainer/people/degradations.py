@@ -1,7 +1,7 @@
 """What happens to a picture between the lens and the file.
 
-In the order of a camera: haze in front of the lens, white balance and exposure of the moment,
-defocus and smear, loss of resolution, grain, sharpening, the coder.
+In the order of a camera: haze in front of the lens, white balance and exposure of the moment, black
+and white points, defocus and smear, loss of resolution, grain, sharpening, the coder.
 """
 
 from __future__ import annotations
@@ -59,7 +59,14 @@ def _smear(image: NDArray[np.float32], length: float, angle: float) -> NDArray[n
     return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.float32)
 
 
-def degrade(image: Picture, channel: Channel, moment: Moment, rng: np.random.Generator) -> Picture:
+def degrade(
+    image: Picture,
+    channel: Channel,
+    moment: Moment,
+    rng: np.random.Generator,
+    *,
+    unit: float | None = None,
+) -> Picture:
     """Send a picture through a camera's channel.
 
     Args:
@@ -67,17 +74,20 @@ def degrade(image: Picture, channel: Channel, moment: Moment, rng: np.random.Gen
         channel: The camera's.
         moment: The scene's.
         rng: Draws what differs from picture to picture.
+        unit: Scale of blur and smear; that of a crop of this height if not given.
 
     Returns:
         `(H, W, 3)` BGR of the same size, as decoded from the camera's coder.
     """
     height, width = image.shape[:2]
-    unit = height / _REFERENCE
+    unit = height / _REFERENCE if unit is None else unit
     light = image.astype(np.float32)
     if channel.haze:
         light += (np.float32(235) - light) * np.float32(channel.haze)
     light = np.asarray(255 * np.clip(light / 255, 0, 1) ** moment.gamma, np.float32)
     light = light * np.array(moment.gain, np.float32) + np.float32(moment.lift)
+    black, white = channel.levels
+    light = np.clip((light - np.float32(black)) * np.float32(255 / (white - black)), 0, 255)
     blur = channel.blur * unit * float(rng.uniform(0.5, 1.5))
     if blur > 0.25:
         light = np.asarray(cv2.GaussianBlur(light, (0, 0), blur), np.float32)

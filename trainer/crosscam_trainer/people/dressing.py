@@ -45,8 +45,8 @@ _COLLAR = {
     "dress": -0.02,
 }  # fmt: skip
 _LOOSE = {
-    "coat": 0.022, "long coat": 0.022, "jacket": 0.02, "puffer jacket": 0.034, "hoodie": 0.019,
-    "sweater": 0.014, "shirt": 0.012, "blazer": 0.017, "blouse": 0.012,
+    "coat": 0.018, "long coat": 0.018, "jacket": 0.016, "puffer jacket": 0.03, "hoodie": 0.016,
+    "sweater": 0.011, "shirt": 0.01, "blazer": 0.014, "blouse": 0.01,
 }  # fmt: skip
 _TORSO_CLASS = {
     "jacket": "coat", "puffer jacket": "coat", "blazer": "coat", "coat": "coat",
@@ -166,7 +166,7 @@ def dress(person: Person, outfit: Outfit) -> Figure:
     kind = outfit.top.kind
     cloth = tailor.material(fabric(outfit.top, body, outfit.seed, rng))
     tailor.note(_TORSO_CLASS.get(kind, "upper-clothes"))
-    looseness = _LOOSE.get(kind, 0.009) * float(rng.uniform(0.85, 1.5))
+    looseness = _LOOSE.get(kind, 0.008) * float(rng.uniform(0.7, 1.4))
     tailor.cloth(triangles("tights"), cuts.top, looseness, cloth)
     if skirted:
         lower = cloth

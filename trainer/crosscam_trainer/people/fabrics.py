@@ -45,6 +45,8 @@ def fabric(garment: Garment, body: Body, seed: int, rng: np.random.Generator) ->
     two = colour(garment.second, rng) if garment.second else one
     third = colour("white" if garment.second != "white" else "grey", rng)
     fold, size, gloss = _CLOTH.get(garment.kind, (0.5, 0.08, 0.02))
+    # From smooth cloth to crumpled: what is fine and strong reads as noise at the size of a crop.
+    fold, size = fold * float(rng.uniform(0.25, 0.9)), size * float(rng.uniform(1.0, 1.7))
     if garment.pattern == Pattern.CAMOUFLAGE:
         two, third = _scaled(one, 0.35), _scaled(one, 1.5, 0.03)
     elif garment.pattern == Pattern.DENIM:

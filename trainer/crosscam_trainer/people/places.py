@@ -41,7 +41,7 @@ def surface(rng: np.random.Generator, *, wall: bool) -> Material:
     """A random floor or wall."""
     chroma = 0.3 if rng.random() < 0.15 else 0.09
     base = _tone(rng, 0.06 if not wall else 0.15, 0.6, chroma)
-    other, third = _near(base, rng, 0.35), _near(base, rng, 0.2)
+    other, third = _near(base, rng, float(rng.uniform(0.15, 0.8))), _near(base, rng, 0.25)
     seed = int(rng.integers(1 << 15))
     kinds = {
         Pattern.TILES: (rng.uniform(0.2, 0.9), rng.uniform(0.004, 0.016)),
@@ -80,12 +80,40 @@ def _tinted(zone: Zone, rng: np.random.Generator) -> None:
     zone.ground = (float(ground[0]), float(ground[1]), float(ground[2]))
 
 
+def _goods(rng: np.random.Generator) -> Material:
+    """Rows of packets of many colours."""
+    return Material(
+        _tone(rng, 0.03, 0.4, 0.1), _tone(rng, 0.1, 0.7, 0.3), _tone(rng, 0.1, 0.7, 0.3),
+        Pattern.GOODS, float(rng.uniform(0.06, 0.2)), float(rng.uniform(0.2, 0.45)),
+        seed=int(rng.integers(1 << 15)),
+    )  # fmt: skip
+
+
+def _lines(zone: Zone, width: float, depth: float, rng: np.random.Generator) -> None:
+    """Painted lines and joints on the ground, bright or dark."""
+    for _ in range(int(rng.integers(0, 5))):
+        tone = _tone(rng, 0.5, 0.85, 0.08) if rng.random() < 0.6 else _tone(rng, 0.01, 0.06, 0.1)
+        wide = float(rng.uniform(0.06, 0.35))
+        paint = Material(tone, _near(tone, rng, 0.2), tone, Pattern.MOTTLED, 0.2)
+        if rng.random() < 0.5:
+            y = float(rng.uniform(0.5, depth))
+            ends = (-2.0, y, width + 2.0, y + wide)
+        else:
+            x = float(rng.uniform(0.3, width - 0.3))
+            ends = (x, -1.0, x + wide, depth)
+        z = 0.004
+        zone.scene.quad(
+            (ends[0], ends[1], z), (ends[2], ends[1], z), (ends[2], ends[3], z),
+            (ends[0], ends[3], z), paint,
+        )  # fmt: skip
+
+
 def _clutter(zone: Zone, width: float, depth: float, count: int, rng: np.random.Generator) -> None:
     """Boxes, columns, plants and tables; more of them far from the middle."""
     scene = zone.scene
     for _ in range(count):
         x, y = float(rng.uniform(0.3, width - 1.2)), float(rng.uniform(1.5, depth - 1.0))
-        kind = int(rng.integers(6))
+        kind = int(rng.integers(8))
         size = rng.uniform(0.35, 1.3, 2)
         x1, y1 = x + float(size[0]), y + float(size[1])
         match kind:
@@ -102,6 +130,17 @@ def _clutter(zone: Zone, width: float, depth: float, count: int, rng: np.random.
             case 3:
                 x1, y1 = x + 1.1, y + 0.7
                 table(zone, x, y, 1.1, 0.7, 0.74)
+            case 6:  # shelves full of small things
+                wide, deep = (2.4, 0.45) if rng.random() < 0.5 else (0.45, 2.4)
+                x1, y1 = x + wide, y + deep
+                scene.box(x, y, 0, x1, y1, float(rng.uniform(0.9, 2.2)), _goods(rng))
+            case 7:  # a stand with notices
+                x1, y1 = x + float(rng.uniform(0.6, 1.4)), y + 0.12
+                board = Material(
+                    _tone(rng, 0.3, 0.8, 0.2), _tone(rng, 0.02, 0.3, 0.6),
+                    _tone(rng, 0.1, 0.6, 0.6), Pattern.CHECKS, float(rng.uniform(0.08, 0.4)),
+                )  # fmt: skip
+                scene.box(x, y, 0.3, x1, y1, float(rng.uniform(1.3, 2.0)), board)
             case 4:  # a barrier or a counter
                 x1, y1 = x + float(rng.uniform(1, 2.2)), y + 0.25
                 scene.box(x, y, 0, x1, y1, float(rng.uniform(0.5, 1.1)), surface(rng, wall=True))
@@ -122,13 +161,19 @@ def free_room(rng: np.random.Generator) -> Zone:
         "room", w, d, h, surface(rng, wall=False), surface(rng, wall=True),
         (float(rng.uniform(3, d - 1)), None), rng,
     )  # fmt: skip
-    _clutter(zone, w, d, int(rng.integers(0, 7)), rng)
-    for _ in range(int(rng.integers(0, 3))):
+    _clutter(zone, w, d, int(rng.integers(1, 10)), rng)
+    if rng.random() < 0.3:
+        _lines(zone, w, d, rng)
+    for _ in range(int(rng.integers(0, 5))):
         poster(zone, float(rng.uniform(0.6, w - 0.6)), d, rng)
     if rng.random() < 0.3:
         sofa(zone, 0.4, d - 1.4, 1.7, int(rng.integers(1 << 24)))
         zone.block(0.4, d - 1.4, 2.1, d)
-    eye = (float(rng.uniform(0.15, 0.85) * w), -0.7, float(rng.uniform(2.1, h - 0.2)))
+    eye = (
+        float(rng.uniform(0.15, 0.85) * w),
+        float(rng.uniform(-0.9, 0.5)),
+        float(rng.uniform(1.5, h - 0.15)),
+    )
     zone.mounts = [_aimed(eye, w, d, rng)]
     return zone
 
@@ -157,7 +202,8 @@ def free_yard(rng: np.random.Generator) -> Zone:
         cx, cy = float(rng.uniform(0, w - 4)), float(rng.uniform(0.5 * d, d - 2))
         car(s, cx, cy, int(rng.integers(1 << 24)))
         zone.block(cx - 0.2, cy - 0.2, cx + 4.6, cy + 2)
-    _clutter(zone, w, d, int(rng.integers(0, 6)), rng)
+    _clutter(zone, w, d, int(rng.integers(1, 9)), rng)
+    _lines(zone, w, d, rng)
     zone.floors = [(-1.0, 1.0, w + 1, d - 0.3)]
     if rng.random() < 0.55:  # sunny
         turn = float(rng.uniform(0, 2 * np.pi))
@@ -171,7 +217,11 @@ def free_yard(rng: np.random.Generator) -> Zone:
     else:
         zone.lamps = [(0.1, -0.2, 1.0, 0, 0, 0.25, 0.26, 0.28, 1.0)]
         zone.sky, zone.ground = (0.85, 0.9, 0.97), (0.34, 0.33, 0.32)
-    eye = (float(rng.uniform(0.2, 0.8) * w), float(rng.uniform(-3, 0)), float(rng.uniform(2.2, 6)))
+    eye = (
+        float(rng.uniform(0.2, 0.8) * w),
+        float(rng.uniform(-3, 0)),
+        float(rng.uniform(1.5, 6.5)),
+    )
     zone.mounts = [_aimed(eye, w, d, rng)]
     return zone
 

@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from crosscam_edge.simulate import _raster
     from crosscam_trainer.people.cameras import Station
     from crosscam_trainer.people.config import PeopleConfig
+    from crosscam_trainer.people.dressing import Figure
     from crosscam_trainer.people.schedule import Visit
 
     Floats = NDArray[np.float64]
+    Picture = NDArray[np.uint8]
 
 _APART = 0.5  # metres between two people, at least
+_CUT = 0.08  # share of people whom the edge of the picture cuts
 _TALL = ((56, 110), (90, 180), (150, 330))  # ranges of heights in the frame, pixels
 _TALL_ODDS = (0.2, 0.45, 0.35)
 
@@ -53,6 +56,8 @@ def _places(station: Station, count: int, rng: np.random.Generator) -> list[Floa
         spots = station.spots(low, high)
         if not len(spots):
             spots = station.spots(40, 420)
+        if rng.random() < _CUT and len(station.cut):
+            spots = station.cut[:, :2]
         if out:
             gap = np.linalg.norm(spots[:, None] - np.array(out)[None], axis=2).min(1)
             free = spots[gap > _APART]
@@ -61,6 +66,17 @@ def _places(station: Station, count: int, rng: np.random.Generator) -> list[Floa
                 free = near
             spots = free if len(free) else spots
         out.append(spots[int(rng.integers(len(spots)))])
+    return out
+
+
+def _classes(
+    figure: Figure, place: int, row: NDArray[np.int32], ids: Picture, parts: Picture
+) -> Picture:
+    """Index in `LIP` of what each pixel shows of one person `(H, W)`, else 0."""
+    out = np.zeros(ids.shape, np.uint8)
+    x0, y0, x1, y1 = row[4:8].tolist()
+    window = np.s_[y0:y1, x0:x1]
+    out[window] = figure.classes[np.where(ids[window] == place + 1, parts[window], 0)]
     return out
 
 
@@ -101,8 +117,7 @@ def render_scene(
             (number * 131 + k) % (1 << 31),
         )
         for j, (figure, visit) in enumerate(zip(figures, group, strict=True)):
-            own_parts = np.where(ids == j + 1, parts, 0)
-            classes = figure.classes[own_parts]
+            classes = _classes(figure, j, rows[j], ids, parts)
             own = np.random.default_rng([config.seed, 7, station.number, number, k, j])
             crop = cut(frame, classes, rows[j], station, moment, config.max_height, own)
             if crop is not None:

@@ -28,6 +28,7 @@ from crosscam_trainer.people import writing
 from crosscam_trainer.people.bodies import shapes
 from crosscam_trainer.people.cameras import draw_station
 from crosscam_trainer.people.config import PeopleConfig
+from crosscam_trainer.people.frames import render_frame
 from crosscam_trainer.people.rendering import render_scene
 from crosscam_trainer.people.schedule import BLOCK, Visit, plan
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Part of what a resumed run must agree with: raised when equal seeds give other pictures.
-VERSION = 1
+VERSION = 2
 _WORK = ".unfinished"
 _CONFIG = "config.json"
 
@@ -48,14 +49,16 @@ class GeneratedPeople:
 
     Attributes:
         root: The folder.
-        pictures: In the set.
-        rendered: By this run; fewer when it went on with an earlier one.
+        pictures: Crops in the set.
+        frames: Full pictures in it.
+        rendered: Pictures of both kinds by this run; fewer when it went on with an earlier one.
         seconds: That this run took.
         finished: False when it was stopped before the end.
     """
 
     root: Path
     pictures: int
+    frames: int
     rendered: int
     seconds: float
     finished: bool
@@ -86,6 +89,21 @@ def _table(work: Path, camera: int, block: int) -> Path:
     return work / f"c{camera:04d}-{block:05d}.jsonl"
 
 
+def _frame_blocks(config: PeopleConfig, camera: int) -> Iterator[tuple[int, range]]:
+    """Numbers of a camera's full pictures, in blocks."""
+    count = config.frames_of(camera)
+    for start in range(0, count, BLOCK):
+        yield start // BLOCK, range(start, min(start + BLOCK, count))
+
+
+def _frame_table(work: Path, camera: int, block: int) -> Path:
+    return work / f"f{camera:04d}-{block:05d}.jsonl"
+
+
+def _stopped() -> bool:
+    return _Stop.event is not None and _Stop.event.is_set()
+
+
 def _render_camera(root: Path, camera: int, config: PeopleConfig) -> int:
     """Render what is left of a camera; returns the number of pictures."""
     work = root / _WORK
@@ -94,19 +112,33 @@ def _render_camera(root: Path, camera: int, config: PeopleConfig) -> int:
         for block, scenes in _blocks(_plan(config)[camera])
         if not _table(work, camera, block).exists()
     ]
-    if not todo:
+    frames = [
+        (block, numbers)
+        for block, numbers in _frame_blocks(config, camera)
+        if not _frame_table(work, camera, block).exists()
+    ]
+    if not todo and not frames:
         return 0
     station = draw_station(camera, config.seed, config.frame)
     view = station.view()
     pictures = 0
     for block, scenes in todo:
-        if _Stop.event is not None and _Stop.event.is_set():
-            break
+        if _stopped():
+            return pictures
         rows: list[dict[str, Any]] = []
         for number, group in scenes:
             seen = render_scene(station, view, group, number, config)
             rows += writing.write_crops(root, camera, number, seen, config)
         writing.replace_file(_table(work, camera, block), writing.as_lines(rows))
+        pictures += len(rows)
+    for block, numbers in frames:
+        if _stopped():
+            return pictures
+        rows = [
+            writing.write_frame(root, camera, k, render_frame(station, view, k, config))
+            for k in numbers
+        ]
+        writing.replace_file(_frame_table(work, camera, block), writing.as_lines(rows))
         pictures += len(rows)
     return pictures
 
@@ -120,9 +152,9 @@ def _open(root: Path, config: PeopleConfig, *, resume: bool, overwrite: bool) ->
     if root.exists() and not root.is_dir():
         raise InputError(f"{root} is a file", expected="a folder", fix="give another -o")
     if overwrite:
-        for name in (writing.CROPS, writing.MASKS, _WORK):
+        for name in (writing.CROPS, writing.MASKS, writing.FRAMES, _WORK):
             shutil.rmtree(root / name, ignore_errors=True)
-        for name in (writing.TABLE, writing.PEOPLE, writing.SITE, _CONFIG):
+        for name in (writing.TABLE, writing.PEOPLE, writing.SITE, writing.BOXES, _CONFIG):
             (root / name).unlink(missing_ok=True)
     asked = {"version": VERSION, **config.model_dump()}
     if root.is_dir() and any(root.iterdir()) and not overwrite:
@@ -142,7 +174,7 @@ def _open(root: Path, config: PeopleConfig, *, resume: bool, overwrite: bool) ->
                 expected=json.dumps(found) if found else "a folder that this command wrote",
                 fix="repeat the settings, or --overwrite",
             )
-    writing.folders(root)
+    writing.folders(root, frames=config.frames > 0)
     (root / _WORK).mkdir(exist_ok=True)
     writing.replace_file(root / _CONFIG, json.dumps(asked, indent=1).encode())
 
@@ -192,7 +224,7 @@ def generate(
         if not complete.exists():
             rendered = _run(config, root, progress, _workers(workers, config.cameras), stop)
             if not _publish(config, root):
-                return GeneratedPeople(root, 0, rendered, time.monotonic() - started, False)
+                return GeneratedPeople(root, 0, 0, rendered, time.monotonic() - started, False)
         with complete.open("rb") as lines:
             pictures = sum(1 for _ in lines)
     except BrokenProcessPool as error:
@@ -207,7 +239,8 @@ def generate(
             expected="a writable folder with enough free space",
             fix="free some space and go on with --resume",
         ) from error
-    return GeneratedPeople(root, pictures, rendered, time.monotonic() - started, True)
+    seconds = time.monotonic() - started
+    return GeneratedPeople(root, pictures, config.frames, rendered, seconds, True)
 
 
 @contextmanager
@@ -235,6 +268,7 @@ def _run(
 ) -> int:
     """Render all cameras that are left; returns the number of pictures."""
     total = sum(1 for scenes in _plan(config).values() for _ in _blocks(scenes))
+    total += sum(1 for k in range(1, config.cameras + 1) for _ in _frame_blocks(config, k))
     context = multiprocessing.get_context("spawn")
     halt = context.Event()
     with _one_thread_each(), ProcessPoolExecutor(workers, context, _begin, (halt,)) as pool:
@@ -268,8 +302,15 @@ def _publish(config: PeopleConfig, root: Path) -> bool:
         for camera, scenes in _plan(config).items()
         for block, _ in _blocks(scenes)
     ]
-    if not all(table.exists() for table in tables):
+    boxes = [
+        _frame_table(work, camera, block)
+        for camera in range(1, config.cameras + 1)
+        for block, _ in _frame_blocks(config, camera)
+    ]
+    if not all(table.exists() for table in (*tables, *boxes)):
         return False
+    if boxes:
+        writing.write_boxes(root, boxes)
     writing.write_labels(root, config)
     writing.replace_file(root / writing.TABLE, b"".join(table.read_bytes() for table in tables))
     shutil.rmtree(work)

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SOFT = {
-    "black": 20, "white": 9, "grey": 9, "dark grey": 9, "navy": 10, "blue": 7, "light blue": 4,
+    "black": 28, "white": 9, "grey": 9, "dark grey": 11, "navy": 11, "blue": 7, "light blue": 4,
     "red": 5, "burgundy": 3, "pink": 4, "orange": 2, "yellow": 3, "green": 4, "olive": 4, "teal": 2,
     "purple": 3, "brown": 4, "beige": 5, "khaki": 3, "cream": 4,
 }  # fmt: skip
 _LOWER = {
-    "black": 26, "navy": 12, "dark grey": 12, "grey": 9, "beige": 8, "khaki": 6, "brown": 6,
+    "black": 32, "navy": 14, "dark grey": 13, "grey": 8, "beige": 8, "khaki": 6, "brown": 6,
     "olive": 5, "white": 5, "blue": 4, "burgundy": 2, "cream": 2, "green": 1, "red": 1,
 }  # fmt: skip
 _DENIM = {"navy": 6, "blue": 7, "black": 4, "light blue": 4, "grey": 2}

@@ -24,16 +24,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crosscam_trainer.people.config import PeopleConfig
+    from crosscam_trainer.people.frames import Frame
     from crosscam_trainer.people.rendering import Seen
 
 TABLE, PEOPLE, SITE = "crops.jsonl", "people.json", "site.yaml"
 CROPS, MASKS = "crops", "masks"
+FRAMES, BOXES = "frames", "annotations.json"
 TRAIN, QUERY, GALLERY = "bounding_box_train", "query", "bounding_box_test"
 _QUALITY = 95  # the camera's own coder comes before
+_FRAME_QUALITY = 90
 
 
-def folders(root: Path) -> None:
-    """Make the folders of pictures and masks."""
+def folders(root: Path, *, frames: bool = False) -> None:
+    """Make the folders of pictures and masks, and of full pictures where there are to be some."""
+    if frames:
+        (root / FRAMES).mkdir(parents=True, exist_ok=True)
     for split in (TRAIN, QUERY, GALLERY):
         (root / CROPS / split).mkdir(parents=True, exist_ok=True)
         (root / MASKS / CROPS / split).mkdir(parents=True, exist_ok=True)
@@ -88,6 +93,68 @@ def write_crops(
             }
         )
     return lines
+
+
+def write_frame(root: Path, camera: int, number: int, frame: Frame) -> dict[str, Any]:
+    """Write a full picture; returns its line of the table."""
+    name = f"c{camera}_{number + 1:06d}.jpg"
+    data = _encoded(".jpg", frame.image, [cv2.IMWRITE_JPEG_QUALITY, _FRAME_QUALITY])
+    (root / FRAMES / name).write_bytes(data)
+    people = [
+        {
+            "person": one.visit.person,
+            "outfit": one.visit.outfit + 1,
+            "whole": one.whole,
+            "seen": one.seen,
+            "visible": round(one.visible, 4),
+            "ignore": one.ignore,
+        }
+        for one in frame.people
+    ]
+    height, width = frame.image.shape[:2]
+    return {"file": name, "camera": f"c{camera}", "size": [width, height], "people": people}
+
+
+def write_boxes(root: Path, tables: Iterable[Path]) -> None:
+    """Join the tables of full pictures to `annotations.json`, as COCO has it.
+
+    `bbox` is the whole body cut at the edge of the picture, `seen` what shows of it, both x, y,
+    width, height. `ignore` is 1 for those whom nobody could ask a detector for.
+    """
+
+    def sized(box: list[int]) -> list[int]:
+        return [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for line in b"".join(table.read_bytes() for table in tables).splitlines():
+        row = json.loads(line)
+        width, height = row["size"]
+        image = {"id": len(images) + 1, "file_name": row["file"], "width": width, "height": height}
+        images.append({**image, "camera": row["camera"]})
+        for one in row["people"]:
+            box = sized(one["whole"])
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": len(images),
+                    "category_id": 1,
+                    "bbox": box,
+                    "area": box[2] * box[3],
+                    "iscrowd": 0,
+                    "ignore": int(one["ignore"]),
+                    "seen": sized(one["seen"]),
+                    "visible": one["visible"],
+                    "person": one["person"],
+                    "outfit": one["outfit"],
+                }
+            )
+    document = {
+        "images": images,
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    replace_file(root / BOXES, json.dumps(document).encode())
 
 
 def as_lines(rows: Iterable[dict[str, Any]]) -> bytes:
