@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from crosscam_kernels import triplet_loss
 from crosscam_kernels.reference import triplet as reference
-from gpu_cases.protocol import Case, Side, Sides, WrongAnswerError
+from gpu_cases.protocol import Case, Side, Sides, WrongAnswerError, compiled
 
 MARGIN = 0.3
 
@@ -68,9 +68,8 @@ def case(device: torch.device, count: int, dim: int, dtype: torch.dtype) -> Case
             missing["pytorch-metric-learning"] = rival
         else:
             losses["pytorch-metric-learning"] = rival
-        if device.type == "cuda":  # on the CPU it would compile for seconds to test nothing of ours
-            compiled = torch.compile(eager, dynamic=False)
-            losses["torch.compile"] = lambda x: compiled(x, labels)
+        for name, loss in compiled(device, eager).items():
+            losses[name] = lambda x, loss=loss: loss(x, labels)
         wide = features.double()
         wanted, gradient = with_gradient(
             lambda x: reference.triplet_loss(x, labels, margin=MARGIN), wide

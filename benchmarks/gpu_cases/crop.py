@@ -1,4 +1,4 @@
-"""crop_resize_normalize against a loop over torch's own antialiased resize."""
+"""crop_resize_normalize against a loop over torch's own antialiased resize, eager and compiled."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from crosscam_kernels import crop_resize_normalize
-from gpu_cases.protocol import Case, Sides, assert_close
+from gpu_cases.protocol import Case, Side, Sides, assert_close, compiled
 
 SIZE = (256, 128)
 
@@ -22,6 +22,18 @@ def boxes_of_people(count: int, height: int, width: int) -> torch.Tensor:
     return torch.stack([x, y, x + wide, y + tall], dim=1)
 
 
+def resized(pixels: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
+    """One crop (h, w, 3) uint8 as planes (1, 3, *SIZE) of values up to 1."""
+    planes = torch.nn.functional.interpolate(
+        pixels.permute(2, 0, 1)[None].to(kind),
+        SIZE,
+        mode="bilinear",
+        antialias=True,
+        align_corners=False,
+    )
+    return planes / 255
+
+
 def crops(count: int, height: int, width: int, device: torch.device, dtype: str) -> Sides:
     torch.manual_seed(0)
     frame = torch.randint(0, 256, (height, width, 3), dtype=torch.uint8, device=device)
@@ -33,22 +45,19 @@ def crops(count: int, height: int, width: int, device: torch.device, dtype: str)
         )
         return found
 
-    def loop(kind: torch.dtype = torch.float32) -> torch.Tensor:
-        out = []
-        for x0, y0, x1, y1 in boxes.tolist():
-            crop = frame[y0:y1, x0:x1].permute(2, 0, 1)[None].to(kind)
-            resized = torch.nn.functional.interpolate(
-                crop, SIZE, mode="bilinear", antialias=True, align_corners=False
-            )
-            out.append(resized / 255)
+    def loop(one: Any, kind: torch.dtype = torch.float32) -> torch.Tensor:
+        out = [one(frame[y0:y1, x0:x1], kind) for x0, y0, x1, y1 in boxes.tolist()]
         return torch.cat(out).to(kind if kind == torch.float64 else getattr(torch, dtype))
 
-    wanted = loop(torch.float64)
+    wanted = loop(resized, torch.float64)
+    run: dict[str, Side] = {"crosscam": ours, "torch loop": partial(loop, resized)}
+    for name, one in compiled(device, resized, dynamic=True).items():  # crops differ in size
+        run[name] = partial(loop, one)
 
     def check(_name: str, found: Any) -> None:
         assert_close(found, wanted, rtol=0, atol=1 / 255)
 
-    return Sides({"crosscam": ours, "torch loop": loop}, check)
+    return Sides(run, check)
 
 
 def cases(device: torch.device, tiny: bool) -> list[Case]:

@@ -1,4 +1,8 @@
-"""Losses against memory banks, and the update of a bank, against eager and compiled torch."""
+"""Losses against memory banks, and the update of a bank.
+
+Peers: torch eager, compiled and in chunks that are computed anew backward, and
+pytorch-metric-learning.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,14 @@ from typing import Any
 
 import torch
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from crosscam_kernels import instance_infonce, memory_infonce, update_memory
-from gpu_cases.protocol import Case, Side, Sides, assert_close
+from gpu_cases.protocol import Case, Side, Sides, assert_close, compiled
 
 TEMPERATURE = 0.05
+CHUNK_SCORES = 1 << 24  # scores that the chunked peers hold at one time
+MOST_PAIRS = 1 << 32  # pairs times positives that pytorch-metric-learning may hold
 
 
 def unit_rows(device: torch.device, dtype: torch.dtype, *shape: int) -> torch.Tensor:
@@ -37,6 +44,46 @@ def eager(bank: torch.Tensor, targets: torch.Tensor, x: torch.Tensor) -> torch.T
     return functional.cross_entropy((x @ bank.T).float() / TEMPERATURE, targets)
 
 
+def in_chunks(
+    part: Callable[..., torch.Tensor], x: torch.Tensor, bank: torch.Tensor, each: int, *rest: Any
+) -> torch.Tensor:
+    """Log-sum-exp over chunks of `each` entries of the bank, none of which is kept for backward."""
+    chunks = bank.split(max(1, each))
+    starts = range(0, len(bank), max(1, each))
+    parts = [
+        checkpoint(part, x, chunk, start, *rest, use_reentrant=False)
+        for start, chunk in zip(starts, chunks, strict=True)
+    ]
+    return torch.stack(parts).logsumexp(0)
+
+
+def rows_part(x: torch.Tensor, rows: torch.Tensor, _start: int) -> torch.Tensor:
+    return ((x @ rows.T).float() / TEMPERATURE).logsumexp(1)
+
+
+def chunked(bank: torch.Tensor, targets: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Plain torch without the (N, K) matrix."""
+    lse = in_chunks(rows_part, x, bank, CHUNK_SCORES // len(x))
+    pull = (x.float() * bank[targets].float()).sum(1) / TEMPERATURE
+    return (lse - pull).mean()
+
+
+def metric_learning(
+    bank: torch.Tensor, targets: torch.Tensor, n: int
+) -> Callable[[torch.Tensor], Any] | str:
+    """NTXentLoss with the bank as reference embeddings, or why not. One positive a sample."""
+    try:
+        from pytorch_metric_learning import distances, losses
+    except ImportError:
+        return "not installed"
+    if n * n * len(bank) > MOST_PAIRS:
+        return f"holds every positive against every pair, {n * n * len(bank):.0e} numbers"
+    dot = distances.DotProductSimilarity(normalize_embeddings=False)
+    loss = losses.NTXentLoss(temperature=TEMPERATURE, distance=dot)
+    labels = torch.arange(len(bank), device=bank.device)
+    return lambda x: loss(x.float(), targets, ref_emb=bank.float(), ref_labels=labels)
+
+
 def wanted(features: torch.Tensor, loss: Callable[[torch.Tensor], Any]) -> torch.Tensor:
     return with_gradient(loss, features.double())()
 
@@ -50,8 +97,14 @@ def memory_case(device: torch.device, n: int, k: int, d: int, dtype: torch.dtype
                 lambda leaf: memory_infonce(leaf, bank, targets, temperature=TEMPERATURE), x
             ),
             "torch eager": with_gradient(partial(eager, bank, targets), x),
+            "torch chunked": with_gradient(partial(chunked, bank, targets), x),
         }
         missing = {}
+        rival = metric_learning(bank, targets, n)
+        if isinstance(rival, str):
+            missing["pytorch-metric-learning"] = rival
+        else:
+            run["pytorch-metric-learning"] = with_gradient(rival, x)
         if hasattr(functional, "linear_cross_entropy"):
             # Same loss: the temperature goes into the bank once per call.
             run["F.linear_cross_entropy"] = with_gradient(
@@ -59,9 +112,8 @@ def memory_case(device: torch.device, n: int, k: int, d: int, dtype: torch.dtype
             )
         else:
             missing["F.linear_cross_entropy"] = "not in this torch"
-        if device.type == "cuda":
-            compiled = torch.compile(partial(eager, bank, targets), dynamic=False)
-            run["torch.compile"] = with_gradient(compiled, x)
+        for name, loss in compiled(device, partial(eager, bank, targets)).items():
+            run[name] = with_gradient(loss, x)
         answer = wanted(x, partial(eager, bank.double(), targets))
 
         def check(name: str, found: Any) -> None:
@@ -90,6 +142,17 @@ def instance_case(
         targets = torch.arange(n, device=device) * 7 % classes
         filled = torch.ones(classes, slots, dtype=torch.bool, device=device)
 
+        def part(leaf: torch.Tensor, store: torch.Tensor, start: int) -> torch.Tensor:
+            scores = (leaf @ store.flatten(0, 1).T).float().unflatten(1, store.shape[:2])
+            own = targets[:, None] - start == torch.arange(len(store), device=device)
+            hardest = torch.where(own, scores.amin(2), scores.amax(2))
+            return (hardest / TEMPERATURE).logsumexp(1)
+
+        def by_parts(leaf: torch.Tensor) -> torch.Tensor:
+            lse = in_chunks(part, leaf, bank, CHUNK_SCORES // (n * slots))
+            own = torch.einsum("nd,nsd->ns", leaf, bank[targets]).float().amin(1)
+            return (lse - own / TEMPERATURE).mean()
+
         def plain(store: torch.Tensor, leaf: torch.Tensor) -> torch.Tensor:
             scores = (leaf @ store.flatten(0, 1).T).float().unflatten(1, (classes, slots))
             logits = scores.amax(2)
@@ -103,10 +166,10 @@ def instance_case(
                 x,
             ),
             "torch eager": with_gradient(partial(plain, bank), x),
+            "torch chunked": with_gradient(by_parts, x),
         }
-        if device.type == "cuda":
-            compiled = torch.compile(partial(plain, bank), dynamic=False)
-            run["torch.compile"] = with_gradient(compiled, x)
+        for name, loss in compiled(device, partial(plain, bank)).items():
+            run[name] = with_gradient(loss, x)
         answer = wanted(x, partial(plain, bank.double()))
 
         def check(name: str, found: Any) -> None:

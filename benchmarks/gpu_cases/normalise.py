@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from crosscam_kernels import normalise_quantise
-from gpu_cases.protocol import Case, Side, Sides, WrongAnswerError, assert_close
+from gpu_cases.protocol import Case, Side, Sides, WrongAnswerError, assert_close, compiled
 
 
 def eager(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -38,8 +38,8 @@ def quantise_case(device: torch.device, n: int, d: int, dtype: torch.dtype) -> C
             "crosscam": partial(normalise_quantise, rows),
             "torch eager": partial(eager, rows),
         }
-        if device.type == "cuda":
-            run["torch.compile"] = partial(torch.compile(eager, dynamic=False), rows)
+        for name, function in compiled(device, eager).items():
+            run[name] = partial(function, rows)
         return Sides(run, partial(check, rows))
 
     return Case(

@@ -10,6 +10,8 @@ import torch
 
 OURS = "crosscam"
 Side = Callable[[], Any]
+# On the CPU torch.compile takes seconds to test nothing of ours; a slow test adds it.
+COMPILED_ON = {"cuda"}
 
 
 class WrongAnswerError(Exception):
@@ -69,6 +71,15 @@ class Case:
         """One line that names the case."""
         sizes = " ".join(f"{key}={value}" for key, value in self.shape.items())
         return f"{self.op} {sizes} {self.dtype} {self.direction}"
+
+
+def compiled(
+    device: torch.device, function: Callable[..., Any], *, dynamic: bool = False
+) -> dict[str, Callable[..., Any]]:
+    """``{"torch.compile": function}`` compiled when first called; empty where that is not done."""
+    if device.type not in COMPILED_ON:
+        return {}
+    return {"torch.compile": torch.compile(function, dynamic=dynamic)}
 
 
 def assert_close(found: Any, wanted: torch.Tensor, *, rtol: float, atol: float) -> None:

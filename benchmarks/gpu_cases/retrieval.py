@@ -2,32 +2,49 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 
 from crosscam_kernels import retrieval_metrics
-from gpu_cases.protocol import Case, Side, Sides, assert_close
+from gpu_cases.protocol import Case, Side, Sides, assert_close, compiled
 
 CHUNK = 512  # queries whose matrix rows eager torch sorts at a time
 
 
-def eager(query: Any, gallery: Any, labels: list[torch.Tensor]) -> torch.Tensor:
+def precisions(
+    query: torch.Tensor,
+    gallery: torch.Tensor,
+    query_id: torch.Tensor,
+    gallery_id: torch.Tensor,
+    query_camera: torch.Tensor,
+    gallery_camera: torch.Tensor,
+) -> torch.Tensor:
+    """Sum of the average precisions of one block of queries, and how many have one."""
+    order = torch.argsort(query @ gallery.T, dim=1, descending=True, stable=True)
+    own = gallery_id[order] == query_id[:, None]
+    junk = own & (gallery_camera[order] == query_camera[:, None])
+    right = own & ~junk
+    rank = torch.cumsum((~junk).int(), 1)
+    precision = torch.where(right, torch.cumsum(right.int(), 1) / rank.double(), 0.0)
+    count = right.sum(1)
+    average = precision.sum(1) / count.clamp(min=1)
+    return torch.stack([average.sum(), (count > 0).sum().double()])
+
+
+def sorted_blocks(
+    block: Any, query: torch.Tensor, gallery: torch.Tensor, labels: list[torch.Tensor]
+) -> torch.Tensor:
     """Mean average precision by a stable sort of blocks of the matrix."""
     query_id, gallery_id, query_camera, gallery_camera = labels
-    total, valid = query.new_zeros((), dtype=torch.float64), 0
+    total = query.new_zeros((2,), dtype=torch.float64)
     for start in range(0, len(query), CHUNK):
-        part = slice(start, start + CHUNK)
-        order = torch.argsort(query[part] @ gallery.T, dim=1, descending=True, stable=True)
-        own = gallery_id[order] == query_id[part, None]
-        junk = own & (gallery_camera[order] == query_camera[part, None])
-        right = own & ~junk
-        rank = torch.cumsum((~junk).int(), 1)
-        precision = torch.where(right, torch.cumsum(right.int(), 1) / rank.double(), 0.0)
-        count = right.sum(1)
-        total += (precision.sum(1) / count.clamp(min=1)).sum()
-        valid += int((count > 0).sum())
-    return total / max(valid, 1)
+        at = slice(start, start + CHUNK)
+        total += block(
+            query[at], gallery, query_id[at], gallery_id, query_camera[at], gallery_camera
+        )
+    return total[0] / total[1].clamp(min=1)
 
 
 def retrieval_case(device: torch.device, q: int, g: int, d: int, identities: int) -> Case:
@@ -45,13 +62,18 @@ def retrieval_case(device: torch.device, q: int, g: int, d: int, identities: int
             )
             for ids in labels[:2]
         ]
-        wanted = eager(*(r.double() for r in rows), labels)
+        wanted = sorted_blocks(precisions, *(r.double() for r in rows), labels)
 
         def ours() -> torch.Tensor:
             found = retrieval_metrics(*rows, *labels, metric="inner_product")
             return torch.tensor(found.mean_ap)
 
-        run: dict[str, Side] = {"crosscam": ours, "torch sort": lambda: eager(*rows, labels)}
+        run: dict[str, Side] = {
+            "crosscam": ours,
+            "torch sort": partial(sorted_blocks, precisions, *rows, labels),
+        }
+        for name, block in compiled(device, precisions).items():
+            run[name] = partial(sorted_blocks, block, *rows, labels)
         return Sides(run, lambda _, found: assert_close(found, wanted, rtol=1e-4, atol=1e-6))
 
     return Case(

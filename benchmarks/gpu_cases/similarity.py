@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from crosscam_kernels import quantise_rows, similarity_topk
-from gpu_cases.protocol import Case, Side, Sides, WrongAnswerError
+from gpu_cases.protocol import Case, Side, Sides, WrongAnswerError, compiled
 
 CHUNK = 65_536  # gallery rows of one product of the chunked peer
 
@@ -56,9 +56,8 @@ def torch_sides(queries: torch.Tensor, gallery: torch.Tensor, k: int) -> dict[st
     sides: dict[str, Side] = {"torch chunked": partial(chunked, queries, gallery, k)}
     if queries.shape[0] * gallery.shape[0] <= 1 << 32:  # what eager torch can hold
         sides["torch eager"] = partial(eager, queries, gallery, k)
-        if queries.is_cuda:  # on the CPU it would compile for seconds to test nothing of ours
-            compiled = torch.compile(eager, dynamic=False)
-            sides["torch.compile"] = partial(compiled, queries, gallery, k)
+        for name, function in compiled(queries.device, eager).items():
+            sides[name] = partial(function, queries, gallery, k)
     return sides
 
 

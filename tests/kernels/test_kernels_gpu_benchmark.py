@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,7 +35,8 @@ def test_tiny_cases_of_every_family_are_right(
     modules: Any, family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "result.json"
-    status = modules[0].main([*TINY, "--only", family, "--output", str(output)])
+    arguments = ["--only", family, "--rounds", "1", "--output", str(output)]
+    status = modules[0].main([*TINY, *arguments])
     assert status == 0, capsys.readouterr().out
     result = json.loads(output.read_text())
     assert result["cases"]
@@ -44,6 +46,81 @@ def test_tiny_cases_of_every_family_are_right(
         assert len(ours) == 1
         assert 0 < ours[0]["ms_p20"] <= ours[0]["ms_p50"] <= ours[0]["ms_p80"]
         assert ours[0]["times_crosscam"] == 1
+
+
+PEERS = {
+    "batch_hard": {"torch eager", "pytorch-metric-learning"},
+    "camera_adversarial": {"torch eager"},
+    "crop": {"torch loop"},
+    "memory": {"torch eager", "torch chunked", "pytorch-metric-learning", "Python loop"},
+    "normalise": {"torch eager"},
+    "retrieval": {"torch sort"},
+    "similarity": {"torch eager", "torch chunked", "faiss", "flashlib"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_compiled_peers_and_all_others_are_there_and_right(
+    modules: Any, family: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(modules[2], "COMPILED_ON", {"cpu"})
+    output = tmp_path / "result.json"
+    arguments = ["--only", family, "--rounds", "1", "--output", str(output)]
+    assert modules[0].main([*TINY, *arguments]) == 0
+    cases = json.loads(output.read_text())["cases"]
+    assert not [case["wrong"] for case in cases if case["wrong"]]
+    measured = {row["provider"] for case in cases for row in case["rows"]}
+    absent = {name for case in cases for name in case["missing"]}
+    assert {"crosscam", "torch.compile"} | PEERS[family] <= measured | absent
+    assert {"crosscam", "torch.compile"} <= measured
+
+
+def test_pytorch_metric_learning_is_left_out_where_it_would_not_fit(modules: Any) -> None:
+    from gpu_cases import memory
+
+    bank, targets = torch.ones(100_000, 1), torch.zeros(1024, dtype=torch.int64)
+    pytest.importorskip("pytorch_metric_learning")
+    assert "1e+11 numbers" in memory.metric_learning(bank, targets, 1024)
+
+
+def test_no_case_begins_that_would_end_too_late(
+    modules: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kernels_gpu, _, protocol = modules
+    now = [0.0]
+
+    def takes(seconds: float) -> Any:
+        def prepare() -> Any:
+            now[0] += seconds
+            return protocol.Sides({"crosscam": lambda: None}, lambda name, found: None)
+
+        return prepare
+
+    cases = [
+        protocol.Case(f"{n}", {}, "float32", takes(30.0), bytes_moved=1, flops=0) for n in range(4)
+    ]
+    family = type("Module", (), {"cases": staticmethod(lambda device, tiny: cases)})
+    monkeypatch.setattr(kernels_gpu.importlib, "import_module", lambda name: family)
+    monkeypatch.setattr(kernels_gpu, "families", lambda only: ["one"])
+    monkeypatch.setattr(kernels_gpu, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    output = tmp_path / "result.json"
+    assert kernels_gpu.main([*TINY, "--budget", "80", "--output", str(output)]) == 0
+    result = json.loads(output.read_text())
+    assert [case["rows"][0]["op"] for case in result["cases"]] == ["0", "1"]  # 60 s; a third: 90 s
+    assert [label.split()[0] for label in result["left_out"]] == ["2", "3"]
+
+
+def test_beyond_the_budget_every_side_turns_once(modules: Any) -> None:
+    kernels_gpu, gpu_measure, protocol = modules
+    calls = []
+    sides = protocol.Sides({"crosscam": lambda: calls.append(1)}, lambda name, found: None)
+    case = protocol.Case("op", {}, "float32", lambda: sides, bytes_moved=1, flops=0)
+    roofs, counts = gpu_measure.Roofs(1.0), []
+    for deadline in (0.0, float("inf")):
+        kernels_gpu.measure(case, torch.device("cpu"), roofs, rounds=3, deadline=deadline)
+        counts.append(len(calls))
+    assert counts[0] - 1 == (counts[1] - counts[0] - 1) / 3  # one call of each is the check
 
 
 def test_no_time_left_means_no_case(modules: Any, tmp_path: Path) -> None:
