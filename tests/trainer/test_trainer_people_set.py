@@ -134,7 +134,7 @@ def test_command_writes_a_set_and_its_sheet(tmp_path: Path, capsys: pytest.Captu
 
 def test_a_sheet_has_a_row_for_each_person(made: Path, tmp_path: Path):
     contact_sheet(made, tmp_path / "sheet.png", people=3, columns=4, height=64)
-    assert cv2.imread(str(tmp_path / "sheet.png")).shape[:2] == (3 * 66 + 2, 4 * 34 + 2)
+    assert cv2.imread(str(tmp_path / "sheet.png")).shape[:2] == (3 * 66 + 2, 4 * 27 + 2)
 
 
 def test_without_the_extra_the_command_says_which(

@@ -230,7 +230,7 @@ def generate(
     except BrokenProcessPool as error:
         raise RunError(
             "a process of the generator was killed",
-            expected="some 300 MB of memory for each",
+            expected="some 200 MB of memory for each",
             fix="go on with --resume and fewer --workers",
         ) from error
     except OSError as error:

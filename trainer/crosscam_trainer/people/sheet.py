@@ -27,7 +27,7 @@ def contact_sheet(
         out: File to write; its name says the format.
         people: How many rows.
         columns: Pictures in a row.
-        height: Of a picture, pixels; half as wide.
+        height: Of a picture, pixels; two fifths as wide, as most crops are.
 
     Raises:
         InputError: The set or its pictures cannot be read.
@@ -40,7 +40,7 @@ def contact_sheet(
     for line in lines:
         row = json.loads(line)
         by_person.setdefault(row["person"], []).append(row["file"])
-    width = height // 2
+    width = height * 2 // 5
     rows = min(people, len(by_person))
     shape = (rows * (height + _GAP) + _GAP, columns * (width + _GAP) + _GAP, 3)
     sheet = np.full(shape, 255, np.uint8)
