@@ -17,17 +17,17 @@ from crosscam_kernels.torch_ops import instance_memory as ops  # noqa: E402
 N, C, S, D = 20, 9, 4, 16
 
 
-def problem(dtype: Any = None) -> dict[str, Any]:
+def problem(dtype: Any = None, n: int = N, d: int = D) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
 
     def rows(*shape: int) -> Any:
-        x = torch.randn(*shape, D, generator=generator, dtype=torch.float64)
+        x = torch.randn(*shape, d, generator=generator, dtype=torch.float64)
         return torch.nn.functional.normalize(x, dim=-1).to(dtype or torch.float32)
 
     class_cameras = torch.randint(0, 2, (C,), generator=generator)
-    targets = torch.randint(-1, C, (N,), generator=generator)
+    targets = torch.randint(-1, C, (n,), generator=generator)
     return {
-        "features": rows(N),
+        "features": rows(n),
         "bank": rows(C, S),
         "filled": torch.rand(C, S, generator=generator) < 0.8,
         "targets": targets,
@@ -39,7 +39,7 @@ def problem(dtype: Any = None) -> dict[str, Any]:
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("by_camera", [True, False])
 def test_gradcheck(reduction: str, by_camera: bool) -> None:
-    given = problem(torch.float64)
+    given = problem(torch.float64, 9, 6)
     if not by_camera:
         del given["class_cameras"], given["cameras"]
     features = given.pop("features").requires_grad_()

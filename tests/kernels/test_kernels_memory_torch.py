@@ -17,19 +17,19 @@ from crosscam_kernels.torch_ops import memory as ops  # noqa: E402
 N, K, D = 20, 60, 16
 
 
-def problem(dtype: Any = None) -> dict[str, Any]:
+def problem(dtype: Any = None, n: int = N, k: int = K, d: int = D) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
 
     def rows(count: int) -> Any:
-        x = torch.randn(count, D, generator=generator, dtype=torch.float64)
+        x = torch.randn(count, d, generator=generator, dtype=torch.float64)
         return torch.nn.functional.normalize(x).to(dtype or torch.float32)
 
     def whole(count: int, low: int, high: int) -> Any:
         return torch.randint(low, high, (count,), generator=generator)
 
     return {
-        "features": rows(N), "bank": rows(K), "targets": whole(N, -1, 8),
-        "labels": whole(K, -1, 8), "cameras": whole(N, 0, 3), "bank_cameras": whole(K, 0, 3),
+        "features": rows(n), "bank": rows(k), "targets": whole(n, -1, 8),
+        "labels": whole(k, -1, 8), "cameras": whole(n, 0, 3), "bank_cameras": whole(k, 0, 3),
     }  # fmt: skip
 
 
@@ -44,7 +44,7 @@ OPTIONS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_gradcheck(options: dict[str, Any], reduction: str) -> None:
-    given = problem(torch.float64)
+    given = problem(torch.float64, 9, 40, 6)
     features = given.pop("features").requires_grad_()
 
     def loss(x: Any) -> Any:

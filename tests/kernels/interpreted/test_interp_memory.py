@@ -55,10 +55,16 @@ def test_all_rows(n: int, k: int, d: int) -> None:
     compare(unit_rows(n, d), unit_rows(k, d), targets, None, None, None, "any", "any", -1, 0.1, 0.0)
 
 
-@pytest.mark.parametrize("candidates", ["any", "only_same", "exclude_same"])
-@pytest.mark.parametrize("positives", ["any", "only_same", "exclude_same"])
-@pytest.mark.parametrize("hard_negatives", [-1, 0, 5])
-def test_every_combination_of_rules(candidates: str, positives: str, hard_negatives: int) -> None:
+RULES = ("any", "only_same", "exclude_same")
+PAIRS = [  # a Latin square: every two of candidates, positives and number of negatives meet
+    (RULES[row], RULES[column], (-1, 0, 5)[(row + column) % 3])
+    for row in range(3)
+    for column in range(3)
+]
+
+
+@pytest.mark.parametrize(("candidates", "positives", "hard_negatives"), PAIRS)
+def test_every_pair_of_rules(candidates: str, positives: str, hard_negatives: int) -> None:
     n, k = (33, 70) if hard_negatives < 0 else (17, 66)  # just more than one tile of each
     labels = 6 if hard_negatives < 0 else 15  # few positives: one step each where gathered
     columns = (whole(n, -1, labels), whole(k, -1, labels), whole(n, 0, 3), whole(k, 0, 3))

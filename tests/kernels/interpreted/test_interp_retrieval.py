@@ -87,7 +87,7 @@ def test_sums_are_kept_in_single_precision() -> None:
 
 
 def test_groups_of_queries_when_pairs_are_many() -> None:
-    made = problem(25, 60, 3, 2, 5)
+    made = problem(10, 40, 3, 2, 5)
     check(made, "standard", "inner_product", max_pairs=50)
     check(made, "any", "inner_product", max_pairs=1)
 

@@ -140,39 +140,44 @@ def test_nan_and_infinity_are_never_found() -> None:
         assert not made[[3, 9]].any()
 
 
-@pytest.mark.parametrize("distance", ["euclidean", "squared_euclidean", "cosine"])
-@pytest.mark.parametrize(
-    ("margin", "reduction"), [(0.3, "mean"), (0.3, "mean_active"), (None, "none")]
-)
-def test_loss_and_gradient(distance: str, margin: float | None, reduction: str) -> None:
+# Every two of distance, reduction (with its margin) and side of the candidates meet.
+LOSSES = [
+    (distance, reduction, bool((row + column) % 2))
+    for row, distance in enumerate(("euclidean", "squared_euclidean", "cosine"))
+    for column, reduction in enumerate(("mean", "mean_active", "none"))
+]
+
+
+@pytest.mark.parametrize(("distance", "reduction", "other_side"), LOSSES)
+def test_loss_and_gradient(distance: str, reduction: str, other_side: bool) -> None:
     rules = {"positives": "any", "negatives": "same_camera", "distance": distance}
-    for call in (integers(21, 13, 5), with_candidates(19, 34, 6)):
-        generator = torch.Generator().manual_seed(9)
-        for name in ("features", "candidates"):
-            if name in call:
-                call[name] = torch.randn(call[name].shape, generator=generator)
-        found = search(call, rules, loss=True, margin=margin)
-        if reduction == "none":
-            loss, scale = found.loss, torch.ones(())
-            grad = torch.rand(len(loss), generator=generator)
-        else:
-            loss, scale = gpu.reduce_losses(found, reduction)
-            grad = torch.tensor(2.0)
-        exact = wide(call)
-        inputs = [
-            exact[name].requires_grad_() for name in ("features", "candidates") if name in call
-        ]
-        wanted = reference.triplet_loss(**exact, **rules, margin=margin, reduction=reduction)
-        torch.testing.assert_close(loss.double(), wanted.detach(), rtol=1e-5, atol=1e-6)
-        gradients = torch.autograd.grad(wanted, inputs, grad.double())
-        arguments = (call["features"], call.get("candidates"), *found[:4], found.weights)
-        made = gpu.gradient(*arguments, grad, scale, distance=distance)
-        for ours, theirs in zip(made, gradients, strict=False):
-            torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-6)
-        assert made[1].shape == (
-            len(call["candidates"]) if "candidates" in call else 0,
-            made[0].shape[1],
-        )
+    margin = None if reduction == "none" else 0.3
+    call = with_candidates(19, 34, 6) if other_side else integers(21, 13, 5)
+    generator = torch.Generator().manual_seed(9)
+    for name in ("features", "candidates"):
+        if name in call:
+            call[name] = torch.randn(call[name].shape, generator=generator)
+    found = search(call, rules, loss=True, margin=margin)
+    if reduction == "none":
+        loss, scale = found.loss, torch.ones(())
+        grad = torch.rand(len(loss), generator=generator)
+    else:
+        loss, scale = gpu.reduce_losses(found, reduction)
+        grad = torch.tensor(2.0)
+    exact = wide(call)
+    inputs = [exact[name].requires_grad_() for name in ("features", "candidates") if name in call]
+    wanted = reference.triplet_loss(**exact, **rules, margin=margin, reduction=reduction)
+    torch.testing.assert_close(loss.double(), wanted.detach(), rtol=1e-5, atol=1e-6)
+    gradients = torch.autograd.grad(wanted, inputs, grad.double())
+    arguments = (call["features"], call.get("candidates"), *found[:4], found.weights)
+    made = gpu.gradient(*arguments, grad, scale, distance=distance)
+    for ours, theirs in zip(made, gradients, strict=False):
+        torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-6)
+    assert made[1].shape == (
+        len(call["candidates"]) if "candidates" in call else 0,
+        made[0].shape[1],
+    )
+    if reduction == "mean":  # what runs does not depend on it
         again = gpu.gradient(*arguments, grad, scale, distance=distance)
         assert torch.equal(made[0], again[0])
         assert torch.equal(made[1], again[1])
