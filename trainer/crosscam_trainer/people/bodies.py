@@ -10,6 +10,7 @@ are those that the simulator of `crosscam_edge` keeps: its joints, weights and w
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import tempfile
 from dataclasses import dataclass, fields
@@ -127,7 +128,7 @@ class Shapes:
     def coefficients(self, person: Phenotype) -> Floats:
         """`(K,)`: a difference counts by the product of the weights of its words."""
         weights = weights_of(person)
-        return np.array([np.prod([weights[w] for w in words]) for words in self.words])
+        return np.array([math.prod(weights[w] for w in words) for words in self.words])
 
     def body(self, person: Phenotype) -> Body:
         """The body at rest, standing on z = 0."""
@@ -136,8 +137,14 @@ class Shapes:
         change = share[used].astype(np.float32) @ self.differences[used].reshape(len(used), -1)
         points = self.base + change.reshape(-1, 3)
         count = len(asset().bone)
-        points[:, 2] -= points[np.unique(triangles("body")), 2].min()
+        points[:, 2] -= points[_skin(), 2].min()
         return measured(points[:count], points[count:])
+
+
+@cache
+def _skin() -> NDArray[np.int64]:
+    """Vertices of the body itself, without the helper meshes."""
+    return np.unique(triangles("body"))
 
 
 def data_folder() -> Path:

@@ -17,7 +17,7 @@ class PeopleConfig(BaseModel):
         views: Pictures of a person on each visit to a camera.
         outfits: Clothes that each person owns; a visit wears one.
         test_share: Share of the people who are kept for query and gallery.
-        frame: Width of the cameras' pictures, about; people are 56 to 330 pixels high at 640.
+        frame: Width of the cameras' pictures, about; most people are 56 to 330 pixels high at 640.
         max_height: Taller crops are made smaller, pixels.
         frames: Full pictures with a box for everybody, in all; none unless asked for.
         seed: Everything follows from it: equal seeds give equal bytes.

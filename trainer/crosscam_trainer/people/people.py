@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -45,6 +46,7 @@ class Person:
     outfits: tuple[Outfit, ...]
 
 
+@lru_cache(maxsize=512)  # asked for once a crop
 def draw_person(number: int, outfits: int, seed: int) -> Person:
     """Draw a person; the same for the same numbers, whoever else is drawn."""
     rng = np.random.default_rng([seed, 1, number])
