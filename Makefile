@@ -105,6 +105,7 @@ cuda: export PATH := $(PATH):$(abspath $(BIN))
 cuda: $(VENV)/.torch  ## the CUDA backend and its tests: needs nvcc and the train extra, but no GPU
 	@command -v cmake >/dev/null || $(UV) cmake ninja
 	$(BIN)/python -m crosscam_kernels.aot --out build/aot
+	CROSSCAM_AOT_DIR=$(abspath build/aot) $(BIN)/pytest -m slow tests/kernels/test_kernels_aot_torch.py -k whole_matrix
 	$(call CTEST,build/cuda,-DCROSSCAM_CUDA=ON -DCROSSCAM_AOT_DIR=build/aot)
 
 bench: $(VENV)/.torch  ## the benchmarks of this machine with their rivals, results as JSON
