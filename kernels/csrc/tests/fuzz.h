@@ -60,6 +60,24 @@ class Source {
   uint64_t state_ = 0xCBF29CE484222325ULL;
 };
 
+/// (count, dim) rows of roughly unit length, or of -1, 0 and 1, whose products are exact and tie;
+/// between them lies what must not be read. Of exactly the needed size, so that a sanitizer sees
+/// every overrun.
+inline std::vector<float> draw_rows(Source& random, int64_t count, int64_t dim, int64_t stride,
+                                    bool integers) {
+  std::vector<float> out(static_cast<size_t>(count == 0 ? 0 : (count - 1) * stride + dim), 1e9f);
+  out.reserve(1);  // an address, also without rows
+  const double scale = 1.0 / std::sqrt(static_cast<double>(dim));
+  for (int64_t r = 0; r < count; ++r) {
+    for (int64_t d = 0; d < dim; ++d) {
+      const double value =
+          integers ? static_cast<double>(random.below(3) - 1) : random.normal() * scale;
+      out[static_cast<size_t>(r * stride + d)] = static_cast<float>(value);
+    }
+  }
+  return out;
+}
+
 /// Says what is wrong; returns false.
 inline bool fail(const char* what, int64_t row, int64_t at) {
   std::fprintf(stderr, "row %lld, place %lld: %s\n", static_cast<long long>(row),

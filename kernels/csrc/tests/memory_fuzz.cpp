@@ -9,39 +9,30 @@ namespace {
 
 using crosscam::CameraRule;
 using crosscam::MemoryProblem;
+using crosscam::fuzz::draw_rows;
 using crosscam::fuzz::fail;
 using crosscam::fuzz::Source;
 
-/// Vectors of exactly the needed size, so that a sanitizer sees every overrun.
 struct Problem {
   std::vector<float> features, bank;
   std::vector<int64_t> targets, labels;
   std::vector<int32_t> cameras, bank_cameras;
+  bool integers = false;  // products are exact, so that ties are known
   MemoryProblem p;
 };
-
-std::vector<float> rows(Source& random, int64_t count, int64_t dim, int64_t stride) {
-  std::vector<float> out(static_cast<size_t>(count == 0 ? 0 : (count - 1) * stride + dim), 1e9f);
-  out.reserve(1);  // an address, also without rows
-  for (int64_t r = 0; r < count; ++r) {
-    for (int64_t d = 0; d < dim; ++d) {
-      out[static_cast<size_t>(r * stride + d)] =
-          static_cast<float>(random.normal() / std::sqrt(static_cast<double>(dim)));
-    }
-  }
-  return out;
-}
 
 void draw(Source& random, Problem& problem) {
   MemoryProblem& p = problem.p;
   const int64_t samples = random.one_in(4) ? random.below(100) : random.below(20);
-  const int64_t count = random.one_in(4) ? random.below(900) : random.below(60);
+  int64_t count = random.one_in(4) ? random.below(900) : random.below(60);
+  if (random.one_in(20)) count = random.between(1500, 3200);  // several ranges of rows
   const int64_t dim = random.one_in(4) ? random.between(1, 140) : random.between(1, 24);
   const int64_t stride = dim + random.below(4), other = dim + random.below(4);
   const bool labelled = random.one_in(2);
   const int64_t values = labelled ? random.between(1, 20) : std::max<int64_t>(1, count);
-  problem.features = rows(random, samples, dim, stride);
-  problem.bank = rows(random, count, dim, other);
+  problem.integers = random.one_in(3);
+  problem.features = draw_rows(random, samples, dim, stride, problem.integers);
+  problem.bank = draw_rows(random, count, dim, other, problem.integers);
   for (int64_t i = 0; i < samples; ++i) problem.targets.push_back(random.below(values + 1) - 1);
   for (int64_t j = 0; j < count; ++j) problem.labels.push_back(random.below(values + 1) - 1);
   p.samples = {problem.features.data(), samples, stride, dim, problem.targets.data(), nullptr};
@@ -60,7 +51,9 @@ void draw(Source& random, Problem& problem) {
     p.candidates = static_cast<CameraRule>(random.below(3));
     p.positives = static_cast<CameraRule>(random.below(3));
   }
-  p.temperature = 0.1f * static_cast<float>(random.between(1, 10));
+  if (random.one_in(2)) p.hard_negatives = random.below(random.one_in(4) ? 90 : 8);
+  // Products of integers are larger: with the same temperature the logits' rounding would show.
+  p.temperature = (problem.integers ? 1.0f : 0.1f) * static_cast<float>(random.between(1, 10));
   p.label_smoothing = random.one_in(2) ? 0.0f : 0.1f;
   p.threads = static_cast<int>(random.between(1, 3));
   p.simd = random.one_of(crosscam::simd_levels());
@@ -72,14 +65,54 @@ struct Answer {
         lse(loss),
         positives(loss.size(), -7),
         allowed(positives),
+        negatives(loss.size() * static_cast<size_t>(std::max<int64_t>(0, p.hard_negatives)), -7),
         gradient(loss.size() * static_cast<size_t>(p.samples.dim), -7.0f) {}
   std::vector<float> loss, lse;
-  std::vector<int64_t> positives, allowed;
+  std::vector<int64_t> positives, allowed, negatives;
   std::vector<float> gradient;
 };
 
 bool follows(CameraRule rule, bool same) {
   return rule == CameraRule::kAny || same == (rule == CameraRule::kOnlySame);
+}
+
+/// Whether the chosen negatives are the most similar ones, best first; the others get kind 0.
+bool check_negatives(const Problem& problem, const Answer& found, int64_t i, bool counted,
+                     const std::vector<double>& score, std::vector<int>& kind) {
+  const int64_t k = problem.p.hard_negatives;
+  const int64_t* const chosen = found.negatives.data() + i * k;
+  const auto there = static_cast<int64_t>(std::count(kind.begin(), kind.end(), 1));
+  const int64_t want = counted ? std::min(k, there) : 0;
+  const double slack = problem.integers ? 0.0 : 1e-4;
+  double least = std::numeric_limits<double>::infinity();
+  for (int64_t n = 0; n < k; ++n) {
+    const int64_t j = chosen[n];
+    if (n >= want) {
+      if (j != -1) return fail("a negative too many", i, n);
+      continue;
+    }
+    if (j < 0 || j >= static_cast<int64_t>(kind.size())) return fail("no negative", i, n);
+    const auto row = static_cast<size_t>(j);
+    if (kind[row] != 1) return fail("no negative, or chosen twice", i, n);
+    kind[row] = 3;
+    if (score[row] > least + slack) return fail("negatives out of order", i, n);
+    if (problem.integers && score[row] == least && j < chosen[n - 1]) {
+      return fail("of equal negatives the later comes first", i, n);
+    }
+    least = score[row];
+  }
+  for (size_t j = 0; j < kind.size(); ++j) {
+    if (kind[j] == 1 && want > 0) {
+      if (score[j] > least + slack) return fail("a harder negative is missing", i, want);
+      const bool earlier = static_cast<int64_t>(j) < chosen[want - 1];
+      if (problem.integers && score[j] == least && earlier) {
+        return fail("an equal negative with a smaller row is missing", i, want);
+      }
+    }
+    if (kind[j] == 1) kind[j] = 0;
+    if (kind[j] == 3) kind[j] = 1;
+  }
+  return true;
 }
 
 /// Loss = lse - (1 - e) mean of s over positives - e mean of s over all allowed rows.
@@ -90,8 +123,7 @@ bool check_sample(const Problem& problem, const Answer& found, int64_t i) {
   const float* const x = p.samples.features + i * p.samples.stride;
   std::vector<double> score(static_cast<size_t>(p.bank.count), 0.0);
   std::vector<int> kind(score.size(), 0);  // 0 left out, 1 negative, 2 positive
-  int64_t positives = 0, allowed = 0;
-  double most = -std::numeric_limits<double>::infinity();
+  int64_t positives = 0;
   for (size_t j = 0; j < score.size(); ++j) {
     const float* const row = p.bank.rows + static_cast<int64_t>(j) * p.bank.stride;
     for (int64_t d = 0; d < dim; ++d) score[j] += static_cast<double>(x[d]) * row[d];
@@ -103,10 +135,18 @@ bool check_sample(const Problem& problem, const Answer& found, int64_t i) {
     if (own && !follows(p.positives, same)) continue;  // neither positive nor negative
     kind[j] = own ? 2 : 1;
     positives += kind[j] == 2 ? 1 : 0;
+  }
+  const bool counted = problem.targets[at] >= 0 && positives > 0;
+  if (p.hard_negatives >= 0 && !check_negatives(problem, found, i, counted, score, kind)) {
+    return false;
+  }
+  int64_t allowed = 0;
+  double most = -std::numeric_limits<double>::infinity();
+  for (size_t j = 0; j < score.size(); ++j) {
+    if (kind[j] == 0) continue;
     ++allowed;
     most = std::max(most, score[j]);
   }
-  const bool counted = problem.targets[at] >= 0 && positives > 0;
   double sum = 0.0, of_positives = 0.0, of_all = 0.0;
   for (size_t j = 0; counted && j < score.size(); ++j) {
     if (kind[j] == 0) continue;
@@ -146,15 +186,16 @@ bool fuzz_one(Source& random) {
   const MemoryProblem& p = problem.p;
   Answer found(p);
   const crosscam::MemoryStatistics statistics{found.lse.data(), found.positives.data(),
-                                              found.allowed.data(), nullptr};
+                                              found.allowed.data(), found.negatives.data()};
   crosscam::memory_infonce(p, found.loss.data(), statistics, found.gradient.data());
   bool right = true;
   for (int64_t i = 0; right && i < p.samples.count; ++i) right = check_sample(problem, found, i);
   if (right) return true;
-  std::fprintf(stderr, "N=%lld K=%lld D=%lld labels=%d cameras=%d rules=%d,%d level=%s\n",
+  std::fprintf(stderr, "N=%lld K=%lld D=%lld labels=%d cameras=%d rules=%d,%d hard=%lld level=%s\n",
                static_cast<long long>(p.samples.count), static_cast<long long>(p.bank.count),
                static_cast<long long>(p.samples.dim), p.bank.labels != nullptr ? 1 : 0,
                p.bank.cameras != nullptr ? 1 : 0, static_cast<int>(p.candidates),
-               static_cast<int>(p.positives), crosscam::simd_name(p.simd));
+               static_cast<int>(p.positives), static_cast<long long>(p.hard_negatives),
+               crosscam::simd_name(p.simd));
   return false;
 }
