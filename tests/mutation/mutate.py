@@ -40,6 +40,7 @@ class Mutation:
         file: Source file, from the root of the repository.
         find: Text that stands exactly once in it.
         replace: What it becomes.
+        also: Further changes of the same file, each with `find` and `replace`.
         tests: Arguments of pytest: the tests that must notice.
         interpret: Whether the tests run Triton's interpreter.
     """
@@ -50,6 +51,12 @@ class Mutation:
     replace: str
     tests: list[str] = field(default_factory=list)
     interpret: bool = False
+    also: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def changes(self) -> list[tuple[str, str]]:
+        """Texts and what they become."""
+        return [(self.find, self.replace), *((c["find"], c["replace"]) for c in self.also)]
 
     @property
     def native(self) -> bool:
@@ -98,7 +105,7 @@ def attempt(sandbox: Sandbox, family: str, mutation: Mutation) -> Outcome:
     start = time.perf_counter()
     test, error = None, ""
     try:
-        with sandbox.changed(mutation.file, mutation.find, mutation.replace):
+        with sandbox.changed(mutation.file, mutation.changes):
             if mutation.native:
                 sandbox.build()
             test = sandbox.failing_test(mutation.tests, interpret=mutation.interpret)

@@ -83,18 +83,22 @@ class Sandbox:
         shutil.copyfile(built, self.root / "kernels" / "crosscam_kernels" / built.name)
 
     @contextmanager
-    def changed(self, file: str, find: str, replace: str) -> Iterator[None]:
+    def changed(self, file: str, changes: list[tuple[str, str]]) -> Iterator[None]:
         """Change a source file for as long as the block lasts.
 
         Raises:
-            SandboxError: The text does not stand exactly once in the file.
+            SandboxError: A text does not stand exactly once in the file.
         """
         path = self.root / file
         before = path.read_text(encoding="utf-8")
-        if before.count(find) != 1:
-            raise SandboxError(f"{file} holds {find!r} {before.count(find)} times, expected once")
+        after = before
+        for find, replace in changes:
+            if before.count(find) != 1:
+                count = before.count(find)
+                raise SandboxError(f"{file} holds {find!r} {count} times, expected once")
+            after = after.replace(find, replace)
         try:
-            path.write_text(before.replace(find, replace), encoding="utf-8")
+            path.write_text(after, encoding="utf-8")
             yield
         finally:
             path.write_text(before, encoding="utf-8")

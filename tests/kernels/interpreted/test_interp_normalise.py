@@ -61,6 +61,12 @@ def test_rows_without_a_direction() -> None:
     assert codes[4, 38] == 127
 
 
+def test_halves_go_to_the_even_code() -> None:
+    # 127 y is a half only for y = 1 / 2, as 127 is a prime: 63.5.
+    codes, _ = launch(torch.tensor([[1.0, 0.5, -0.5], [-8.0, 4.0, -4.0]]), 16)
+    np.testing.assert_array_equal(codes, [[127, 64, -64], [-127, 64, -64]])
+
+
 def test_two_runs_give_the_same_bits() -> None:
     x = torch.randn(4, 90, generator=torch.Generator().manual_seed(3))
     one, two = launch(x, 32), launch(x, 32)
