@@ -11,7 +11,12 @@ from crosscam_trainer.models.architectures import architecture, make_clip  # noq
 from crosscam_trainer.models.towers import adapt_tower  # noqa: E402
 
 TINY = [("test-tiny", (64, 32)), ("test-tiny-vit", (32, 16))]
-SMALL = [*TINY, ("crosscam-s", (64, 32)), ("PE-Core-T-16-384", (64, 32))]
+SMALL = [
+    *TINY,
+    ("crosscam-s", (64, 32)),
+    ("crosscam-ibn", (64, 32)),
+    ("PE-Core-T-16-384", (64, 32)),
+]
 LARGE = [("RN50", (256, 128)), ("ViT-B-16", (256, 128)), ("MobileCLIP2-S0", (256, 128))]
 
 

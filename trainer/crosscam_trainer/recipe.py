@@ -76,6 +76,19 @@ class AugmentationRecipe(Strict):
     saturation: NonNegativeFloat = 0.0
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     grey: Share = 0.0
+    box: Annotated[float, Field(ge=0, le=0.4)] = Field(
+        default=0.0, description="share of the picture's side by which edges of the box move"
+    )
+    cast: NonNegativeFloat = Field(
+        default=0.0, description="spread of the logarithm of white balance and exposure"
+    )
+    gamma: NonNegativeFloat = Field(default=0.0, description="spread of the logarithm of gamma")
+    chroma: NonNegativeFloat = Field(
+        default=0.0, description="spread of the logarithm of saturation, and of the hue in radians"
+    )
+    shrink: Share = Field(default=0.0, description="share of pictures that lose resolution")
+    noise: NonNegativeFloat = Field(default=0.0, description="most noise, in grey levels")
+    coded: Share = Field(default=0.0, description="share of pictures that go through JPEG")
 
 
 class ModelRecipe(Strict):
@@ -143,6 +156,12 @@ class LoopRecipe(Strict):
     precision: Literal["32", "bf16", "fp16"] = "32"
     workers: NonNegativeInt = 2
     compile: bool = Field(default=False, description="torch.compile the image tower")
+    channels_last: bool = Field(
+        default=False, description="keep feature maps pixel by pixel; faster in bf16 and fp16"
+    )
+    keep: bool = Field(
+        default=False, description="keep decoded training pictures in memory (of each worker)"
+    )
     checkpoint_minutes: PositiveFloat = Field(
         default=5.0, description="most work that a kill can cost"
     )

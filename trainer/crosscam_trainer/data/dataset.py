@@ -14,8 +14,13 @@ from crosscam_trainer.data.masks import LabelSet, clothes_of, read_image, read_m
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from crosscam_trainer.data.transforms import Transform
     from crosscam_trainer.data.types import Sample
+
+    Decoded = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
 
 NONE = -1
 """Label of what is not labelled."""
@@ -50,6 +55,7 @@ class PictureSet:
         samples: The split.
         transform: What becomes of a picture.
         mask_labels: Meaning of the masks; None to leave them unread.
+        keep: Keep decoded pictures and masks: 3 bytes a pixel and 1.
     """
 
     def __init__(
@@ -57,10 +63,13 @@ class PictureSet:
         samples: Sequence[Sample],
         transform: Transform,
         mask_labels: LabelSet | None = None,
+        *,
+        keep: bool = False,
     ) -> None:
         self._samples = samples
         self._transform = transform
         self._mask_labels = mask_labels
+        self._kept: dict[int, Decoded] | None = {} if keep else None
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -83,11 +92,8 @@ class PictureSet:
             return self._read(position)
 
     def _read(self, position: int) -> dict[str, Any]:
-        sample = self._samples[position]
-        image, labels = read_image(sample.path), self._mask_labels
-        mask = None
-        if labels is not None and sample.mask is not None:
-            mask = clothes_of(read_mask(sample.mask, labels), labels).astype("uint8")
+        sample, labels = self._samples[position], self._mask_labels
+        image, mask = self._decoded(position)
         picture, moved = self._transform(image, mask)
         fields = {
             "image": picture,
@@ -102,6 +108,19 @@ class PictureSet:
                 torch.zeros(picture.shape[1:], dtype=torch.bool) if moved is None else moved.bool()
             )
         return fields
+
+    def _decoded(self, position: int) -> Decoded:
+        """Return picture and clothes mask, from memory where they are kept."""
+        kept = self._kept
+        if kept is not None and position in kept:
+            return kept[position]
+        sample, labels = self._samples[position], self._mask_labels
+        image, mask = read_image(sample.path), None
+        if labels is not None and sample.mask is not None:
+            mask = clothes_of(read_mask(sample.mask, labels), labels).astype("uint8")
+        if kept is not None:
+            kept[position] = image, mask
+        return image, mask
 
 
 def make_loader(pictures: PictureSet, batches: Iterable[Any], workers: int = 0) -> Any:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import cv2
+import numpy as np
 import torch
 from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode, v2
 
+from crosscam_trainer.data.cameras import OtherCamera, boxed
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -53,6 +56,13 @@ class Augmentation:
         saturation: Factor within ``1 ± saturation``.
         hue: Shift within ``± hue``, at most 0.5.
         grey: Probability to make it grey.
+        box: This and what follows are strengths of `cameras.OtherCamera`.
+        cast: As above.
+        gamma: As above.
+        chroma: As above.
+        shrink: As above.
+        noise: As above.
+        coded: As above.
     """
 
     flip: float = 0.5
@@ -65,6 +75,20 @@ class Augmentation:
     saturation: float = 0.0
     hue: float = 0.0
     grey: float = 0.0
+    box: float = 0.0
+    cast: float = 0.0
+    gamma: float = 0.0
+    chroma: float = 0.0
+    shrink: float = 0.0
+    noise: float = 0.0
+    coded: float = 0.0
+
+    @property
+    def camera(self) -> OtherCamera:
+        """Return what is done as another camera would."""
+        return OtherCamera(
+            self.box, self.cast, self.gamma, self.chroma, self.shrink, self.noise, self.coded
+        )
 
 
 class Transform:
@@ -75,11 +99,20 @@ class Transform:
     Args:
         moving: Transforms of picture and mask together.
         colouring: Transforms of the picture alone.
+        camera: What comes before both.
+        height: Pixels; pictures that are higher are made smaller before `camera` changes them.
     """
 
-    def __init__(self, moving: list[Any], colouring: list[Any]) -> None:
+    def __init__(
+        self,
+        moving: list[Any],
+        colouring: list[Any],
+        camera: OtherCamera | None = None,
+        height: int = 0,
+    ) -> None:
         self._moving = v2.Compose(moving)
         self._colouring = v2.Compose(colouring)
+        self._camera, self._height = camera, height
 
     def __call__(
         self, image: NDArray[np.uint8], mask: NDArray[np.uint8] | None = None
@@ -94,12 +127,31 @@ class Transform:
             `(3, H, W)` float32, and the mask as `(H, W)` uint8. Pixels that padding has added are
             black, of class 0.
         """
+        if self._camera is not None and self._camera.active:
+            image, mask = self._by_other_camera(image, mask, self._camera)
         picture = tv_tensors.Image(torch.from_numpy(image).permute(2, 0, 1).contiguous())
         if mask is None:
             return self._colouring(self._moving(picture)).as_subclass(torch.Tensor), None
         picture, moved = self._moving(picture, tv_tensors.Mask(torch.from_numpy(mask)))
         tensor = self._colouring(picture).as_subclass(torch.Tensor)
         return tensor, moved.as_subclass(torch.Tensor)
+
+    def _by_other_camera(
+        self, image: NDArray[np.uint8], mask: NDArray[np.uint8] | None, camera: OtherCamera
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+        rng = np.random.default_rng(int(torch.randint(2**62, ())))
+        if camera.box:
+            box = camera.move(image.shape[0], image.shape[1], rng)
+            image, mask = boxed(image, box), None if mask is None else boxed(mask, box)
+        height, width = image.shape[:2]
+        if height > self._height:
+            size = max(round(width * self._height / height), 8), self._height
+            image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        image = camera.look(image, rng)
+        if mask is not None and mask.shape != image.shape[:2]:
+            size = image.shape[1], image.shape[0]
+            mask = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST), np.uint8)
+        return image, mask
 
 
 def for_test(preparation: Preparation | None = None) -> Transform:
@@ -115,7 +167,7 @@ def for_test(preparation: Preparation | None = None) -> Transform:
 def for_training(
     augmentation: Augmentation | None = None, preparation: Preparation | None = None
 ) -> Transform:
-    """Resize, mirror, pad and crop, change colours, normalise, erase.
+    """Change as by another camera, resize, mirror, pad and crop, change colours, normalise, erase.
 
     Randomness is that of torch's generator on the CPU.
 
@@ -138,7 +190,7 @@ def for_training(
         # After normalising, zero is the mean colour and unit noise has the spread of pixels.
         value = 0.0 if aug.erase_fill == "mean" else "random"
         colouring.append(v2.RandomErasing(aug.erase, _ERASED_SHARE, _ERASED_RATIO, value))
-    return Transform(moving, colouring)
+    return Transform(moving, colouring, aug.camera, prep.size[0])
 
 
 def _resize(prep: Preparation) -> Any:

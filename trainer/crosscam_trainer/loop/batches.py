@@ -31,6 +31,7 @@ class Batches:
         transform: Augmentation; None for batches of labels and indices only.
         mask_labels: Meaning of the masks; None to leave them unread.
         workers: Processes that read ahead.
+        keep: Keep decoded pictures in memory.
     """
 
     def __init__(
@@ -42,13 +43,14 @@ class Batches:
         transform: Transform | None = None,
         mask_labels: LabelSet | None = None,
         workers: int = 0,
+        keep: bool = False,
     ) -> None:
         self.sampler = sampler
         self._device = device
         self._labels = labels_of(samples)
         self._loader: Any = None
         if transform is not None:
-            pictures = PictureSet(samples, transform, mask_labels)
+            pictures = PictureSet(samples, transform, mask_labels, keep=keep)
             self._loader = make_loader(pictures, Draws(sampler), workers)
 
     def __len__(self) -> int:

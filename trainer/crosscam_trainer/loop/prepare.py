@@ -20,6 +20,7 @@ FREE = (
     "loop.device",
     "loop.devices",
     "loop.workers",
+    "loop.keep",
     "loop.checkpoint_minutes",
     "seeds",
     "licence",

@@ -124,6 +124,7 @@ class TrainingRun:
             transform=transform,
             mask_labels=self.mask_labels if stage.needs_masks else None,
             workers=self.recipe.loop.workers,
+            keep=self.recipe.loop.keep,
         )
 
 

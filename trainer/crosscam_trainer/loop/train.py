@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 import yaml
 from torch import nn
 
@@ -169,6 +170,8 @@ def _one(
     model.to(world.device)
     if isinstance(text, nn.Module):
         text.to(world.device)
+    if recipe.loop.channels_last:
+        model.tower.to(memory_format=torch.channels_last)
     if recipe.loop.compile:
         model.tower.compile()
     run = TrainingRun(

@@ -15,12 +15,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from crosscam_kernels.errors import RunError
-from crosscam_trainer.loop.checkpoint import Checkpoint, numbers, write_checkpoint, write_weights
+from crosscam_trainer.loop.checkpoint import (
+    Checkpoint,
+    numbers,
+    write_checkpoint,
+    write_weights,
+    writing,
+)
 from crosscam_trainer.loop.extract import evaluating
 from crosscam_trainer.loop.optimise import LossScale, NotFiniteError
 from crosscam_trainer.loop.progress import listed
 from crosscam_trainer.loop.types import MAIN, Evaluate, Judged, Judgement, Position, Sums
 from crosscam_trainer.models.architectures import uses_quick_gelu
+from crosscam_trainer.models.checkpoint import save_model
+from crosscam_trainer.models.text import ClipText
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -234,6 +242,13 @@ class Trainer:
         }
         path = self.folder / f"{name}.safetensors"
         write_weights(path, self.run.model.state_dict(), about)
+        if any(stage.trains_text for stage in self.stages):
+            assert isinstance(self.run.text, ClipText)
+            file = self.folder / f"{name}.clip.safetensors"
+            part = file.with_suffix(".part")
+            with writing(file):
+                save_model(part, self.run.model, self.run.text, self.run.recipe.model.tower)
+                part.replace(file)
 
     # -- checkpoints --------------------------------------------------------------------------
 

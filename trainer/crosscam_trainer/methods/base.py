@@ -101,12 +101,14 @@ class Stage(ABC):
         epochs: How many.
         needs_pictures: Whether batches hold pictures; without, they hold labels and indices only.
         needs_masks: Whether batches hold `clothes_mask`.
+        trains_text: Whether the text tower learns, so that it is written beside the weights.
     """
 
     name: str
     epochs: int
     needs_pictures: bool = True
     needs_masks: bool = False
+    trains_text: bool = False
 
     @abstractmethod
     def parts(self) -> Mapping[str, Part]:

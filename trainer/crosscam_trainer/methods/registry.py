@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 METHODS: dict[str, str] = {
     "cal": "crosscam_trainer.methods.cal",
+    "captions": "crosscam_trainer.methods.captions",
     "ccaf": "crosscam_trainer.methods.ccaf",
     "ccafl": "crosscam_trainer.methods.ccafl",
     "ccafl+ccaf": "crosscam_trainer.methods.ccafl_ccaf",

@@ -13,6 +13,7 @@ import open_clip
 from open_clip.transformer import QuickGELU
 
 from crosscam_kernels.errors import InputError
+from crosscam_trainer.models import ibn
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,7 +43,7 @@ def _small(trunk: str, embed_dim: int) -> Architecture:
         "timm_proj": "linear",
         "image_size": 128,
     }
-    text = _text(width=128, heads=4, layers=4, context=40)
+    text = _text(width=128, heads=4, layers=4, context=64)
     config = {"embed_dim": embed_dim, "vision_cfg": vision, "text_cfg": text, "custom_text": True}
     return Architecture(config, stride=16)
 
@@ -62,6 +63,8 @@ OWN: dict[str, Architecture] = {
     # size, and their plain convolutions quantise well.
     "crosscam-s": _small("regnety_002", 256),
     "crosscam-m": _small("regnety_004", 256),
+    # For cameras that training did not see; see `ibn`.
+    "crosscam-ibn": _small(ibn.crosscam_ibn.__name__, 256),
     # For tests: milliseconds a step.
     "test-tiny": Architecture(
         {
