@@ -112,7 +112,8 @@ class Pictures:
                         place = Path(f"{len(samples)}.png")
                         worn = p * outfits + o if outfits > 1 else None
                         samples.append(Sample(place, p, c, worn, tracklet=len(samples) // shots,
-                                              mask=place))  # fmt: skip
+                                              mask=place,
+                                              caption=f"person {p} in {o}"))  # fmt: skip
                         self.truth.append((p, c, o))
         self.images = torch.tensor(np.array(images), dtype=torch.float32)
         self.masks = torch.zeros(len(images), HEIGHT, WIDTH, dtype=torch.bool)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
+import data_trees as trees  # noqa: E402
 import method_runs as runs  # noqa: E402
 
 from crosscam_kernels.errors import InputError  # noqa: E402
+from crosscam_trainer.loop.checkpoint import read_weights  # noqa: E402
+from crosscam_trainer.loop.makers import default_makers  # noqa: E402
+from crosscam_trainer.loop.train import train  # noqa: E402
 from crosscam_trainer.methods.captions import caption_loss  # noqa: E402
 from crosscam_trainer.methods.registry import make_method  # noqa: E402
+from crosscam_trainer.models.build import build_model  # noqa: E402
 from crosscam_trainer.recipe import BatchRecipe, DataRecipe, Recipe  # noqa: E402
 
 torch.set_num_threads(1)
@@ -77,9 +83,43 @@ def test_both_towers_learn():
 
 
 def test_captions_are_asked_for_only_when_they_count():
-    run = runs.PlainRun(runs.Pictures())
+    pictures = runs.Pictures()
+    pictures.data = pictures.data.mapped(lambda _, sample: replace(sample, caption=None))
+    run = runs.PlainRun(pictures)
     with pytest.raises(InputError, match="have no caption"):
         run.train(_method(epochs=1))
     words = run.text.words.weight.clone()
     assert "caption" not in run.train(_method(epochs=1, caption_weight=0))["captions"][0]
     assert torch.equal(run.text.words.weight, words)
+
+
+def test_text_tower_is_written_and_read_again_as_first_weights(tmp_path):
+    root = trees.simulated(tmp_path / "set")
+    people = json.loads((root / "people.json").read_text())
+    days = [{"day": 1, "caption": "somebody in a cap", "clothes": {"top": "cap"}}]
+    people["people"].append({"id": 3, "days": days})
+    (root / "people.json").write_text(json.dumps(people))
+    names = (f"bounding_box_train/0003_c{c}s1_00045{c}_00.jpg" for c in (1, 2))
+    trees.pictures(root / "crops", *names)
+    recipe = {
+        "name": "words",
+        "data": {"path": str(root), "kind": "simulated"},
+        "model": {"tower": "test-tiny", "size": [32, 16]},
+        "augmentation": {"pad": 1},
+        "batch": {"people": 2, "pictures": 2, "iterations": 3},
+        "loop": {"device": "cpu", "workers": 0, "keep": True, "channels_last": True},
+        "method": {"name": "captions", "epochs": 1, "identities": "outfits"},
+    }
+    recipe = Recipe.model_validate(recipe)
+    makers = replace(default_makers(), evaluate=lambda *_: None)
+    train(recipe, tmp_path / "run", makers)
+    file = tmp_path / "run" / "seed-0" / "last.clip.safetensors"
+    torch.manual_seed(1)
+    first = build_model(recipe.model)
+    again = build_model(recipe.model.model_copy(update={"weights": str(file)}))
+    trained, _ = read_weights(tmp_path / "run" / "seed-0" / "last.safetensors")
+    for name, value in again.model.state_dict().items():
+        assert torch.equal(value, trained[name]), name
+    words = first.text.state_dict(), again.text.state_dict()
+    assert any(not torch.equal(words[0][name], words[1][name]) for name in words[0])
+    assert (tmp_path / "run" / "seed-0" / "last.bundle").is_dir()

@@ -193,6 +193,7 @@ def _recipe(name: str, **options: Any) -> Recipe:
 
 
 SHORT: dict[str, dict[str, Any]] = {
+    "captions": {"epochs": 8, "joint_id_weight": 1.0},
     "clip_reid": {"epochs": 8, "prompts": PROMPTS},
     "cal": {"epochs": 12, "clothes_start": 3, "adversarial_start": 5},
     "ccaf": {"epochs": 8, "prompts": PROMPTS, "cfm": {"start": 3}},

@@ -114,6 +114,7 @@ def boxed(image: Picture, box: tuple[int, int, int, int]) -> Picture:
     """
     top, bottom, left, right = box
     height, width = image.shape[:2]
-    rows = np.clip(np.arange(top, bottom), 0, height - 1)
-    columns = np.clip(np.arange(left, right), 0, width - 1)
-    return np.ascontiguousarray(image[rows[:, None], columns])
+    cut = image[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+    outside = max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0)
+    found = cv2.copyMakeBorder(cut, *outside, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(found, np.uint8)
