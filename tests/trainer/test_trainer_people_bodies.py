@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -95,3 +98,28 @@ def test_shares_of_the_shapes_are_those_of_anny():
     )
     ours = np.array([model.coefficients(p) for p in people])
     np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-6)
+
+
+@needs_anny
+@pytest.mark.slow
+def test_bodies_do_not_depend_on_the_threads_of_blas():
+    """As a set rendered by one process with all cores equals one by many with a core each."""
+    script = (
+        "import hashlib, numpy as np\n"
+        "from crosscam_trainer.people.bodies import draw_phenotype, shapes\n"
+        "rng, told = np.random.default_rng(0), hashlib.sha256()\n"
+        "for _ in range(20):\n"
+        "    body = shapes().body(draw_phenotype(rng))\n"
+        "    told.update(body.points.tobytes() + body.joints.tobytes() + body.normals.tobytes())\n"
+        "print(told.hexdigest())\n"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "OPENBLAS_NUM_THREADS": n, "OMP_NUM_THREADS": n},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for n in ("1", "2", "5")
+    }
+    assert len(told) == 1

@@ -8,13 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from people_parts import TINY, needs_anny, render_here
+from people_parts import TINY, needs_anny
 
 from crosscam_trainer.people import frames as module
 from crosscam_trainer.people.cameras import draw_station
 from crosscam_trainer.people.config import PeopleConfig
 from crosscam_trainer.people.frames import render_frame
 from crosscam_trainer.people.people import draw_person
+from crosscam_trainer.people.run import generate
 
 CONFIG = PeopleConfig(people=40, cameras=3, cameras_per_person=2, frame=192, seed=5, frames=8)
 
@@ -94,7 +95,7 @@ def test_the_box_of_who_pulls_a_case_leaves_the_case_out():
 def test_files_are_what_coco_asks_for(tmp_path: Path):
     root = tmp_path / "set"
     config = TINY.model_copy(update={"frames": 5, "views": 1, "people": 4})
-    render_here(config, root)
+    generate(config, root, workers=1)
     document = json.loads((root / "annotations.json").read_text())
     images = {image["id"]: image for image in document["images"]}
     assert {image["file_name"] for image in images.values()} == {
@@ -114,7 +115,7 @@ def test_files_are_what_coco_asks_for(tmp_path: Path):
         assert one["category_id"] == document["categories"][0]["id"]
         assert one["person"] <= config.people - config.tested
     plain = tmp_path / "plain"
-    render_here(config.model_copy(update={"frames": 0}), plain)
+    generate(config.model_copy(update={"frames": 0}), plain, workers=1)
     assert (plain / "crops.jsonl").read_bytes() == (root / "crops.jsonl").read_bytes()
     for crop in (plain / "crops").rglob("*.jpg"):  # crops do not depend on frames
         assert crop.read_bytes() == (root / crop.relative_to(plain)).read_bytes()

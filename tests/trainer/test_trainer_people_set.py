@@ -15,7 +15,7 @@ from pathlib import Path
 
 import cv2
 import pytest
-from people_parts import TINY, needs_anny, render_here
+from people_parts import TINY, needs_anny
 
 from crosscam_edge.cli import main
 from crosscam_edge.cli import simulate as command
@@ -32,7 +32,7 @@ pytestmark = needs_anny
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("people") / "set"
-    render_here(TINY, root)
+    generate(TINY, root, workers=1)
     assert len(list(root.glob("crops/*/*.jpg"))) > 10
     return root
 
@@ -70,7 +70,8 @@ def test_a_stop_before_the_start_leaves_a_set_to_resume(tmp_path: Path):
     stop = threading.Event()
     stop.set()
     done = generate(TINY, tmp_path / "set", workers=1, stop=stop)
-    assert not done.finished or done.rendered == done.pictures
+    assert not done.finished
+    assert done.rendered == 0
     assert (tmp_path / "set" / "config.json").exists()
 
 
@@ -197,7 +198,7 @@ def test_killed_without_warning_it_goes_on_to_the_same_bytes(made: Path, tmp_pat
 def test_overwrite_replaces_an_earlier_set_and_nothing_else(tmp_path: Path):
     root = tmp_path / "set"
     config = TINY.model_copy(update={"people": 2, "cameras": 1, "cameras_per_person": 1})
-    render_here(config, root)
+    generate(config, root, workers=1)
     (root / "notes.txt").write_text("mine")
     small = config.model_copy(update={"people": 1})
     done = generate(small, root, workers=1, overwrite=True)
@@ -205,3 +206,21 @@ def test_overwrite_replaces_an_earlier_set_and_nothing_else(tmp_path: Path):
     assert (root / "notes.txt").read_text() == "mine"
     assert len(list(root.glob("crops/*/*.jpg"))) == done.pictures
     assert {p["id"] for p in json.loads((root / "people.json").read_text())["people"]} == {1}
+
+
+def test_one_process_is_told_of_each_block_and_stops_after_one(made: Path, tmp_path: Path):
+    stop = threading.Event()
+    seen: list[tuple[int, int]] = []
+
+    def told(done: int, of: int) -> None:
+        seen.append((done, of))
+        stop.set()
+
+    first = generate(TINY, tmp_path / "set", told, workers=1, stop=stop)
+    assert not first.finished
+    assert seen == [(1, 4)]
+    stop.clear()
+    rest = generate(TINY, tmp_path / "set", workers=1, stop=stop, resume=True)
+    assert rest.finished
+    assert first.rendered + rest.rendered == rest.pictures + rest.frames
+    assert digest(tmp_path / "set") == digest(made)

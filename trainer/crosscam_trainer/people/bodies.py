@@ -134,8 +134,9 @@ class Shapes:
         """The body at rest, standing on z = 0."""
         share = self.coefficients(person)
         used = np.flatnonzero(share > 1e-4)
-        change = share[used].astype(np.float32) @ self.differences[used].reshape(len(used), -1)
-        points = self.base + change.reshape(-1, 3)
+        # Not by BLAS, whose last bits depend on its number of threads.
+        change = np.einsum("k,kvc->vc", share[used].astype(np.float32), self.differences[used])
+        points = self.base + change
         count = len(asset().bone)
         points[:, 2] -= points[_skin(), 2].min()
         return measured(points[:count], points[count:])

@@ -65,9 +65,9 @@ class GeneratedPeople:
 
 
 class _Stop:
-    """Set in the processes by `_begin`."""
+    """Set in the processes by `_begin`, in this one by `_render_here`."""
 
-    event: Event | None = None
+    event: Event | threading.Event | None = None
 
 
 def _begin(stop: Event) -> None:
@@ -104,8 +104,10 @@ def _stopped() -> bool:
     return _Stop.event is not None and _Stop.event.is_set()
 
 
-def _render_camera(root: Path, camera: int, config: PeopleConfig) -> int:
-    """Render what is left of a camera; returns the number of pictures."""
+def _render_camera(
+    root: Path, camera: int, config: PeopleConfig, told: Callable[[], None] = lambda: None
+) -> int:
+    """Render what is left of a camera; returns the number of pictures. `told` hears each block."""
     work = root / _WORK
     todo = [
         (block, scenes)
@@ -117,7 +119,7 @@ def _render_camera(root: Path, camera: int, config: PeopleConfig) -> int:
         for block, numbers in _frame_blocks(config, camera)
         if not _frame_table(work, camera, block).exists()
     ]
-    if not todo and not frames:
+    if _stopped() or not (todo or frames):
         return 0
     station = draw_station(camera, config.seed, config.frame)
     view = station.view()
@@ -131,6 +133,7 @@ def _render_camera(root: Path, camera: int, config: PeopleConfig) -> int:
             rows += writing.write_crops(root, camera, number, seen, config)
         writing.replace_file(_table(work, camera, block), writing.as_lines(rows))
         pictures += len(rows)
+        told()
     for block, numbers in frames:
         if _stopped():
             return pictures
@@ -140,6 +143,7 @@ def _render_camera(root: Path, camera: int, config: PeopleConfig) -> int:
         ]
         writing.replace_file(_frame_table(work, camera, block), writing.as_lines(rows))
         pictures += len(rows)
+        told()
     return pictures
 
 
@@ -202,7 +206,9 @@ def generate(
         config: What.
         root: Folder to write.
         progress: Called with blocks done and blocks in all.
-        workers: Processes; one a core if None. The bytes do not depend on it.
+        workers: Processes; one a core if None. The bytes do not depend on it. One renders in the
+            process that calls; several are started anew, so that a script has to call this under
+            ``if __name__ == "__main__":``.
         resume: Go on with a run in the folder that was stopped.
         overwrite: Replace what an earlier run wrote.
         stop: When set, blocks that are begun are finished and the rest is left for `resume`.
@@ -229,8 +235,9 @@ def generate(
             pictures = sum(1 for _ in lines)
     except BrokenProcessPool as error:
         raise RunError(
-            "a process of the generator was killed",
-            expected="some 200 MB of memory for each",
+            "a process of the generator was killed or could not start",
+            expected="some 200 MB of memory for each; in a script, generate() called under "
+            "if __name__ == '__main__'",
             fix="go on with --resume and fewer --workers",
         ) from error
     except OSError as error:
@@ -267,8 +274,15 @@ def _run(
     stop: threading.Event | None,
 ) -> int:
     """Render all cameras that are left; returns the number of pictures."""
+
+    def tell() -> None:
+        if progress is not None:
+            progress(sum(1 for _ in (root / _WORK).glob("*.jsonl")), total)
+
     total = sum(1 for scenes in _plan(config).values() for _ in _blocks(scenes))
     total += sum(1 for k in range(1, config.cameras + 1) for _ in _frame_blocks(config, k))
+    if workers == 1:
+        return _render_here(config, root, tell, stop)
     context = multiprocessing.get_context("spawn")
     halt = context.Event()
     with _one_thread_each(), ProcessPoolExecutor(workers, context, _begin, (halt,)) as pool:
@@ -280,8 +294,7 @@ def _run(
         try:
             while waiting:
                 done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_EXCEPTION)
-                if progress is not None:
-                    progress(sum(1 for _ in (root / _WORK).glob("*.jsonl")), total)
+                tell()
                 if any(job.exception() is not None for job in done if not job.cancelled()):
                     break
                 if stop is not None and stop.is_set() and not halt.is_set():
@@ -292,6 +305,21 @@ def _run(
             for job in waiting:
                 job.cancel()
     return sum(job.result() for job in jobs if not job.cancelled())
+
+
+def _render_here(
+    config: PeopleConfig, root: Path, told: Callable[[], None], stop: threading.Event | None
+) -> int:
+    """Render all cameras that are left in this process; returns the number of pictures."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    _Stop.event = stop
+    try:
+        cameras = range(1, config.cameras + 1)
+        return sum(_render_camera(root, camera, config, told) for camera in cameras)
+    finally:
+        _Stop.event = None
+        cv2.setNumThreads(threads)
 
 
 def _publish(config: PeopleConfig, root: Path) -> bool:
