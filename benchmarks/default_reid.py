@@ -217,7 +217,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=["osnet_x0_25", "0287", "0277"])
     parser.add_argument("--assets", type=Path, default=os.environ.get("CROSSCAM_ASSETS"))
     parser.add_argument("--crops", type=Path, required=True, help="folder to keep the crops in")
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=Path, help="JSON; other models in it are kept")
     args = parser.parse_args()
     if args.assets is None:
         parser.error("--assets or CROSSCAM_ASSETS must name a folder with models and footage")
@@ -225,12 +225,14 @@ def main() -> None:
     variants = sets(Path(args.assets), args.crops)
     print(" " * 28, " ".join(f"{n:>11s}" for _ in SIZES for n in (*variants, "mean")))
     table: dict[str, Any] = {}
+    if args.output and args.output.is_file():
+        table = json.loads(args.output.read_text())
     for model in args.models:
         table[Path(model).name] = judge(model, args.crops, variants)
         print(line(model[-28:], table[Path(model).name]), flush=True)
-    if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(json.dumps(table, indent=1) + "\n")
+        if args.output:
+            args.output.parent.mkdir(parents=True, exist_ok=True)
+            args.output.write_text(json.dumps(table, indent=1) + "\n")
 
 
 if __name__ == "__main__":
