@@ -9,10 +9,12 @@ from pathlib import Path
 import data_trees as trees
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from numpy.typing import NDArray
 from PIL import Image
 
-from crosscam_kernels.errors import InputError, ShapeError
+from crosscam_edge.cli.data import command
+from crosscam_kernels.errors import InputError, ShapeError, UsageError
 from crosscam_trainer.data.masks import (
     CLOTHES,
     LIP,
@@ -23,7 +25,9 @@ from crosscam_trainer.data.masks import (
     with_masks,
     write_masks,
 )
+from crosscam_trainer.data.readers.generic import GenericLayout
 from crosscam_trainer.data.registry import load
+from crosscam_trainer.data.silhouette import BoxParser
 
 
 def test_lip_is_the_published_order() -> None:
@@ -112,3 +116,26 @@ def test_pictures_are_read_as_rgb_under_any_name(tmp_path: Path) -> None:
     path = tmp_path / "Größe 人.png"
     Image.fromarray(red).save(path)
     assert (read_image(path) == red).all()
+
+
+def test_the_built_in_parser_covers_a_persons_middle() -> None:
+    small, large = BoxParser().parse([np.zeros((n, n // 2, 3), np.uint8) for n in (10, 100)])
+    assert large.shape == (100, 50)
+    assert large[18:80, 10:40].all()
+    assert large.sum() == 62 * 30
+    assert [row.any() for row in small] == [False] * 2 + [True] * 6 + [False] * 2
+
+
+def test_masks_by_the_command(tmp_path: Path) -> None:
+    root, out = trees.generic(tmp_path / "set"), tmp_path / "masks"
+    words = ["masks", str(root), "--pattern", "{person}/{camera}_{view}.png", "-o"]
+    told = CliRunner().invoke(command, [*words, str(out)], catch_exceptions=False)
+    data = with_masks(load(root, None, GenericLayout("{person}/{camera}_{view}.png")), out)
+    assert told.output.startswith(f"{len(data.train)} masks made, 0 were there")
+    for sample in data.train:
+        assert sample.mask is not None
+        assert clothes_of(read_mask(sample.mask, CLOTHES), CLOTHES).mean() > 0.2
+    again = CliRunner().invoke(command, [*words, str(out)], catch_exceptions=False)
+    assert again.output.startswith(f"0 masks made, {len(data.train)} were there")
+    with pytest.raises(UsageError, match="inside the data set"):
+        CliRunner().invoke(command, [*words, str(root / "masks")], catch_exceptions=False)

@@ -40,6 +40,12 @@ def test_overrides_reach_into_parts(recipe: Path) -> None:
     assert found.data.path == Path("elsewhere")
 
 
+def test_a_pattern_needs_no_quotes(recipe: Path) -> None:
+    pattern = "{person}/{camera}_{view}.png"
+    assert load_recipe(recipe, [f"data.pattern={pattern}"]).data.pattern == pattern
+    assert load_recipe(recipe, [f"data.pattern='{pattern}'"]).data.pattern == pattern
+
+
 @pytest.mark.parametrize(
     ("override", "told"),
     [
@@ -48,6 +54,7 @@ def test_overrides_reach_into_parts(recipe: Path) -> None:
         ("augmentation.flip=1.5", "augmentation.flip"),
         ("name=No Name", "name"),
         ("method={}", "method needs a name"),
+        ("method={name: ccafl", "method"),
         ("seeds=[]", "seeds"),
         ("loop.precision=int8", "loop.precision"),
     ],

@@ -1,17 +1,22 @@
-"""Every recipe that is shipped can be read, and its method made, with the papers' numbers."""
+"""Every recipe that is shipped can be read, makes its method, and runs dry through the command."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 pytest.importorskip("torch")
 
+import recipe_trees
+
 import crosscam_trainer
+from crosscam_edge.cli.train import command
 from crosscam_trainer.methods.ccafl import Options
 from crosscam_trainer.methods.registry import METHODS, make_method
-from crosscam_trainer.recipe import load_recipe
+from crosscam_trainer.recipe import Recipe, find_recipe, load_recipe
 
 RECIPES = sorted((Path(crosscam_trainer.__file__).parent / "recipes").glob("*.yaml"))
 
@@ -47,3 +52,56 @@ def test_numbers_of_ccafl(
         assert options.ical.arcface_margin == (margin if official else 0)
         assert options.ical.adv_window == (window if official else (40, None))
         assert options.inter.hard_update is official
+
+
+# Of every method and data set one with each tower; all of them in the slow test.
+TRIED_SHORTLY = ("own-site", "ccafl-market1501-vit-b16", "ccafl-ccaf-ltcc-rn50", "cal-prcc-rn50")
+
+
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Recipe], list[str]]:
+    """What a recipe is to be told of the data; each kind of set is written once."""
+    root = tmp_path_factory.mktemp("sets")
+
+    def told(recipe: Recipe) -> list[str]:
+        return recipe_trees.overrides(recipe, root / str(recipe.data.kind))
+
+    return told
+
+
+def dry_run(name: str, *overrides: str) -> str:
+    words = [name, "--dry-run", "loop.device=cpu", "loop.workers=0", *overrides]
+    result = CliRunner().invoke(command, words, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return str(result.output)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=() if p.stem in TRIED_SHORTLY else pytest.mark.slow) for p in RECIPES],
+    ids=lambda path: path.stem,
+)
+def test_recipe_runs_dry(path: Path, trees: Callable[[Recipe], list[str]]) -> None:
+    """On a set of its kind, with a small tower of the same family in place of the recipe's."""
+    recipe = load_recipe(path)
+    tower = "test-tiny-vit" if "vit" in path.stem else "test-tiny"
+    small = [f"model.tower={tower}", "model.weights=null", "model.size=[32,16]"]
+    if recipe.method["name"] != "cal":
+        small.append("method.prompts.batch=16")
+    said = dry_run(path.stem, *trees(recipe), *small, "augmentation.pad=1")
+    batch = recipe.batch.people * recipe.batch.pictures
+    assert f"batch {batch} x 3 x 32 x 16" in said
+    assert f"{recipe.name}: " in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["clip-reid-market1501-vit-b16", "ccafl-market1501-vit-b16", "ccafl-ccaf-prcc-rn50"]
+)
+def test_recipe_runs_dry_with_its_own_tower(
+    name: str, trees: Callable[[Recipe], list[str]]
+) -> None:
+    recipe = load_recipe(find_recipe(name))
+    few = ["batch.people=2", "batch.pictures=2", "method.prompts.batch=4", "model.weights=null"]
+    said = dry_run(name, *trees(recipe), *few)
+    assert "batch 4 x 3 x 256 x 128" in said

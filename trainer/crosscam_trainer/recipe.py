@@ -243,7 +243,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         path: YAML file.
-        overrides: ``key.of.part=value``, where the value is YAML.
+        overrides: ``key.of.part=value``, where the value is YAML; a pattern needs no quotes.
 
     Raises:
         InputError: The file cannot be read, or is no recipe; names each wrong key.
@@ -278,7 +278,9 @@ def _override(values: dict[str, Any], override: str) -> None:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UsageError(f"override {override!r}: {error}", expected="a YAML value") from error
+        if not text.startswith("{"):
+            raise UsageError(f"override {override!r}: {error}", expected="a YAML value") from error
+        value = text  # data.pattern={person}/{camera}_{view}.png; other keys refuse a text
     for part in parts[:-1]:
         values = values.setdefault(part, {})
         if not isinstance(values, dict):

@@ -34,7 +34,7 @@ COMMANDS: dict[str, _Lazy] = {
     "process": _Lazy("crosscam_edge.cli.process", "Give every person in recorded videos one id."),
     "eval": _Lazy("crosscam_edge.cli.evaluate", "Score tracks against ground truth, and models."),
     "simulate": _Lazy("crosscam_edge.cli.simulate", "Render a multi-camera site with exact truth."),
-    "data": _Lazy("crosscam_edge.cli.data", "Check data sets for training."),
+    "data": _Lazy("crosscam_edge.cli.data", "Check data sets for training; make masks of clothes."),
     "train": _Lazy("crosscam_edge.cli.train", "Train a model to re-identify people."),
     "models": _Lazy("crosscam_edge.cli.models", "List, pull, import and show models."),
     "doctor": _Lazy("crosscam_edge.cli.doctor", "Check what is installed and what runs where."),

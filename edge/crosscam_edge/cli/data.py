@@ -1,4 +1,4 @@
-"""`crosscam data`: check data sets for training."""
+"""`crosscam data`: check data sets for training, and make masks for them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import click
 
 from crosscam_edge.cli.layout import layout_of, layout_options
 from crosscam_edge.cli.progress import counting_bar
-from crosscam_kernels.errors import InputError
+from crosscam_kernels.errors import InputError, UsageError
 
 
 @click.group("data", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Check data sets for training and testing re-identification."""
+    """Check data sets for training and testing re-identification, and make masks for them."""
 
 
 @command.command("check")
@@ -68,3 +68,37 @@ def check_command(
         console.print(render(report), highlight=False)
     if not report.ok:
         ctx.exit(InputError.exit_code)
+
+
+@command.command("masks")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of the masks; those that are in it are kept.",
+)
+@click.option("--kind", help="Kind of the set; recognised by its folders if not given.")
+@layout_options
+@click.option("--intra-camera", is_flag=True, help="Names of people hold inside a camera only.")
+def masks_command(path: Path, output: Path, kind: str | None, **layout: Any) -> None:
+    """Make clothes masks for the training pictures of a data set, without any model.
+
+    For methods that hide clothes (ccaf, ccafl+ccaf; data.masks=FOLDER) where nothing better is at
+    hand: a rectangle where a standing person's clothes are. Pictures are to be tight boxes. Masks
+    of a human parser, one PNG for each picture under its name, do better.
+    """
+    from crosscam_trainer.data import load
+    from crosscam_trainer.data.masks import write_masks
+    from crosscam_trainer.data.silhouette import BoxParser
+
+    data = load(path, kind, layout_of(**layout))
+    if output.resolve().is_relative_to(data.root.resolve()):
+        raise UsageError(
+            f"masks in {output}, inside the data set",
+            expected="a folder of their own: there they could be taken for pictures",
+            fix=f"--output {data.root.resolve().name}-masks",
+        )
+    made = write_masks(data, BoxParser(), output)
+    click.echo(f"{made} masks made, {len(data.train) - made} were there: {output}")
