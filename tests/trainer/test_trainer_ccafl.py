@@ -14,6 +14,7 @@ import method_runs as runs  # noqa: E402
 
 from crosscam_kernels.errors import InputError  # noqa: E402
 from crosscam_trainer.methods import ccafl  # noqa: E402
+from crosscam_trainer.methods.base import Extracted  # noqa: E402
 from crosscam_trainer.methods.ical import (  # noqa: E402
     CosineClassifier,
     ICALOptions,
@@ -33,7 +34,11 @@ from crosscam_trainer.methods.inter_camera import (  # noqa: E402
     InterOptions,
     inter_losses,
 )
-from crosscam_trainer.methods.labels import train_labels, unit  # noqa: E402
+from crosscam_trainer.methods.labels import (  # noqa: E402
+    train_labels,
+    unit,
+    without_camera_means,
+)
 from crosscam_trainer.methods.prompts_stage import PromptOptions, supcon  # noqa: E402
 
 torch.set_num_threads(1)
@@ -392,6 +397,35 @@ def test_global_labels_are_contiguous_and_summed_over_cameras() -> None:
     assert labels.person.unique().tolist() == list(range(15))
     assert labels.camera_of.tolist() == [0] * 5 + [1] * 5 + [2] * 5
     assert torch.equal(labels.camera_of[labels.person], labels.camera)
+
+
+def test_features_without_camera_means_forget_what_a_camera_adds() -> None:
+    rows, cameras = unit(_rows(8, 4)), torch.tensor([0, 0, 3, 3, 3, 0, 7, 7])
+    found = without_camera_means(5 * rows, cameras)
+    for camera in (0, 3, 7):
+        inside = cameras == camera
+        torch.testing.assert_close(found[inside].mean(0), torch.zeros(4).to(found))
+        torch.testing.assert_close(
+            found[inside] - found[inside][0], (rows - rows[inside][0])[inside]
+        )
+
+
+def test_centred_association_bridges_cameras_that_look_different() -> None:
+    """Two cameras add one vector to everybody's, the third another: their closest pairs are all."""
+    run = runs.PlainRun(runs.Pictures(people=8, cameras=3, intra=True))
+    person, camera = (torch.tensor(run.pictures.truth)[:, k] for k in (0, 1))
+    features = torch.eye(24)[person] + 2 * torch.eye(24)[20 + camera // 2]
+    recall = []
+    for centre in (False, True):
+        options = ccafl.AssociationOptions(rate=1.0, centre=centre)
+        stage = _stage(run, association=options)
+        stage.texts = torch.zeros(stage.labels.people, 12)
+        stage.remember(
+            run, 9, Extracted(features + 0.05 * _rows(*features.shape).float(), features)
+        )
+        recall.append(run.notes[-1]["pair_recall"])
+    assert recall[0] < 0.5
+    assert recall[1] > 0.9
 
 
 def test_inference_never_touches_the_text_encoder() -> None:

@@ -35,6 +35,7 @@ from crosscam_trainer.methods.labels import (
     centroids,
     train_labels,
     unit,
+    without_camera_means,
 )
 from crosscam_trainer.methods.prompts_stage import PromptOptions, PromptStage
 from crosscam_trainer.methods.requirements import need_intra_camera_labels, trainable
@@ -82,6 +83,11 @@ class AssociationOptions(Strict):
     )
     one_per_camera: bool = Field(
         default=False, description="forbid identities that hold two labels of one camera"
+    )
+    centre: bool = Field(
+        default=False,
+        description="ours: compare features less the mean of their camera, so that one threshold "
+        "serves pairs of cameras that look alike and pairs that do not",
     )
 
 
@@ -161,9 +167,11 @@ class CameraAgnosticStage(Stage):
         """Do what `begin_epoch` says, from features that were extracted."""
         assert self.texts is not None
         features, person = extracted.final_bn, self.labels.person
-        vectors = centroids(features, person, self.labels.people).cpu().numpy()
+        how = self.options.association
+        compared = without_camera_means(features, self.labels.camera) if how.centre else features
+        vectors = centroids(compared, person, self.labels.people).cpu().numpy()
         found = associate(
-            vectors, self.camera_of.cpu().numpy(), **self.options.association.model_dump()
+            vectors, self.camera_of.cpu().numpy(), **how.model_dump(exclude={"centre"})
         )
         note_association(run, found)
         self.pseudo = self.camera_of.new_tensor(found.pseudo)

@@ -97,6 +97,21 @@ def centroids(features: Tensor, labels: Tensor, count: int) -> Tensor:
     return unit(mean_by_label(unit(features), labels, count))
 
 
+def without_camera_means(features: Tensor, cameras: Tensor) -> Tensor:
+    """Return unit-length features less the mean of their camera's, `(N, D)`.
+
+    What a camera does to all its pictures is gone; what is left of two cameras can be compared.
+
+    Args:
+        features: `(N, D)`.
+        cameras: `(N,)` int64.
+    """
+    rows = unit(features)
+    _, inverse = torch.unique(cameras, return_inverse=True)
+    means = mean_by_label(rows, inverse, int(inverse.max()) + 1)
+    return rows - means[inverse]
+
+
 def instances(
     features: Tensor, labels: Tensor, count: int, slots: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
