@@ -54,8 +54,8 @@ def test_numbers_of_ccafl(
         assert options.inter.hard_update is official
 
 
-# Of every method and data set one with each tower; all of them in the slow test.
-TRIED_SHORTLY = ("own-site", "ccafl-market1501-vit-b16", "ccafl-ccaf-ltcc-rn50", "cal-prcc-rn50")
+# The others take seconds each and are slow tests.
+TRIED_SHORTLY = ("own-site",)
 
 
 @pytest.fixture(scope="module")
