@@ -17,7 +17,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -38,6 +38,7 @@ from crosscam_kernels import (
 from crosscam_kernels.reference.crop import nv12_to_rgb
 
 Side = Callable[[], Any]
+Rows = Iterator[dict[str, Any]]  # one of the result each
 PAUSE_S = 0.01  # longer than the spinning of OpenMP, ONNX Runtime and OpenCV workers
 LONG_MS = 2000.0
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -132,7 +133,7 @@ def topk_row(
     }
 
 
-def bench_topk(args: argparse.Namespace) -> list[dict[str, Any]]:
+def bench_topk(args: argparse.Namespace) -> Rows:
     rng = np.random.default_rng(0)
     counts = (
         (10_000,)
@@ -141,7 +142,6 @@ def bench_topk(args: argparse.Namespace) -> list[dict[str, Any]]:
         if args.large
         else (10_000, 100_000)
     )
-    rows = []
     for dim in (512,) if args.quick else (256, 512):
         features = rng.standard_normal((counts[-1] + 512, dim), np.float32)
         features /= np.linalg.norm(features, axis=1, keepdims=True)
@@ -156,17 +156,15 @@ def bench_topk(args: argparse.Namespace) -> list[dict[str, Any]]:
                 }
                 rounds = 5 if q * count > 10_000_000 else args.rounds
                 case = {"op": "similarity_topk", "Q": q, "G": count, "D": dim, "k": K}
-                rows.append(topk_row(case, timed(sides, rounds), recall))
-    return rows
+                yield topk_row(case, timed(sides, rounds), recall)
 
 
-def bench_gallery(args: argparse.Namespace) -> list[dict[str, Any]]:
+def bench_gallery(args: argparse.Namespace) -> Rows:
     """Upkeep of a full gallery per frame: 8 rows come, their elders go, one owner is removed."""
     rng = np.random.default_rng(3)
     count, dim = 10_000 if args.quick else 100_000, 512
     features = rng.standard_normal((count, dim), np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
-    rows = []
     for dtype in ("float32", "int8"):
         gallery = GalleryIndex(dim, capacity=count, dtype=dtype)
         gallery.append(features, owner=rng.integers(0, count // 10, count))
@@ -180,11 +178,10 @@ def bench_gallery(args: argparse.Namespace) -> list[dict[str, Any]]:
         remove = (time.perf_counter() - start) / 200 * 1e3
         case = {"op": "GalleryIndex", "dtype": dtype, "G": count, "D": dim}
         print(f"{case}: append of 8 {append:.3f} ms, remove_owner {remove:.3f} ms", flush=True)
-        rows.append({**case, "append_8_ms": append, "remove_owner_ms": remove})
-    return rows
+        yield {**case, "append_8_ms": append, "remove_owner_ms": remove}
 
 
-def bench_masks(args: argparse.Namespace) -> list[dict[str, Any]]:
+def bench_masks(args: argparse.Namespace) -> Rows:
     """Cost of masks that forbid little, so that the work to be done stays (nearly) the same."""
     rng = np.random.default_rng(1)
     q, count, dim = 64, 10_000 if args.quick else 100_000, 512
@@ -207,7 +204,6 @@ def bench_masks(args: argparse.Namespace) -> list[dict[str, Any]]:
         },
     }
     masks["all"] = {key: value for group in masks.values() for key, value in group.items()}
-    rows = []
     for name, mask in masks.items():
         sides: dict[str, Side] = {
             "crosscam": lambda: similarity_topk(queries, gallery, K, threads=args.threads),
@@ -216,8 +212,7 @@ def bench_masks(args: argparse.Namespace) -> list[dict[str, Any]]:
             ),
         }
         case = {"op": "similarity_topk", "mask": name, "Q": q, "G": count, "D": dim}
-        rows.append(report(case, timed(sides, args.rounds)))
-    return rows
+        yield report(case, timed(sides, args.rounds))
 
 
 # ------------------------------------------------------------------------------------------------
@@ -301,7 +296,7 @@ def bench_nv12(
     return {**report(case, timed(sides, args.rounds)), "max_error_of_255": float(error.max())}
 
 
-def bench_crops(args: argparse.Namespace) -> list[dict[str, Any]]:
+def bench_crops(args: argparse.Namespace) -> Rows:
     rng = np.random.default_rng(2)
     noise = rng.integers(0, 256, (135, 240, 3), dtype=np.uint8)
     image = cv2.resize(noise, (1920, 1080), interpolation=cv2.INTER_CUBIC)
@@ -317,7 +312,6 @@ def bench_crops(args: argparse.Namespace) -> list[dict[str, Any]]:
         "8 people": (np.array(people[:8]), (256, 128)),
         "whole 1080p frame": (np.array([[0, 0, 1920, 1080]]), (360, 640)),
     }
-    rows = []
     for name, (boxes, size) in cases.items():
 
         def ours(boxes: np.ndarray = boxes, size: tuple[int, int] = size) -> np.ndarray:
@@ -340,9 +334,8 @@ def bench_crops(args: argparse.Namespace) -> list[dict[str, Any]]:
         if error > 1.01:
             raise SystemExit(f"crops differ from Pillow by {error} of 255")
         case = {"op": "crop_resize_normalize", "boxes": name, "size": f"{size[0]}x{size[1]}"}
-        rows.append({**report(case, timed(sides, args.rounds)), "max_error_of_255": float(error)})
-        rows.append(bench_nv12(image, name, boxes, size, args))
-    return rows
+        yield {**report(case, timed(sides, args.rounds)), "max_error_of_255": float(error)}
+        yield bench_nv12(image, name, boxes, size, args)
 
 
 # ------------------------------------------------------------------------------------------------
@@ -380,18 +373,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small sizes only")
     parser.add_argument(
-        "--large", action="store_true", help="also a million rows (10 GB of memory)"
+        "--large", action="store_true", help="also a million rows (16 GB of memory)"
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--output", type=Path, help="JSON file to write")
     args = parser.parse_args()
     env = environment(args.threads)
-    rows = bench_topk(args) + bench_masks(args) + bench_gallery(args) + bench_crops(args)
-    env["load_average_after"] = os.getloadavg()[0]  # above `threads`: others were at work
-    if args.output:
-        result = {"environment": env, "rows": rows}
-        args.output.write_text(json.dumps(result, indent=1) + "\n")
+    rows: list[dict[str, Any]] = []
+    for family in (bench_topk, bench_masks, bench_gallery, bench_crops):
+        for row in family(args):
+            rows.append(row)
+            env["load_average_after"] = os.getloadavg()[0]  # above `threads`: others were at work
+            if args.output:
+                result = {"environment": env, "rows": rows}
+                args.output.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

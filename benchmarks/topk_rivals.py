@@ -7,12 +7,23 @@ wants is prepared beforehand and not timed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 K = 10
+MOST_SIMILARITIES = 1 << 27  # of queries and rows at once, 512 MB, for rivals that hold all of them
 Search = Callable[[np.ndarray], np.ndarray]
+
+
+def in_blocks(search: Search, rows: int) -> Search:
+    """The same search, a block of queries after the other where its matrix would be too large."""
+    step = max(1, MOST_SIMILARITIES // rows)
+
+    def run(queries: np.ndarray) -> np.ndarray:
+        parts = [search(queries[at : at + step]) for at in range(0, len(queries), step)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    return run
 
 
 def onnxruntime_side(gallery: np.ndarray, threads: int) -> Search | None:
@@ -94,26 +105,28 @@ def torch_sides(gallery: np.ndarray, threads: int) -> dict[str, Search]:
     return {"torch": fp32, "torch bf16 + fp32 re-rank": bf16}
 
 
-def usearch_side(gallery: np.ndarray, threads: int) -> Search | None:
+def usearch_sides(gallery: np.ndarray, threads: int) -> dict[str, Search]:
     try:
         from usearch.index import MetricKind, search
     except ImportError:
-        return None
+        return {}
 
     def run(queries: np.ndarray) -> np.ndarray:
         found = search(gallery, queries, K, MetricKind.IP, exact=True, threads=threads)
         return found.keys.reshape(len(queries), -1).astype(np.int64)
 
-    return run
+    return {"usearch": run}
 
 
 def rival_sides(gallery: np.ndarray, threads: int) -> dict[str, Search]:
     """Every rival that is installed."""
-    sides: dict[str, Any] = {
+    whole: dict[str, Search | None] = {
         "numpy": lambda queries: numpy_search(queries, gallery),
         "onnxruntime": onnxruntime_side(gallery, threads),
-        **faiss_sides(gallery, threads),
         **torch_sides(gallery, threads),
-        "usearch": usearch_side(gallery, threads),
     }
-    return {name: side for name, side in sides.items() if side is not None}
+    return {
+        **{name: in_blocks(side, len(gallery)) for name, side in whole.items() if side is not None},
+        **faiss_sides(gallery, threads),
+        **usearch_sides(gallery, threads),
+    }
