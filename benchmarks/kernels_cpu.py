@@ -1,6 +1,6 @@
 """CPU operators of crosscam_kernels against what people use instead.
 
-python benchmarks/kernels_cpu.py [--quick | --large] [--threads 2] [--output FILE]
+python benchmarks/kernels_cpu.py [--quick | --no-large] [--threads 2] [--output FILE]
 
 Every rival's answer is checked before anything is timed. The sides of a comparison take turns. In
 its turn a side first pauses, so that the idle threads of the one before (which spin for a while) do
@@ -25,6 +25,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import psutil
 from PIL import Image
 from topk_rivals import K, Search, rival_sides
 
@@ -41,6 +42,7 @@ Side = Callable[[], Any]
 Rows = Iterator[dict[str, Any]]  # one of the result each
 PAUSE_S = 0.01  # longer than the spinning of OpenMP, ONNX Runtime and OpenCV workers
 LONG_MS = 2000.0
+LARGE_BYTES = 18e9  # what galleries of a million rows and the rivals' copies of them need
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 
@@ -373,7 +375,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small sizes only")
     parser.add_argument(
-        "--large", action="store_true", help="also a million rows (16 GB of memory)"
+        "--large",
+        action=argparse.BooleanOptionalAction,
+        default=psutil.virtual_memory().available > LARGE_BYTES,
+        help="also a million rows; by default where 18 GB of memory are free",
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
