@@ -18,7 +18,7 @@ HEAD = """# Speed of the kernels
 
 Written by `make bench`. Every answer is checked before it is timed, the sides of a comparison take
 turns, and figures are medians. A ratio is the time of a rival over that of crosscam: above 1,
-crosscam is faster. What falls short of its target, and why, is on the page of each operator.
+crosscam is faster. What falls short of its target is on the page of each operator.
 """
 
 
