@@ -80,25 +80,6 @@ def camera_allows(camera, other, RULE: tl.constexpr):  # noqa: N803
     return same == 0
 
 
-@triton.jit
-def add_exponentials(largest, total, logits, allowed):
-    """One more tile in the running log-sum-exp of each sample: new maximum and sum."""
-    largest_now = tl.maximum(largest, tl.max(tl.where(allowed, logits, float("-inf")), axis=1))
-    base = tl.where(largest_now == float("-inf"), 0.0, largest_now)
-    terms = tl.where(allowed, tl.exp(logits - base[:, None]), 0.0)
-    return largest_now, total * tl.exp(largest - base) + tl.sum(terms, axis=1)
-
-
-@triton.jit
-def merge_exponentials(largest, total, other_largest, other_total):
-    """Two running log-sum-exps as one."""
-    both = tl.maximum(largest, other_largest)
-    base = tl.where(both == float("-inf"), 0.0, both)
-    left = tl.where(total == 0.0, 0.0, total * tl.exp(largest - base))
-    right = tl.where(other_total == 0.0, 0.0, other_total * tl.exp(other_largest - base))
-    return both, left + right
-
-
 def splits(pieces: int, others: int) -> int:
     """In how many ranges `pieces` tiles are cut when `others` programs share each."""
     return max(1, min(pieces, PROGRAMS // max(1, others)))
