@@ -78,6 +78,14 @@ inline std::vector<float> draw_rows(Source& random, int64_t count, int64_t dim, 
   return out;
 }
 
+/// Cameras of `count` rows, one of three each.
+inline std::vector<int32_t> draw_cameras(Source& random, int64_t count) {
+  std::vector<int32_t> out(static_cast<size_t>(count));
+  for (int32_t& camera : out) camera = static_cast<int32_t>(random.below(3));
+  out.reserve(1);  // an address, also without rows
+  return out;
+}
+
 /// Says what is wrong; returns false.
 inline bool fail(const char* what, int64_t row, int64_t at) {
   std::fprintf(stderr, "row %lld, place %lld: %s\n", static_cast<long long>(row),

@@ -8,6 +8,7 @@
 namespace {
 
 using crosscam::InstanceProblem;
+using crosscam::fuzz::draw_cameras;
 using crosscam::fuzz::draw_rows;
 using crosscam::fuzz::fail;
 using crosscam::fuzz::Source;
@@ -43,14 +44,8 @@ void draw(Source& random, Problem& problem) {
   p.samples = {problem.features.data(), samples, stride, dim, problem.targets.data(), nullptr};
   p.bank = {problem.bank.data(), classes, slots, other, problem.filled.data(), nullptr};
   if (random.one_in(2)) {
-    for (int64_t c = 0; c < classes; ++c) {
-      problem.class_cameras.push_back(static_cast<int32_t>(random.below(3)));
-    }
-    for (int64_t i = 0; i < samples; ++i) {
-      problem.cameras.push_back(static_cast<int32_t>(random.below(3)));
-    }
-    problem.cameras.reserve(1);
-    problem.class_cameras.reserve(1);
+    problem.class_cameras = draw_cameras(random, classes);
+    problem.cameras = draw_cameras(random, samples);
     p.samples.cameras = problem.cameras.data();
     p.bank.cameras = problem.class_cameras.data();
   }

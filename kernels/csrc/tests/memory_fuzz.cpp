@@ -9,6 +9,7 @@ namespace {
 
 using crosscam::CameraRule;
 using crosscam::MemoryProblem;
+using crosscam::fuzz::draw_cameras;
 using crosscam::fuzz::draw_rows;
 using crosscam::fuzz::fail;
 using crosscam::fuzz::Source;
@@ -38,14 +39,8 @@ void draw(Source& random, Problem& problem) {
   p.samples = {problem.features.data(), samples, stride, dim, problem.targets.data(), nullptr};
   p.bank = {problem.bank.data(), count, other, labelled ? problem.labels.data() : nullptr, nullptr};
   if (random.one_in(2)) {
-    for (int64_t i = 0; i < samples; ++i) {
-      problem.cameras.push_back(static_cast<int32_t>(random.below(3)));
-    }
-    for (int64_t j = 0; j < count; ++j) {
-      problem.bank_cameras.push_back(static_cast<int32_t>(random.below(3)));
-    }
-    problem.cameras.reserve(1);
-    problem.bank_cameras.reserve(1);
+    problem.cameras = draw_cameras(random, samples);
+    problem.bank_cameras = draw_cameras(random, count);
     p.samples.cameras = problem.cameras.data();
     p.bank.cameras = problem.bank_cameras.data();
     p.candidates = static_cast<CameraRule>(random.below(3));
