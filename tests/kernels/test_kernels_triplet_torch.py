@@ -13,6 +13,7 @@ from crosscam_kernels.errors import ShapeError, UsageError
 torch = pytest.importorskip("torch")
 
 from crosscam_kernels.reference import triplet as reference  # noqa: E402
+from crosscam_kernels.torch_ops import _triplet_cpu  # noqa: E402
 from crosscam_kernels.torch_ops import triplet as torch_ops  # noqa: E402
 from crosscam_kernels.triplet import DISTANCES, REDUCTIONS  # noqa: E402
 
@@ -115,7 +116,7 @@ def test_distances_carry_gradients(distance: str) -> None:
 
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_float64_is_the_reference(distance: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_ops, "REFERENCE_ROWS", 16)  # several parts
+    monkeypatch.setattr(_triplet_cpu, "REFERENCE_ROWS", 16)  # several parts
     for call in (batch(50, 6, 3, torch.float64), with_candidates(40, 21, 5, torch.float64)):
         rules = {"distance": distance, "positives": "same_camera", "negatives": "cross_camera"}
         found, exact = batch_hard(**call, **rules), reference.batch_hard(**call, **rules)
