@@ -103,6 +103,11 @@ def test_visits_follow_from_the_seed_and_nobody_meets_themself():
         assert len(set(visits)) == len(visits)
 
 
+@pytest.mark.parametrize(("cameras", "expected"), [(1, 1), (3, 3), (4, 4), (32, 4)])
+def test_as_many_cameras_see_a_person_as_there_are(cameras, expected):
+    assert PeopleConfig(cameras=cameras).cameras_per_person == expected
+
+
 def test_more_cameras_per_person_than_cameras_is_refused():
     with pytest.raises(ValueError, match="there are 2 cameras"):
         PeopleConfig(cameras=2, cameras_per_person=3)

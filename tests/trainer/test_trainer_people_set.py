@@ -119,8 +119,7 @@ def test_command_writes_a_set_and_its_sheet(tmp_path: Path, capsys: pytest.Captu
         main(
             [
                 "simulate", "people", "-o", str(root), "--people", "2", "--cameras", "1",
-                "--cameras-per-person", "1", "--views", "1", "--frame", "160", "--workers", "1",
-                "--frames", "1",
+                "--views", "1", "--frame", "160", "--workers", "1", "--frames", "1",
                 "--sheet", str(tmp_path / "sheet.png"), "--json",
             ]
         )  # fmt: skip

@@ -128,7 +128,9 @@ def command(
 @click.option("--people", default=1000, show_default=True, help="Number of identities.")
 @click.option("--cameras", default=32, show_default=True, help="Number of cameras.")
 @click.option(
-    "--cameras-per-person", default=4, show_default=True, help="Cameras that see each person."
+    "--cameras-per-person",
+    type=int,
+    help="Cameras that see each person; if not given 4, or all where there are fewer.",
 )
 @click.option("--views", default=3, show_default=True, help="Pictures of a visit to a camera.")
 @click.option("--outfits", default=2, show_default=True, help="Clothes of each person, 1 to 3.")
@@ -152,7 +154,7 @@ def people_command(
     output: Path,
     people: int,
     cameras: int,
-    cameras_per_person: int,
+    cameras_per_person: int | None,
     views: int,
     outfits: int,
     test_share: float,
@@ -182,9 +184,9 @@ def people_command(
 
     try:
         config = PeopleConfig(
-            people=people, cameras=cameras, cameras_per_person=cameras_per_person, views=views,
-            outfits=outfits, test_share=test_share, frame=frame, max_height=max_height,
-            frames=frames, seed=seed,
+            people=people, cameras=cameras, views=views, outfits=outfits, test_share=test_share,
+            frame=frame, max_height=max_height, frames=frames, seed=seed,
+            **({} if cameras_per_person is None else {"cameras_per_person": cameras_per_person}),
         )  # fmt: skip
     except ValidationError as error:
         raise _usage(error) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,7 +13,7 @@ class PeopleConfig(BaseModel):
     Attributes:
         people: Number of identities.
         cameras: Number of cameras; each is a place, a lens and a look of its own.
-        cameras_per_person: How many of them see a person.
+        cameras_per_person: How many of them see a person; by default 4, or all if there are fewer.
         views: Pictures of a person on each visit to a camera.
         outfits: Clothes that each person owns; a visit wears one.
         test_share: Share of the people who are kept for query and gallery.
@@ -35,6 +35,15 @@ class PeopleConfig(BaseModel):
     max_height: Annotated[int, Field(ge=64, le=512)] = 256
     frames: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_more_than_there_are(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "cameras_per_person" not in given:
+            cameras, usual = given.get("cameras"), cls.model_fields["cameras_per_person"].default
+            if isinstance(cameras, int) and 0 < cameras < usual:
+                return {**given, "cameras_per_person": cameras}
+        return given
 
     @model_validator(mode="after")
     def _enough_cameras(self) -> Self:
