@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crosscam_deploy.embedding import embedder_inputs, embedding_dim
 from crosscam_edge.embed.base import clip_boxes, unit_rows
-from crosscam_kernels.errors import InputError
-from crosscam_kernels.ops import crop_resize_normalize
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,21 +29,9 @@ class ModelEmbedder:
 
     def __init__(self, runtime: Runtime) -> None:
         manifest = runtime.bundle.manifest
-        if manifest.task != "embed" or manifest.embedding_dim is None:
-            raise InputError(
-                f"the model '{manifest.name}' does not embed (its task is {manifest.task})",
-                expected="a re-identification model",
-                fix="give it as --detector, or choose an embedder from `crosscam models list`",
-            )
-        if manifest.preprocessing.fit != "stretch":
-            raise InputError(
-                f"the manifest of '{manifest.name}' asks for {manifest.preprocessing.fit} crops",
-                expected="preprocessing.fit: stretch, as re-identification models are trained",
-                fix="correct the manifest, or import the model again",
-            )
+        self.dim = embedding_dim(manifest)
         self.name = manifest.name
         self.model_id = manifest.model_id
-        self.dim = manifest.embedding_dim
         self.runtime = runtime
         self.inference_seconds = 0.0
         self.unusable = 0
@@ -57,18 +44,7 @@ class ModelEmbedder:
         out = np.zeros((len(box), self.dim), np.float32)
         spent = 0.0
         if valid.any():
-            prep = self._prep
-            batch = crop_resize_normalize(
-                image,
-                box[valid],
-                size=(prep.height, prep.width),
-                color_in="bgr",
-                color_out=prep.color,
-                scale=prep.scale,
-                mean=prep.mean,
-                std=prep.std,
-                threads=1,
-            )
+            batch = embedder_inputs(image, box[valid], self._prep, "bgr")
             started = time.perf_counter()
             rows = self.runtime.infer(batch)[0].reshape(len(batch), -1)
             spent = time.perf_counter() - started

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crosscam_kernels.errors import InputError, RunError
-from crosscam_kernels.ops import crop_resize_normalize
+from crosscam_deploy.embedding import embedder_inputs, embedding_dim, whole_picture
+from crosscam_kernels.errors import RunError
 from crosscam_trainer.data.masks import read_image
 
 if TYPE_CHECKING:
@@ -39,17 +39,7 @@ class BundleEmbedder:
 
     def __init__(self, runtime: Runtime, *, flip: bool = False, batch_size: int = 128) -> None:
         manifest = runtime.bundle.manifest
-        if manifest.task != "embed" or manifest.embedding_dim is None:
-            raise InputError(
-                f"the model '{manifest.name}' does not embed (its task is {manifest.task})",
-                expected="a re-identification model",
-            )
-        if manifest.preprocessing.fit != "stretch":
-            raise InputError(
-                f"the manifest of '{manifest.name}' asks for {manifest.preprocessing.fit} crops",
-                expected="preprocessing.fit: stretch, as re-identification models are trained",
-            )
-        self.dim = manifest.embedding_dim
+        self.dim = embedding_dim(manifest)
         self._runtime, self._prep = runtime, manifest.preprocessing
         self._flip, self._batch = flip, batch_size
 
@@ -90,21 +80,9 @@ class BundleEmbedder:
 
 def inputs_of(samples: Sequence[Sample], prep: Preprocessing) -> NDArray[np.float32]:
     """Return the inputs `(B, 3, H, W)` of pictures: whole pictures, resized as on the edge."""
+    images = (read_image(sample.path) for sample in samples)
     return np.concatenate(
-        [
-            crop_resize_normalize(
-                image,
-                np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32),
-                size=(prep.height, prep.width),
-                color_in="rgb",
-                color_out=prep.color,
-                scale=prep.scale,
-                mean=prep.mean,
-                std=prep.std,
-                threads=1,
-            )
-            for image in (read_image(sample.path) for sample in samples)
-        ]
+        [embedder_inputs(image, whole_picture(image), prep, "rgb") for image in images]
     )
 
 

@@ -17,6 +17,7 @@ import torch
 from timm.utils.model import reparameterize_model
 from torch import nn
 
+from crosscam_deploy.embedding import embedder_inputs, whole_picture
 from crosscam_deploy.export.to_onnx import export_embedder
 from crosscam_deploy.importer import keep_if_it_runs
 from crosscam_deploy.log import get_logger
@@ -24,7 +25,6 @@ from crosscam_deploy.manifest import Preprocessing
 from crosscam_deploy.packing import pack
 from crosscam_deploy.runtime.onnxruntime_engine import session
 from crosscam_kernels.errors import RunError
-from crosscam_kernels.ops import crop_resize_normalize
 from crosscam_trainer.data.transforms import for_test
 
 if TYPE_CHECKING:
@@ -189,16 +189,8 @@ def _picture_error(
     prep = bundle.manifest.preprocessing
     served = np.concatenate(
         [
-            crop_resize_normalize(
-                np.ascontiguousarray(picture[..., ::-1]),
-                np.array([[0, 0, picture.shape[1], picture.shape[0]]], np.float32),
-                size=(prep.height, prep.width),
-                color_in="bgr",
-                color_out=prep.color,
-                scale=prep.scale,
-                mean=prep.mean,
-                std=prep.std,
-                threads=1,
+            embedder_inputs(
+                np.ascontiguousarray(picture[..., ::-1]), whole_picture(picture), prep, "bgr"
             )
             for picture in pictures
         ]
