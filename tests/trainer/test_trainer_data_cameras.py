@@ -37,7 +37,9 @@ def _image(height=80, width=40):
 @pytest.mark.parametrize("change", STRENGTHS)
 def test_each_change_does_its_part_and_follows_from_the_seed(change):
     nothing = {"flip": 0, "pad": 0, "erase": 0}
-    transform = for_training(Augmentation(**nothing, **{change: STRENGTHS[change]}), PREP)
+    transform = for_training(
+        Augmentation(**nothing, camera=OtherCamera(**{change: STRENGTHS[change]})), PREP
+    )
     plain = for_test(PREP)(_image())[0]
     found = []
     for _ in range(2):
@@ -77,7 +79,7 @@ def test_masks_move_with_their_pictures():
     image = np.zeros((80, 40, 3), np.uint8)
     image[10:40, 6:20] = 255
     mask = (image[..., 0] > 0).astype(np.uint8)
-    transform = for_training(Augmentation(erase=0, box=0.2, shrink=1.0), PREP)
+    transform = for_training(Augmentation(erase=0, camera=OtherCamera(box=0.2, shrink=1.0)), PREP)
     wrong = []
     for seed in range(20):
         torch.manual_seed(seed)

@@ -64,7 +64,7 @@ class DataRecipe(Strict):
 
 
 class AugmentationRecipe(Strict):
-    """As `data.transforms.Augmentation`."""
+    """As `data.transforms.Augmentation`, with the strengths of `data.cameras.OtherCamera`."""
 
     flip: Share = 0.5
     pad: NonNegativeInt = 10

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -108,10 +108,9 @@ def command(
     data = None if path is None else load(path, kind, how)
     if path is None and (kind is not None or how is not None):
         raise UsageError("--kind or --pattern without --data", fix="give --data as well")
-    engine = (runtime, precision)
-    opened = _opened(model, data, seed, which, engine, flip=flip, batch_size=batch_size)
+    settings = _Settings(seed, which, runtime, precision, flip, batch_size)
     with (
-        opened as (name, embed, data),
+        _opened(model, data, settings) as (name, embed, data),
         counting_bar(
             "embedding", "pictures", silent=str(json_file) == "-", rate="pictures/s"
         ) as bar,
@@ -141,20 +140,24 @@ def command(
     console.print(report.table(), highlight=False)
 
 
+class _Settings(NamedTuple):
+    """How a model is opened, and how it embeds: the options of that name."""
+
+    seed: int | None
+    which: str
+    runtime: Any
+    precision: Any
+    flip: bool
+    batch_size: int
+
+
 @contextmanager
 def _opened(
-    model: str,
-    data: ReIDData | None,
-    seed: int | None,
-    which: str,
-    engine: tuple[Any, Any],
-    *,
-    flip: bool,
-    batch_size: int,
+    model: str, data: ReIDData | None, settings: _Settings
 ) -> Iterator[tuple[str, Embed, ReIDData]]:
     """Give the name of a model, what embeds with it, and the data to evaluate it on."""
     if _is_run(Path(model)):
-        yield _of_run(Path(model), data, seed, which, flip=flip, batch_size=batch_size)
+        yield _of_run(Path(model), data, settings)
         return
     if data is None:
         raise UsageError("a bundle without --data", fix="--data FOLDER")
@@ -162,9 +165,9 @@ def _opened(
     from crosscam_deploy.zoo import resolve
     from crosscam_trainer.evaluation.embed import BundleEmbedder
 
-    opened = open_runtime(resolve(model), runtime=engine[0], precision=engine[1])
+    opened = open_runtime(resolve(model), runtime=settings.runtime, precision=settings.precision)
     try:
-        embed = BundleEmbedder(opened, flip=flip, batch_size=batch_size)
+        embed = BundleEmbedder(opened, flip=settings.flip, batch_size=settings.batch_size)
         yield opened.bundle.manifest.name, embed, data
     finally:
         opened.close()
@@ -177,15 +180,7 @@ def _is_run(path: Path) -> bool:
     return (path / "recipe.yaml").is_file() or any(file.is_file() for file in weights)
 
 
-def _of_run(
-    path: Path,
-    data: ReIDData | None,
-    seed: int | None,
-    which: str,
-    *,
-    flip: bool,
-    batch_size: int,
-) -> tuple[str, Embed, ReIDData]:
+def _of_run(path: Path, data: ReIDData | None, settings: _Settings) -> tuple[str, Embed, ReIDData]:
     if any(find_spec(name) is None for name in ("torch", "torchvision", "open_clip")):
         raise MissingExtraError("models of training runs (their bundles need nothing)", "train")
     import torch
@@ -195,7 +190,7 @@ def _of_run(
     from crosscam_trainer.loop.devices import World, device_kind
     from crosscam_trainer.recipe import LoopRecipe
 
-    file = weights_file(path, which, seed)
+    file = weights_file(path, settings.which, settings.seed)
     trained = load_trained(file)
     world = World(torch.device(device_kind(LoopRecipe())))
     trained.model.to(world.device)
@@ -204,8 +199,8 @@ def _of_run(
         trained.model,
         preparation=trained.preparation,
         world=world,
-        flip=flip,
-        batch_size=batch_size,
+        flip=settings.flip,
+        batch_size=settings.batch_size,
     )
 
     def run(samples: Any, progress: Any = None) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
@@ -56,13 +56,7 @@ class Augmentation:
         saturation: Factor within ``1 ± saturation``.
         hue: Shift within ``± hue``, at most 0.5.
         grey: Probability to make it grey.
-        box: This and what follows are strengths of `cameras.OtherCamera`.
-        cast: As above.
-        gamma: As above.
-        chroma: As above.
-        shrink: As above.
-        noise: As above.
-        coded: As above.
+        camera: What is changed as another camera would.
     """
 
     flip: float = 0.5
@@ -75,20 +69,7 @@ class Augmentation:
     saturation: float = 0.0
     hue: float = 0.0
     grey: float = 0.0
-    box: float = 0.0
-    cast: float = 0.0
-    gamma: float = 0.0
-    chroma: float = 0.0
-    shrink: float = 0.0
-    noise: float = 0.0
-    coded: float = 0.0
-
-    @property
-    def camera(self) -> OtherCamera:
-        """Return what is done as another camera would."""
-        return OtherCamera(
-            self.box, self.cast, self.gamma, self.chroma, self.shrink, self.noise, self.coded
-        )
+    camera: OtherCamera = field(default_factory=OtherCamera)
 
 
 class Transform:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from crosscam_kernels.errors import UsageError
+from crosscam_trainer.data.cameras import OtherCamera
 from crosscam_trainer.data.transforms import Augmentation, Preparation, for_training
 from crosscam_trainer.loop.batches import Batches
 from crosscam_trainer.loop.extract import extract
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from crosscam_trainer.methods.base import Extracted, Stage
     from crosscam_trainer.models.reid import ReIDModel
     from crosscam_trainer.models.types import TextTower
-    from crosscam_trainer.recipe import Recipe
+    from crosscam_trainer.recipe import AugmentationRecipe, Recipe
 
 
 class TrainingRun:
@@ -115,8 +117,7 @@ class TrainingRun:
         sampler: EpochSampler = stage.sampler(rank=self.world.rank, world_size=self.world.size)
         transform = None
         if stage.needs_pictures:
-            augmentation = Augmentation(**self.recipe.augmentation.model_dump())
-            transform = for_training(augmentation, self.preparation)
+            transform = for_training(_augmentation(self.recipe.augmentation), self.preparation)
         return Batches(
             self.data.train,
             sampler,
@@ -132,3 +133,9 @@ def preparation(recipe: Recipe) -> Preparation:
     """Return how pictures become inputs of a recipe's model."""
     model: Any = recipe.model
     return Preparation(model.size, model.interpolation, model.mean, model.std)
+
+
+def _augmentation(recipe: AugmentationRecipe) -> Augmentation:
+    strengths = recipe.model_dump()
+    camera = OtherCamera(**{each.name: strengths.pop(each.name) for each in fields(OtherCamera)})
+    return Augmentation(**strengths, camera=camera)
