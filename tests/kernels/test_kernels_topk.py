@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from topk_parts import assert_identical, some_masks, unit_rows
 
 from crosscam_kernels import TopK, pack_adjacency, simd_level, simd_levels, similarity_topk
 from crosscam_kernels.errors import InputError, ShapeError, UsageError
@@ -25,29 +26,6 @@ def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 def integers(rng: np.random.Generator, rows: int, dim: int) -> np.ndarray:
     """Small integers: every sum is exact, so that indices must agree even among ties."""
     return rng.integers(-2, 3, (rows, dim)).astype(np.float32)
-
-
-def unit_rows(rng: np.random.Generator, rows: int, dim: int) -> np.ndarray:
-    x = rng.standard_normal((rows, dim))
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
-
-
-def some_masks(rng: np.random.Generator, queries: int, gallery: int, rule: str) -> dict[str, Any]:
-    return {
-        "valid": rng.random(gallery) < 0.8,
-        "query_camera": rng.integers(0, 4, queries),
-        "gallery_camera": rng.integers(0, 4, gallery),
-        "camera_rule": rule,
-        "adjacency": rng.random((4, 4)) < 0.7,
-        "query_time": rng.integers(0, 10**12, queries),
-        "gallery_time": rng.integers(0, 10**12, gallery),
-        "window": (-3 * 10**11, 5 * 10**11),
-    }
-
-
-def assert_identical(found: TopK, expected: TopK) -> None:
-    np.testing.assert_array_equal(found.index, expected.index)
-    np.testing.assert_array_equal(found.similarity, expected.similarity)
 
 
 @pytest.mark.parametrize("rule", ["any", "exclude_same", "only_same"])

@@ -8,13 +8,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
+from topk_parts import (
+    FLOATS,
+    assert_identical,
+    bf16,
+    defined,
+    people,
+    sign_rows,
+    some_masks,
+    stored,
+    unit_rows,
+)
 
-from crosscam_kernels import TopK, quantise_rows, simd_levels, similarity_topk
+from crosscam_kernels import quantise_rows, simd_levels, similarity_topk
 from crosscam_kernels.errors import ShapeError, UsageError
 from crosscam_kernels.reference import similarity as reference
-
-FLOATS = ("float32", "bfloat16", "float16")
 
 
 @pytest.fixture(params=[f"{name}-{dot}" for name in simd_levels() for dot in "10"])
@@ -23,63 +31,6 @@ def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     monkeypatch.setenv("CROSSCAM_SIMD", name)
     monkeypatch.setenv("CROSSCAM_DOT", dot)
     return str(request.param)
-
-
-def bf16(x: np.ndarray) -> np.ndarray:
-    """Bit patterns of bfloat16, rounded to nearest, ties to even."""
-    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-
-
-def stored(x: np.ndarray, element: str) -> np.ndarray:
-    return bf16(x) if element == "bfloat16" else x.astype(element)
-
-
-def unit_rows(rng: np.random.Generator, rows: int, dim: int) -> np.ndarray:
-    x = rng.standard_normal((rows, dim))
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
-
-
-def sign_rows(rng: np.random.Generator, rows: int, dim: int) -> np.ndarray:
-    """Rows of equal length whose sums are exact, with ties everywhere."""
-    return rng.choice([-0.125, 0.125], (rows, dim)).astype(np.float32)
-
-
-def people(rng: np.random.Generator, rows: int, dim: int, count: int) -> np.ndarray:
-    """Rows in tight clusters, as embeddings of the same people are: many near ties."""
-    x = unit_rows(rng, count, dim)[rng.integers(0, count, rows)]
-    x = x + 0.3 / np.sqrt(dim) * rng.standard_normal((rows, dim))
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
-
-
-def some_masks(rng: np.random.Generator, queries: int, gallery: int) -> dict[str, Any]:
-    return {
-        "valid": rng.random(gallery) < 0.8,
-        "query_camera": rng.integers(0, 4, queries),
-        "gallery_camera": rng.integers(0, 4, gallery),
-        "camera_rule": rng.choice(["any", "exclude_same", "only_same"]),
-        "adjacency": rng.random((4, 4)) < 0.7,
-        "query_time": rng.integers(0, 10**12, queries),
-        "gallery_time": rng.integers(0, 10**12, gallery),
-        "window": (-3 * 10**11, 5 * 10**11),
-    }
-
-
-def defined(q: np.ndarray, g: np.ndarray, k: int, **masks: Any) -> TopK:
-    """The documented chain of fused multiply-adds, one rounding each (exact in longdouble)."""
-    sums = np.zeros((len(q), len(g)), np.float32)
-    for d in range(q.shape[1]):
-        product = q[:, d, None].astype(np.longdouble) * g[None, :, d].astype(np.longdouble)
-        sums = (product + sums).astype(np.float32)
-    sums[~reference.allowed_pairs(len(q), len(g), **masks)] = -np.inf
-    order = np.argsort(-sums, axis=1, kind="stable")[:, :k]
-    best = np.take_along_axis(sums, order, 1)
-    return TopK(best, np.where(best > -np.inf, order, -1))
-
-
-def assert_identical(found: TopK, expected: TopK) -> None:
-    np.testing.assert_array_equal(found.index, expected.index)
-    np.testing.assert_array_equal(found.similarity, expected.similarity)
 
 
 @pytest.mark.parametrize("element", FLOATS)
@@ -356,39 +307,6 @@ def test_bfloat16_through_dlpack() -> None:
     assert_identical(similarity_topk(q, torch.from_numpy(g), 5), similarity_topk(q, g, 5))
 
 
-@given(
-    rows=hnp.arrays(
-        np.float32,
-        st.tuples(st.integers(0, 5), st.integers(0, 9)),
-        elements=st.floats(width=32, allow_nan=True, allow_infinity=True, allow_subnormal=True),
-    )
-)
-def test_quantise_rows_is_its_specification(rows: np.ndarray) -> None:
-    found = quantise_rows(rows)
-    with np.errstate(all="ignore"):
-        values, scale = reference.quantise_rows(rows)
-    np.testing.assert_array_equal(found.values, values)
-    np.testing.assert_array_equal(found.scale, scale)
-    assert found.values.dtype == np.int8
-    assert found.scale.dtype == np.float32
-    finite = np.isfinite(rows).all(axis=1)
-    with np.errstate(all="ignore"):
-        back = found.scale[:, None].astype(np.float64) * found.values
-        worst = found.scale[finite, None] * (0.5 + 2e-4) + 1e-43
-        assert (np.abs(back - rows)[finite] <= worst).all()
-
-
-@pytest.mark.parametrize("element", FLOATS)
-def test_quantise_rows_in_blocks_and_types(element: str) -> None:
-    rng = np.random.default_rng(15)
-    rows = stored(unit_rows(rng, 3000, 700), element)
-    found = quantise_rows(rows)
-    wide = reference.floats(rows, np.float32)
-    np.testing.assert_array_equal(found.scale, np.abs(wide).max(axis=1) / np.float32(127))
-    np.testing.assert_array_equal(found.values, np.rint(wide / found.scale[:, None]))
-    assert np.abs(found.values).max() == 127
-
-
 ONE = np.ones((2, 4), np.float32)
 SCALE = np.ones(2, np.float32)
 BYTES = np.ones((2, 4), np.int8)
@@ -424,11 +342,7 @@ def test_wrong_calls_say_what_is_wrong(
         similarity_topk(**{"queries": ONE, "gallery": ONE, "k": 1, **arguments})
 
 
-def test_wrong_calls_of_quantise_rows_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ShapeError, match="rows is int8"):
-        quantise_rows(BYTES)
-    with pytest.raises(ShapeError, match=r"rows is float32 of shape \(4,\)"):
-        quantise_rows(ONE[0])
+def test_a_wrong_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROSSCAM_DOT", "yes")
     with pytest.raises(UsageError, match="CROSSCAM_DOT='yes'"):
         similarity_topk(ONE, ONE, 1)
