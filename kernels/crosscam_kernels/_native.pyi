@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 def simd_levels() -> list[str]: ...
+def share_openmp_threads() -> bool: ...
 def camera_adversarial(
     *,
     features: NDArray[np.float32],

@@ -4,6 +4,7 @@
 
 #include "arrays.h"
 #include "cpu_features.h"
+#include "parallel.h"
 
 namespace crosscam::python {
 namespace {
@@ -18,6 +19,7 @@ std::vector<std::string> level_names() {
 
 NB_MODULE(_native, module) {
   module.def("simd_levels", &level_names);
+  module.def("share_openmp_threads", &share_openmp_threads);
   bind_camera_adversarial(module);
   bind_crop(module);
   bind_instance_memory(module);
