@@ -32,6 +32,12 @@ inline V add_to_exponent(V x, V n) {
   const __m256i power = _mm256_slli_epi32(_mm256_castps_si256(n), 23);
   return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), power));
 }
+/// The sum of all lanes, in an order of its own.
+inline float sum_lanes(V a) {
+  __m128 half = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  half = _mm_add_ps(half, _mm_movehl_ps(half, half));
+  return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
+}
 inline uint32_t greater(V a, V b) {
   return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ)));
 }

@@ -30,6 +30,8 @@ inline V add_to_exponent(V x, V n) {
   const __m512i power = _mm512_slli_epi32(_mm512_castps_si512(n), 23);
   return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), power));
 }
+/// The sum of all lanes, in an order of its own.
+inline float sum_lanes(V a) { return _mm512_reduce_add_ps(a); }
 inline uint32_t greater(V a, V b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
 
 inline uint64_t time_mask(int64_t time, const int64_t* first, const int64_t* last, int count) {

@@ -31,6 +31,8 @@ inline V add_to_exponent(V x, V n) {
   const uint32x4_t power = vshlq_n_u32(vreinterpretq_u32_f32(n), 23);
   return vreinterpretq_f32_u32(vaddq_u32(vreinterpretq_u32_f32(x), power));
 }
+/// The sum of all lanes, in an order of its own.
+inline float sum_lanes(V a) { return vaddvq_f32(a); }
 inline uint32_t greater(V a, V b) {
   const uint32x4_t bits = {1, 2, 4, 8};
   return vaddvq_u32(vandq_u32(vcgtq_f32(a, b), bits));

@@ -82,6 +82,8 @@ inline V add_to_exponent(const V& x, const V& n) {
     return std::bit_cast<float>(std::bit_cast<uint32_t>(y) + exponent);
   });
 }
+/// The sum of all lanes, in an order of its own.
+inline float sum_lanes(const V& a) { return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]); }
 inline uint32_t greater(const V& a, const V& b) {
   uint32_t mask = 0;
   for (int i = 0; i < 4; ++i) mask |= static_cast<uint32_t>(a.v[i] > b.v[i]) << i;

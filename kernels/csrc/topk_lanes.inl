@@ -47,15 +47,6 @@ struct Int8Row {
   }
 };
 
-inline float add_lanes(const V& sum) {
-  float lane[kLanes];
-  store(lane, sum);
-  for (int width = kLanes / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lane[i] += lane[i + width];
-  }
-  return lane[0];
-}
-
 /// kQueries queries against kLaneRows rows. `job.words` is the number of features.
 template <class Row, int kQueries>
 void lane_tile(const TopkTile& job) {
@@ -107,11 +98,11 @@ void lane_tile(const TopkTile& job) {
 #pragma GCC unroll 4
   for (int r = 0; r < kLaneRows; ++r) {
     const float scale = job.row_scale == nullptr ? 1.0f : job.row_scale[r];
-    if (!(add_lanes(norm[r]) * scale * scale <= job.limit)) *job.beyond = true;
+    if (!(sum_lanes(norm[r]) * scale * scale <= job.limit)) *job.beyond = true;
     job.hits[r] = 0;
 #pragma GCC unroll 4
     for (int q = 0; q < kQueries; ++q) {
-      const float similarity = add_lanes(sum[r][q]) * scale;
+      const float similarity = sum_lanes(sum[r][q]) * scale;
       job.similarity[r * kQueries + q] = similarity;
       job.hits[r] |= static_cast<uint64_t>(similarity > job.threshold[q]) << q;
     }

@@ -19,6 +19,9 @@ class RowSource {
   /// @return Whether the row is within the limit (NaN is not).
   bool prepare(int64_t row, int slot, const void** words);
 
+  /// Whether rows are compared as they lie in memory, and `prepare` need not be asked.
+  bool as_they_lie() const { return !copies_ && limit_ < 0.0f; }
+
   /// Squared norm of a row as packed, as `prepare` computes it.
   float norm(int64_t row);
 

@@ -58,10 +58,13 @@ Scanner::Scanner(TopkScan& scan)
 
 void Scanner::add(int64_t begin, int64_t end, int64_t first_block, int64_t last_block) {
   const bool masked = scan_.mask.any();
+  const bool as_they_lie = source_.as_they_lie();
   for (int64_t row = begin; row < end; ++row) {
     if (masked && !scan_.mask.row_allowed(row)) continue;
     const auto at = static_cast<size_t>(size_);
-    if (!source_.prepare(row, size_, &rows_[at])) {
+    if (as_they_lie) {
+      rows_[at] = problem_.gallery.row(row);
+    } else if (!source_.prepare(row, size_, &rows_[at])) {
       scan_.broken = true;
       return;
     }
