@@ -219,6 +219,7 @@ def update_memory(
     momentum: float,
     mode: str,
     threads: int,
+    simd: str,
 ) -> None: ...
 def instance_infonce(
     *,
@@ -234,20 +235,5 @@ def instance_infonce(
     loss: NDArray[np.float32],
     lse: NDArray[np.float32],
     counted: NDArray[np.uint8],
-) -> None: ...
-def instance_infonce_backward(
-    *,
-    features: NDArray[np.float32],
-    bank: NDArray[np.float32],
-    filled: NDArray[np.uint8],
-    targets: NDArray[np.int64],
-    class_cameras: NDArray[np.int32] | None,
-    cameras: NDArray[np.int32] | None,
-    temperature: float,
-    threads: int,
-    simd: str,
-    grad: NDArray[np.float32],
-    lse: NDArray[np.float32],
-    counted: NDArray[np.uint8],
-    gradient: NDArray[np.float32],
+    gradient: NDArray[np.float32] | None,
 ) -> None: ...

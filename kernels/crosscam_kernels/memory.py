@@ -294,6 +294,7 @@ def native_update(
         momentum=float(momentum),
         mode=mode,
         threads=worker_limit(threads),
+        simd=simd_level(),
     )
 
 

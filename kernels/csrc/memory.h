@@ -58,6 +58,7 @@ struct MemoryUpdate {
   double momentum = 0;
   UpdateMode mode = UpdateMode::kMomentum;
   int threads = 0;
+  SimdLevel simd = SimdLevel::kScalar;
 };
 
 /// Moves bank rows towards the samples of their label, in the order of the batch.

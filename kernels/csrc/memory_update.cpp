@@ -1,5 +1,4 @@
-// The momentum update of a bank; compiled without contraction of a * b + c, so that it rounds as
-// the loop it replaces.
+// The momentum update of a bank.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -8,34 +7,18 @@
 
 #include "memory.h"
 #include "parallel.h"
+#include "simd_kernels.h"
 
 namespace crosscam {
 namespace {
 
-constexpr int kLanes = 16;            // partial sums of an inner product
 constexpr float kLeastNorm = 1e-12f;  // as torch.nn.functional.normalize
-
-/// Inner product in double: interleaved partial sums, then added in order.
-double dot(const float* a, const float* b, int64_t dim) {
-  double lanes[kLanes] = {};
-  int64_t d = 0;
-  for (; d + kLanes <= dim; d += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      lanes[lane] += static_cast<double>(a[d + lane]) * static_cast<double>(b[d + lane]);
-    }
-  }
-  for (int lane = 0; d < dim; ++d, ++lane) {
-    lanes[lane] += static_cast<double>(a[d]) * static_cast<double>(b[d]);
-  }
-  double sum = lanes[0];
-  for (int lane = 1; lane < kLanes; ++lane) sum += lanes[lane];
-  return sum;
-}
 
 class RowUpdater {
  public:
   explicit RowUpdater(const MemoryUpdate& update)
       : update_(update),
+        kernels_(memory_row_kernels(update.simd)),
         keep_(static_cast<float>(update.momentum)),
         take_(static_cast<float>(1.0 - update.momentum)) {}
 
@@ -48,7 +31,7 @@ class RowUpdater {
       double least = std::numeric_limits<double>::infinity();
       int64_t hardest = -1;
       for (const int64_t i : members) {
-        const double similarity = dot(row, sample(i), dim());
+        const double similarity = kernels_.product(row, sample(i), dim());
         if (similarity < least) {
           least = similarity;
           hardest = i;
@@ -74,17 +57,13 @@ class RowUpdater {
     return update_.samples.features + i * update_.samples.stride;
   }
   void step(float* row, const float* x) const {
-    for (int64_t d = 0; d < dim(); ++d) {
-      const float old = keep_ * row[d];
-      const float added = take_ * x[d];
-      row[d] = old + added;
-    }
-    float norm = static_cast<float>(std::sqrt(dot(row, row, dim())));
-    if (norm < kLeastNorm) norm = kLeastNorm;
-    for (int64_t d = 0; d < dim(); ++d) row[d] /= norm;
+    const double squared = kernels_.blend(row, x, dim(), keep_, take_);
+    const float norm = static_cast<float>(std::sqrt(squared));
+    kernels_.divide(row, dim(), norm < kLeastNorm ? kLeastNorm : norm);
   }
 
   const MemoryUpdate& update_;
+  const MemoryRowKernels& kernels_;
   float keep_, take_;
 };
 

@@ -11,6 +11,7 @@ namespace crosscam {
   extern const CropKernel crop;                   \
   extern const DenseKernels dense;                \
   extern const HardestKernel hardest;             \
+  extern const MemoryRowKernels memory_row;       \
   extern const NormaliseKernel normalise;         \
   }
 CROSSCAM_DECLARE(scalar)
@@ -113,6 +114,9 @@ const DenseKernels& dense_kernels(SimdLevel level) { return CROSSCAM_PICK(level,
 
 const HardestKernel& hardest_kernel(SimdLevel level) { return CROSSCAM_PICK(level, hardest); }
 
+const MemoryRowKernels& memory_row_kernels(SimdLevel level) {
+  return CROSSCAM_PICK(level, memory_row);
+}
 const NormaliseKernel& normalise_kernel(SimdLevel level) { return CROSSCAM_PICK(level, normalise); }
 
 }  // namespace crosscam

@@ -201,6 +201,15 @@ struct HardestKernel {
   void (*select)(const HardestTile& tile);
 };
 
+/// Kernels of `update_memory` for one instruction set: the same bits from each.
+struct MemoryRowKernels {
+  /// Inner product in float64.
+  double (*product)(const float* a, const float* b, int64_t dim);
+  /// row = keep * row + take * x, each product rounded; returns the squared norm in float64.
+  double (*blend)(float* row, const float* x, int64_t dim, float keep, float take);
+  void (*divide)(float* row, int64_t dim, float divisor);
+};
+
 /// Kernel of `normalise_quantise` for one instruction set.
 struct NormaliseKernel {
   /// Writes the `dim` codes of one row and returns its scale.
@@ -222,6 +231,7 @@ const NarrowKernels& narrow_kernels(SimdLevel level);
 const CropKernel& crop_kernel(SimdLevel level);
 const DenseKernels& dense_kernels(SimdLevel level);
 const HardestKernel& hardest_kernel(SimdLevel level);
+const MemoryRowKernels& memory_row_kernels(SimdLevel level);
 const NormaliseKernel& normalise_kernel(SimdLevel level);
 
 }  // namespace crosscam

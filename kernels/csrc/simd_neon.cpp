@@ -83,6 +83,7 @@ inline void transpose_lanes(V* v) {
 #include "dense_tile.inl"
 #include "hardest_tile.inl"
 #include "infonce_tile.inl"
+#include "memory_row.inl"
 #include "normalise_row.inl"
 #include "topk_float.inl"
 #include "topk_int8.inl"

@@ -78,7 +78,7 @@ void run_memory_infonce(
 
 void run_update_memory(const Output<float, 2>& bank, const Rows& features,
                        const Column<int64_t>& targets, double momentum, const std::string& mode,
-                       int threads) {
+                       int threads, const std::string& simd) {
   MemoryUpdate update;
   update.rows = bank.data();
   update.count = static_cast<int64_t>(bank.shape(0));
@@ -87,6 +87,7 @@ void run_update_memory(const Output<float, 2>& bank, const Rows& features,
   update.momentum = momentum;
   update.mode = update_mode(mode);
   update.threads = threads;
+  update.simd = simd_level(simd);
   const nb::gil_scoped_release release;
   update_memory(update);
 }
@@ -102,8 +103,8 @@ void bind_memory(nb::module_& module) {
              "allowed_count"_a.noconvert(), "negatives"_a.noconvert(),
              "gradient"_a.noconvert().none());
   module.def("update_memory", &run_update_memory, nb::kw_only(), "bank"_a.noconvert(),
-             "features"_a.noconvert(), "targets"_a.noconvert(), "momentum"_a, "mode"_a,
-             "threads"_a);
+             "features"_a.noconvert(), "targets"_a.noconvert(), "momentum"_a, "mode"_a, "threads"_a,
+             "simd"_a);
 }
 
 }  // namespace crosscam::python
