@@ -86,10 +86,10 @@ def instance_infonce(
     problem = native_problem(
         features, bank, filled, targets, class_cameras, cameras, temperature, threads
     )
-    losses, statistics = native_forward(problem)
-    weight = sample_weight(statistics["counted"] > 0, reduction)
-    gradient = native_backward(problem, statistics, weight)
-    return LossAndGradient(reduced(losses, weight, reduction), gradient)
+    losses, found = native_losses(problem, with_gradient=True)
+    weight = sample_weight(found["counted"] > 0, reduction)
+    # A sample without a loss has a gradient of zeros, which a weight of zero leaves as it is.
+    return LossAndGradient(reduced(losses, weight, reduction), weight[:, None] * found["gradient"])
 
 
 def update_instances(bank: Any, filled: Any, features: Any, targets: Any) -> Any:
@@ -183,25 +183,23 @@ def native_problem(
     }
 
 
-def native_forward(problem: dict[str, Any]) -> tuple[NDArray[np.float32], dict[str, Any]]:
-    """Returns the (N,) losses and what the backward pass needs."""
+def native_losses(
+    problem: dict[str, Any], with_gradient: bool
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Returns the (N,) losses and what else the operator finds.
+
+    ``gradient`` among the latter is (N, D): of each loss with respect to its own sample; None when
+    it is not asked for.
+    """
     count = len(problem["features"])
     losses = np.empty(count, np.float32)
-    statistics: dict[str, Any] = {
+    found: dict[str, Any] = {
         "lse": np.empty(count, np.float32),
         "counted": np.empty(count, np.uint8),
+        "gradient": np.empty(problem["features"].shape, np.float32) if with_gradient else None,
     }
-    _native.instance_infonce(**problem, **statistics, loss=losses)
-    return losses, statistics
-
-
-def native_backward(
-    problem: dict[str, Any], statistics: dict[str, Any], grad: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Returns the (N, D) gradient of ``sum(grad * losses)``."""
-    gradient = np.empty(problem["features"].shape, np.float32)
-    _native.instance_infonce_backward(**problem, **statistics, grad=grad, gradient=gradient)
-    return gradient
+    _native.instance_infonce(**problem, **found, loss=losses)
+    return losses, found
 
 
 def check_bank(bank: NDArray[Any]) -> None:

@@ -1,3 +1,8 @@
+// With m the running maximum of a sample's scaled scores and Z the running sum of exp(s - m), the
+// sum of exp(s - m) times the chosen instances is kept beside Z and rescaled with it whenever m
+// grows:
+//   dL/dx = 1/temperature * ( (sum of exp(s - m) b_c) / Z - b_own ).
+// So a similarity is computed once, whether gradients are asked for or not.
 #include "instance_memory.h"
 
 #include <algorithm>
@@ -11,8 +16,8 @@
 namespace crosscam {
 namespace {
 
-constexpr int64_t kSlabFloats = 2 << 20;  // weights kept at one time in the backward pass
-constexpr int64_t kSlabGroups = 8;
+constexpr int64_t kSlabFloats = 2 << 20;  // scores and slots kept at one time
+constexpr int64_t kSlabGroups = 16;
 constexpr int64_t kSumChunk = 512;  // features summed at one time: a class's slots stay in cache
 
 /// Which classes are candidates of the samples of a block, and which is their own.
@@ -150,120 +155,187 @@ void add_scaled(const InfonceKernels& kernels, int lanes, float weight, const fl
   for (int64_t d = whole; d < count; ++d) gradient[d] = std::fma(weight, row[d], gradient[d]);
 }
 
-}  // namespace
-
-void instance_infonce(const InstanceProblem& problem, float* loss, float* lse, uint8_t* counted) {
-  std::fill_n(loss, problem.samples.count, 0.0f);
-  std::fill_n(lse, problem.samples.count, 0.0f);
-  std::fill_n(counted, problem.samples.count, uint8_t{0});
-  const SampleBlocks blocks(problem.samples, topk_kernels(problem.simd),
-                            problem.bank.cameras != nullptr);
-  if (blocks.count() == 0 || problem.bank.classes == 0 || problem.bank.slots == 0) return;
-  const ClassMasks masks(problem, blocks);
-  const int64_t groups = (problem.bank.classes + kGroupRows - 1) / kGroupRows;
-  std::vector<PartialLse> shares(static_cast<size_t>(groups * blocks.count()));
-
-  std::atomic<int64_t> next{0};
-  run_workers(workers_for(problem), [&](int) {
-    ClassScorer scorer(problem, blocks, masks);
-    LseAccumulator accumulator(infonce_kernels(problem.simd), 1.0f / problem.temperature, false);
-    ClassGroup group;
-    for (int64_t unit = next++; unit < groups * blocks.blocks(); unit = next++) {
-      const int64_t block = unit / groups, at = unit % groups;
-      scorer.score(block, at * kGroupRows, blocks.bits(block), group);
-      accumulator.begin(blocks.width(block));
-      accumulator.add(group.view(blocks.width(block)), group.own);
-      accumulator.finish(blocks.samples(block),
-                         shares.data() + at * blocks.count() + blocks.first(block));
-    }
-  });
-  for (int64_t place = 0; place < blocks.count(); ++place) {
-    PartialLse whole = shares[static_cast<size_t>(place)];
-    for (int64_t at = 1; at < groups; ++at) {
-      merge(whole, shares[static_cast<size_t>(at * blocks.count() + place)]);
-    }
-    if (whole.positives == 0) continue;
-    const int64_t i = blocks.row(place);
-    const double sum = whole.max + std::log(static_cast<double>(whole.sum));
-    loss[i] = static_cast<float>(sum - whole.positive);
-    lse[i] = static_cast<float>(sum);
-    counted[i] = 1;
+/// Losses, and gradients where there is a place for them, slab by slab of class groups.
+class InstancePass {
+ public:
+  InstancePass(const InstanceProblem& problem, float* gradient)
+      : problem_(problem),
+        kernels_(topk_kernels(problem.simd)),
+        infonce_(infonce_kernels(problem.simd)),
+        scale_(1.0f / problem.temperature),
+        gradient_(gradient),
+        blocks_(problem.samples, kernels_, problem.bank.cameras != nullptr),
+        masks_(problem, blocks_),
+        workers_(workers_for(problem)),
+        whole_(static_cast<size_t>(blocks_.count())),
+        rescale_(whole_.size()),
+        own_(whole_.size(), nullptr) {
+    for (PartialLse& whole : whole_) whole.max = std::numeric_limits<float>::lowest();
   }
-}
 
-void instance_infonce_backward(const InstanceProblem& problem, const float* lse,
-                               const uint8_t* counted, const float* grad, float* gradient) {
-  const int64_t dim = problem.samples.dim;
-  std::fill_n(gradient, problem.samples.count * dim, 0.0f);
-  const TopkKernels& kernels = topk_kernels(problem.simd);
-  const InfonceKernels& infonce = infonce_kernels(problem.simd);
-  const SampleBlocks blocks(problem.samples, kernels, problem.bank.cameras != nullptr);
-  if (blocks.count() == 0 || problem.bank.classes == 0 || problem.bank.slots == 0) return;
-  const ClassMasks masks(problem, blocks);
-
-  const int64_t packed = blocks.blocks() * blocks.capacity();
-  std::vector<float> packed_lse(static_cast<size_t>(packed), 0.0f);
-  std::vector<float> factor(packed_lse), none(packed_lse);
-  std::vector<uint64_t> bits(static_cast<size_t>(blocks.blocks()), 0);
-  for (int64_t place = 0; place < blocks.count(); ++place) {
-    const int64_t i = blocks.row(place);
-    if (counted[i] == 0) continue;
-    packed_lse[static_cast<size_t>(place)] = lse[i];
-    factor[static_cast<size_t>(place)] = grad[i] / problem.temperature;
-    bits[static_cast<size_t>(place / blocks.capacity())] |= uint64_t{1}
-                                                            << place % blocks.capacity();
+  void run() {
+    if (blocks_.count() == 0 || problem_.bank.classes == 0 || problem_.bank.slots == 0) return;
+    const int64_t groups = (problem_.bank.classes + kGroupRows - 1) / kGroupRows;
+    const int64_t packed = blocks_.blocks() * blocks_.capacity();
+    slab_ = std::clamp<int64_t>(kSlabFloats / (2 * kGroupRows * packed), 1,
+                                std::min(kSlabGroups, groups));
+    kept_.resize(static_cast<size_t>(slab_ * blocks_.blocks()));
+    for (int64_t begin = 0; begin < groups; begin += slab_) {
+      const int64_t here = std::min(slab_, groups - begin);
+      score(begin, here);
+      weigh(here);
+      if (gradient_ != nullptr) add_chosen(here);
+    }
   }
-  const int64_t groups = (problem.bank.classes + kGroupRows - 1) / kGroupRows;
-  const int64_t slab =
-      std::clamp<int64_t>(kSlabFloats / (kGroupRows * packed), 1, std::min(kSlabGroups, groups));
-  std::vector<ClassGroup> kept(static_cast<size_t>(slab * blocks.blocks()));
-  const int64_t chunks = (dim + kSumChunk - 1) / kSumChunk;
-  const int workers = workers_for(problem);
 
-  for (int64_t begin = 0; begin < groups; begin += slab) {
-    const int64_t here = std::min(slab, groups - begin);
+  void write(float* loss, float* lse, uint8_t* counted) const {
+    const int64_t dim = problem_.samples.dim;
+    for (int64_t place = 0; place < blocks_.count(); ++place) {
+      const PartialLse& whole = whole_[static_cast<size_t>(place)];
+      const int64_t i = blocks_.row(place);
+      float* const row = gradient_ == nullptr ? nullptr : gradient_ + i * dim;
+      if (whole.positives == 0) {
+        if (row != nullptr) std::fill_n(row, dim, 0.0f);
+        continue;
+      }
+      const double sum = whole.max + std::log(static_cast<double>(whole.sum));
+      loss[i] = static_cast<float>(sum - whole.positive);
+      lse[i] = static_cast<float>(sum);
+      counted[i] = 1;
+      if (row == nullptr) continue;
+      const float share = scale_ / whole.sum;
+      const float* const own = own_[static_cast<size_t>(place)];
+      for (int64_t d = 0; d < dim; ++d) row[d] = share * row[d] - scale_ * own[d];
+    }
+  }
+
+ private:
+  ClassGroup& kept(int64_t block, int64_t at) {
+    return kept_[static_cast<size_t>(block * slab_ + at)];
+  }
+  /// The first slot of a class.
+  const float* instances(int64_t c) const {
+    return problem_.bank.rows + c * problem_.bank.slots * problem_.bank.stride;
+  }
+
+  void score(int64_t begin, int64_t here) {
     std::atomic<int64_t> next{0};
-    run_workers(workers, [&](int) {  // scores of the slab become weights
-      ClassScorer scorer(problem, blocks, masks);
-      for (int64_t unit = next++; unit < here * blocks.blocks(); unit = next++) {
-        const int64_t block = unit / here, at = unit % here, first = blocks.first(block);
-        const int width = blocks.width(block);
-        ClassGroup& group = kept[static_cast<size_t>(block * slab + at)];
-        scorer.score(block, (begin + at) * kGroupRows, bits[static_cast<size_t>(block)], group);
-        infonce.softmax_weights({group.view(width), 1.0f / problem.temperature,
-                                 packed_lse.data() + first, factor.data() + first,
-                                 none.data() + first, group.scores});
-        for (int r = 0; r < group.count; ++r) {
-          for (uint64_t own = group.own[r]; own != 0; own &= own - 1) {
-            const int q = __builtin_ctzll(own);
-            group.scores[r * width + q] -= factor[static_cast<size_t>(first + q)];
-          }
+    run_workers(workers_, [&](int) {
+      ClassScorer scorer(problem_, blocks_, masks_);
+      for (int64_t unit = next++; unit < here * blocks_.blocks(); unit = next++) {
+        const int64_t block = unit / here, at = unit % here;
+        scorer.score(block, (begin + at) * kGroupRows, blocks_.bits(block), kept(block, at));
+      }
+    });
+  }
+
+  /// The log-sum-exp takes the slab in; for gradients, scores become exp(s - m) with the new m.
+  void weigh(int64_t here) {
+    std::atomic<int64_t> next{0};
+    run_workers(std::min<int>(workers_, static_cast<int>(blocks_.blocks())), [&](int) {
+      LseAccumulator accumulator(infonce_, scale_, false);
+      PartialLse share[kMaxQueryBlock];
+      alignas(64) float before[kMaxQueryBlock] = {}, largest[kMaxQueryBlock] = {},
+                        one[kMaxQueryBlock], none[kMaxQueryBlock] = {};
+      std::fill_n(one, kMaxQueryBlock, 1.0f);
+      for (int64_t block = next++; block < blocks_.blocks(); block = next++) {
+        const auto first = static_cast<size_t>(blocks_.first(block));
+        const int width = blocks_.width(block), samples = blocks_.samples(block);
+        for (int q = 0; q < samples; ++q) before[q] = whole_[first + static_cast<size_t>(q)].max;
+        for (int64_t at = 0; at < here; ++at) {
+          const ClassGroup& group = kept(block, at);
+          accumulator.begin(width);
+          accumulator.add(group.view(width), group.own);
+          accumulator.finish(samples, share);
+          for (int q = 0; q < samples; ++q) merge(whole_[first + static_cast<size_t>(q)], share[q]);
+        }
+        if (gradient_ == nullptr) continue;
+        for (int q = 0; q < samples; ++q) {
+          const auto place = first + static_cast<size_t>(q);
+          largest[q] = whole_[place].max;
+          rescale_[place] = before[q] == largest[q] ? 1.0f : std::exp(before[q] - largest[q]);
+        }
+        for (int64_t at = 0; at < here; ++at) {
+          ClassGroup& group = kept(block, at);
+          infonce_.softmax_weights({group.view(width), scale_, largest, one, none, group.scores});
+          note_own(group, first, width);
         }
       }
     });
-    next = 0;
-    run_workers(workers, [&](int) {  // gradient += weight * chosen instance, class after class
-      for (int64_t unit = next++; unit < chunks * blocks.blocks(); unit = next++) {
+  }
+
+  void note_own(const ClassGroup& group, size_t first, int width) {
+    for (int r = 0; r < group.count; ++r) {
+      for (uint64_t own = group.own[r]; own != 0; own &= own - 1) {
+        const int q = __builtin_ctzll(own);
+        const auto slot = static_cast<int64_t>(group.slots[r * width + q]);
+        own_[first + static_cast<size_t>(q)] =
+            instances(group.classes[r]) + slot * problem_.bank.stride;
+      }
+    }
+  }
+
+  /// gradient = rescale * gradient + sum of weight * chosen instance, class after class.
+  void add_chosen(int64_t here) {
+    const int64_t dim = problem_.samples.dim;
+    const int64_t chunks = (dim + kSumChunk - 1) / kSumChunk;
+    std::atomic<int64_t> next{0};
+    run_workers(workers_, [&](int) {
+      for (int64_t unit = next++; unit < chunks * blocks_.blocks(); unit = next++) {
         const int64_t block = unit / chunks, from = unit % chunks * kSumChunk;
-        const int64_t used = std::min(kSumChunk, dim - from);
-        const int width = blocks.width(block);
+        const int64_t used = std::min(kSumChunk, dim - from), first = blocks_.first(block);
+        const int width = blocks_.width(block);
+        for (int q = 0; q < blocks_.samples(block); ++q) {
+          const float factor = rescale_[static_cast<size_t>(first + q)];
+          if (factor == 1.0f) continue;
+          float* const row = gradient_ + blocks_.row(first + q) * dim + from;
+          for (int64_t d = 0; d < used; ++d) row[d] *= factor;
+        }
         for (int64_t at = 0; at < here; ++at) {
-          const ClassGroup& group = kept[static_cast<size_t>(block * slab + at)];
+          const ClassGroup& group = kept(block, at);
           for (int r = 0; r < group.count; ++r) {
-            const float* const instances =
-                problem.bank.rows + group.classes[r] * problem.bank.slots * problem.bank.stride;
+            const float* const rows = instances(group.classes[r]) + from;
             for (uint64_t allowed = group.allowed[r]; allowed != 0; allowed &= allowed - 1) {
               const int q = __builtin_ctzll(allowed);
               const auto slot = static_cast<int64_t>(group.slots[r * width + q]);
-              add_scaled(infonce, kernels.lanes, group.scores[r * width + q],
-                         instances + slot * problem.bank.stride + from,
-                         gradient + blocks.row(blocks.first(block) + q) * dim + from, used);
+              add_scaled(infonce_, kernels_.lanes, group.scores[r * width + q],
+                         rows + slot * problem_.bank.stride,
+                         gradient_ + blocks_.row(first + q) * dim + from, used);
             }
           }
         }
       }
     });
   }
+
+  const InstanceProblem& problem_;
+  const TopkKernels& kernels_;
+  const InfonceKernels& infonce_;
+  float scale_;
+  float* gradient_;
+  SampleBlocks blocks_;
+  ClassMasks masks_;
+  int workers_;
+  int64_t slab_ = 1;
+  std::vector<ClassGroup> kept_;
+  std::vector<PartialLse> whole_;
+  std::vector<float> rescale_;
+  std::vector<const float*> own_;  ///< the chosen instance of the own class
+};
+
+}  // namespace
+
+void instance_infonce(const InstanceProblem& problem, float* loss, float* lse, uint8_t* counted,
+                      float* gradient) {
+  std::fill_n(loss, problem.samples.count, 0.0f);
+  std::fill_n(lse, problem.samples.count, 0.0f);
+  std::fill_n(counted, problem.samples.count, uint8_t{0});
+  if (gradient != nullptr) {
+    std::fill_n(gradient, problem.samples.count * problem.samples.dim, 0.0f);
+  }
+  InstancePass pass(problem, gradient);
+  pass.run();
+  pass.write(loss, lse, counted);
 }
 
 }  // namespace crosscam

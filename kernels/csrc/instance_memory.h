@@ -30,12 +30,9 @@ struct InstanceProblem {
 /// @param loss out (N,); zero where the own class is no candidate or holds nothing.
 /// @param lse out (N,) log-sum-exp over the candidate classes.
 /// @param counted out (N,) nonzero where the sample has a loss.
-void instance_infonce(const InstanceProblem& problem, float* loss, float* lse, uint8_t* counted);
-
-/// Gradient of sum_i grad_i * loss_i with respect to the features, through the chosen instances.
-///
-/// @param gradient out (N, D), contiguous.
-void instance_infonce_backward(const InstanceProblem& problem, const float* lse,
-                               const uint8_t* counted, const float* grad, float* gradient);
+/// @param gradient out (N, D), contiguous: of each loss with respect to its own sample, through the
+///     chosen instances; or null.
+void instance_infonce(const InstanceProblem& problem, float* loss, float* lse, uint8_t* counted,
+                      float* gradient);
 
 }  // namespace crosscam

@@ -106,15 +106,17 @@ def test_compiles_without_a_break() -> None:
 def test_opcheck() -> None:
     given = problem()
     given["features"].requires_grad_()
+    torch.library.opcheck(ops.instance_infonce_op, (*given.values(), 0.1, True))
+    given["features"] = given["features"].detach()
     arguments = (*given.values(), 0.1)
-    torch.library.opcheck(ops.instance_infonce_op, arguments)
-    with torch.no_grad():
-        losses, *statistics = ops.instance_infonce_op(*arguments)
-        given["features"] = given["features"].detach()
-        torch.library.opcheck(
-            ops.instance_infonce_backward_op,
-            (torch.ones_like(losses), *statistics, *given.values(), 0.1),
-        )
+    losses, *statistics = ops.instance_infonce_op(*arguments, True)
+    grad = torch.ones_like(losses)
+    torch.library.opcheck(ops.instance_infonce_backward_op, (grad, *statistics, *arguments))
+    with_it = ops.instance_infonce_backward_op(grad, *statistics, *arguments)
+    alone, *statistics = ops.instance_infonce_op(*arguments, False)
+    without = ops.instance_infonce_backward_op(grad, *statistics, *arguments)
+    torch.testing.assert_close(alone, losses, rtol=0, atol=0)
+    torch.testing.assert_close(with_it, without, rtol=0, atol=0)
 
 
 def test_replacement() -> None:

@@ -74,3 +74,9 @@ def reduce_losses(losses: Tensor, counted: Tensor, reduction: str) -> Tensor:
         return losses
     total = losses.sum()
     return total if reduction == "sum" else total / counted.sum().clamp(min=1)
+
+
+def no_gradient(features: Tensor) -> Tensor:
+    """(0, D): stands for a gradient that was not computed together with the losses."""
+    dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
+    return features.new_empty((0, features.shape[1]), dtype=dtype)

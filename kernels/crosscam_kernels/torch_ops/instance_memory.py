@@ -12,13 +12,19 @@ from crosscam_kernels import instance_memory as family
 from crosscam_kernels.errors import ShapeError
 from crosscam_kernels.memory import check_targets
 from crosscam_kernels.reference import instance_memory as reference
-from crosscam_kernels.torch_ops._tensors import array, check_rows, column, reduce_losses
+from crosscam_kernels.torch_ops._tensors import (
+    array,
+    check_rows,
+    column,
+    no_gradient,
+    reduce_losses,
+)
 
 _PROBLEM = (
     "Tensor features, Tensor bank, Tensor filled, Tensor targets, Tensor? class_cameras, "
     "Tensor? cameras, float temperature"
 )
-_INPUTS = 7
+_INPUTS = 7  # and whether to compute the gradient
 
 
 def instance_infonce(
@@ -35,7 +41,7 @@ def instance_infonce(
     check_rows(features, "features", 2)
     check_rows(bank, "bank", 3, features)
     count, classes = features.shape[0], bank.shape[0]
-    losses, _, counted = instance_infonce_op(
+    losses, _, counted, _ = instance_infonce_op(
         features,
         bank.detach(),
         filled_mask(filled, bank),
@@ -43,6 +49,7 @@ def instance_infonce(
         None if class_cameras is None else column(class_cameras, "class_cameras", classes, bank),
         None if cameras is None else column(cameras, "cameras", count, features),
         temperature,
+        torch.is_grad_enabled() and features.requires_grad,
     )
     return reduce_losses(losses, counted, reduction)
 
@@ -102,24 +109,28 @@ def _native_problem(*arguments: Any) -> dict[str, Any]:
     )
 
 
-def _forward_cpu(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    if arguments[0].dtype == torch.float64:
+def _forward_cpu(*arguments: Any) -> tuple[Tensor, ...]:
+    """The gradient comes with the losses, where it is asked for."""
+    *problem, with_gradient = arguments
+    if problem[0].dtype == torch.float64:
         return _forward_dense(*arguments)
-    losses, statistics = family.native_forward(_native_problem(*arguments))
+    losses, found = family.native_losses(_native_problem(*problem), with_gradient)
     return (
         torch.from_numpy(losses),
-        torch.from_numpy(statistics["lse"]),
-        torch.from_numpy(statistics["counted"].astype(np.bool_)),
+        torch.from_numpy(found["lse"]),
+        torch.from_numpy(found["counted"].astype(np.bool_)),
+        torch.from_numpy(found["gradient"]) if with_gradient else no_gradient(problem[0]),
     )
 
 
-def _backward_cpu(grad: Tensor, lse: Tensor, counted: Tensor, *arguments: Any) -> Tensor:
+def _backward_cpu(
+    grad: Tensor, lse: Tensor, counted: Tensor, gradient: Tensor, *arguments: Any
+) -> Tensor:
     features = arguments[0]
-    if features.dtype == torch.float64:
-        return _backward_dense(grad, lse, counted, *arguments)
-    statistics = {"lse": array(lse), "counted": array(counted).view(np.uint8)}
-    gradient = family.native_backward(_native_problem(*arguments), statistics, array(grad))
-    return torch.from_numpy(gradient).to(features.dtype)
+    if gradient.shape != features.shape:  # the losses were computed without it
+        gradient = _forward_cpu(*arguments, True)[-1]
+    weighted = grad[:, None] * gradient
+    return weighted.masked_fill(grad[:, None] == 0, 0.0).to(features.dtype)
 
 
 def _chosen(*arguments: Any) -> reference.ChosenInstances:
@@ -130,24 +141,22 @@ def _chosen(*arguments: Any) -> reference.ChosenInstances:
     )  # fmt: skip
 
 
-def _forward_dense(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _forward_dense(*arguments: Any) -> tuple[Tensor, ...]:
     """Float64: for checking gradients, not for speed."""
-    logits, _, allowed, own, counted = _chosen(*arguments)
+    *problem, with_gradient = arguments
+    features, bank, temperature = problem[0], problem[1], problem[-1]
+    logits, slots, allowed, own, counted = _chosen(*problem)
     lse = logits.masked_fill(~allowed, float("-inf")).logsumexp(1)
     losses = lse - logits.masked_fill(~own, 0.0).sum(1)
-    return losses.masked_fill(~counted, 0.0), lse.masked_fill(~counted, 0.0), counted
-
-
-def _backward_dense(grad: Tensor, lse: Tensor, counted: Tensor, *arguments: Any) -> Tensor:
-    # Written out: below a custom op autograd records nothing, not even under enable_grad.
-    bank, temperature = arguments[1], arguments[-1]
-    logits, slots, allowed, own, _ = _chosen(*arguments)
-    weight = (logits - lse[:, None]).exp() - own.to(logits.dtype)
-    weight = weight.masked_fill(~(allowed & counted[:, None]), 0.0)
-    if bank.shape[1] == 0:
-        return torch.zeros_like(arguments[0])
-    instances = bank[torch.arange(len(bank), device=bank.device)[None, :], slots]
-    return torch.einsum("nc,ncd->nd", (grad / temperature)[:, None] * weight, instances)
+    gradient = no_gradient(features)
+    if with_gradient:
+        weight = (logits - lse[:, None]).exp() - own.to(logits.dtype)
+        weight = weight.masked_fill(~(allowed & counted[:, None]), 0.0) / temperature
+        gradient = torch.zeros_like(features)
+        if bank.shape[1] != 0:
+            instances = bank[torch.arange(len(bank), device=bank.device)[None, :], slots]
+            gradient = torch.einsum("nc,ncd->nd", weight, instances)
+    return losses.masked_fill(~counted, 0.0), lse.masked_fill(~counted, 0.0), counted, gradient
 
 
 def _update_cpu(bank: Tensor, filled: Tensor, features: Tensor, targets: Tensor) -> Tensor:
@@ -159,16 +168,19 @@ def _update_cpu(bank: Tensor, filled: Tensor, features: Tensor, targets: Tensor)
     return slots
 
 
-def _forward_cuda(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _forward_cuda(*arguments: Any) -> tuple[Tensor, ...]:
+    """The backward pass computes the similarities anew: there is no gradient yet."""
     from crosscam_kernels.gpu import instance_memory as gpu
 
-    return gpu.forward(*arguments)
+    return (*gpu.forward(*arguments[:-1]), no_gradient(arguments[0]))
 
 
-def _backward_cuda(*arguments: Any) -> Tensor:
+def _backward_cuda(
+    grad: Tensor, lse: Tensor, counted: Tensor, gradient: Tensor, *arguments: Any
+) -> Tensor:
     from crosscam_kernels.gpu import instance_memory as gpu
 
-    return gpu.backward(*arguments)
+    return gpu.backward(grad, lse, counted, *arguments)
 
 
 def _update_cuda(bank: Tensor, filled: Tensor, features: Tensor, targets: Tensor) -> Tensor:
@@ -177,27 +189,34 @@ def _update_cuda(bank: Tensor, filled: Tensor, features: Tensor, targets: Tensor
     return gpu.update_instances(bank, filled, features, targets)
 
 
-def _forward_fake(features: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _forward_fake(features: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
-    losses = features.new_empty((features.shape[0],), dtype=dtype)
-    return losses, torch.empty_like(losses), losses.new_empty(losses.shape, dtype=torch.bool)
+    count = features.shape[0]
+    losses = features.new_empty((count,), dtype=dtype)
+    given = rest[-1] and features.device.type == "cpu"
+    return (
+        losses,
+        torch.empty_like(losses),
+        losses.new_empty((count,), dtype=torch.bool),
+        features.new_empty((count if given else 0, features.shape[1]), dtype=dtype),
+    )
 
 
 def _backward_fake(
-    grad: Tensor, lse: Tensor, counted: Tensor, features: Tensor, *rest: Any
+    grad: Tensor, lse: Tensor, counted: Tensor, gradient: Tensor, features: Tensor, *rest: Any
 ) -> Tensor:
     return features.new_empty(features.shape)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, ctx.temperature = inputs
+    *tensors, ctx.temperature, _ = inputs
     ctx.save_for_backward(*output[1:], *tensors)
 
 
 def _autograd(ctx: Any, grad: Tensor, *unused: Any) -> tuple[Tensor | None, ...]:
     """Only the losses are differentiable; the statistics are there for this pass."""
     gradient = instance_infonce_backward_op(grad, *ctx.saved_tensors, ctx.temperature)
-    return (gradient, *[None] * (_INPUTS - 1))
+    return (gradient, *[None] * _INPUTS)
 
 
 instance_infonce_op = torch.library.custom_op(
@@ -205,7 +224,7 @@ instance_infonce_op = torch.library.custom_op(
     _forward_cpu,
     mutates_args=(),
     device_types="cpu",
-    schema=f"({_PROBLEM}) -> (Tensor, Tensor, Tensor)",
+    schema=f"({_PROBLEM}, bool with_gradient) -> (Tensor, Tensor, Tensor, Tensor)",
 )
 instance_infonce_op.register_fake(_forward_fake)
 instance_infonce_op.register_kernel("cuda", _forward_cuda)
@@ -215,7 +234,7 @@ instance_infonce_backward_op = torch.library.custom_op(
     _backward_cpu,
     mutates_args=(),
     device_types="cpu",
-    schema=f"(Tensor grad, Tensor lse, Tensor counted, {_PROBLEM}) -> Tensor",
+    schema=f"(Tensor grad, Tensor lse, Tensor counted, Tensor gradient, {_PROBLEM}) -> Tensor",
 )
 instance_infonce_backward_op.register_fake(_backward_fake)
 instance_infonce_backward_op.register_kernel("cuda", _backward_cuda)

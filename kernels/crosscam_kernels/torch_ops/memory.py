@@ -10,7 +10,13 @@ from torch import Tensor
 from crosscam_kernels import memory as family
 from crosscam_kernels.errors import ShapeError
 from crosscam_kernels.reference.memory import candidate_masks, masked_mean
-from crosscam_kernels.torch_ops._tensors import array, check_rows, column, reduce_losses
+from crosscam_kernels.torch_ops._tensors import (
+    array,
+    check_rows,
+    column,
+    no_gradient,
+    reduce_losses,
+)
 
 _PROBLEM = (
     "Tensor features, Tensor bank, Tensor targets, Tensor? labels, Tensor? cameras, "
@@ -76,14 +82,9 @@ def _forward_cpu(*arguments: Any) -> tuple[Tensor, ...]:
     losses, found = family.native_losses(_native_problem(problem), with_gradient)
     kept = (found[name] for name in ("lse", "positive_count", "allowed_count", "negatives"))
     gradient = (
-        torch.from_numpy(found["gradient"]) if with_gradient else _no_gradient(problem["features"])
+        torch.from_numpy(found["gradient"]) if with_gradient else no_gradient(problem["features"])
     )
     return (torch.from_numpy(losses), *(torch.from_numpy(value) for value in kept), gradient)
-
-
-def _no_gradient(features: Tensor) -> Tensor:
-    dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
-    return features.new_empty((0, features.shape[1]), dtype=dtype)
 
 
 def _backward_cpu(grad: Tensor, *arguments: Any) -> Tensor:
@@ -128,7 +129,7 @@ def _forward_dense(problem: dict[str, Any], with_gradient: bool) -> tuple[Tensor
     pull, spread = masked_mean(logits, positive), masked_mean(logits, allowed)
     losses = (lse - (1 - smoothing) * pull - smoothing * spread).masked_fill(~counted, 0.0)
     negatives = torch.full((len(logits), max(0, problem["hard_negatives"])), -1)
-    gradient = _no_gradient(problem["features"])
+    gradient = no_gradient(problem["features"])
     if with_gradient:
         weight = masked.softmax(1).nan_to_num(nan=0.0)
         weight = weight - (1 - smoothing) * positive / positive.sum(1, keepdim=True).clamp(min=1)
@@ -148,7 +149,7 @@ def _forward_cuda(*arguments: Any) -> tuple[Tensor, ...]:
     """The backward pass computes the similarities anew: there is no gradient yet."""
     from crosscam_kernels.gpu import memory as gpu
 
-    return (*gpu.forward(*arguments[:-1]), _no_gradient(arguments[0]))
+    return (*gpu.forward(*arguments[:-1]), no_gradient(arguments[0]))
 
 
 def _backward_cuda(*arguments: Any) -> Tensor:

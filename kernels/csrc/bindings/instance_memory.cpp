@@ -40,24 +40,13 @@ void run_instance_infonce(const Rows& features, const InstanceRows& bank, const 
                           const std::optional<Column<int32_t>>& class_cameras,
                           const std::optional<Column<int32_t>>& cameras, float temperature,
                           int threads, const std::string& simd, const Output<float, 1>& loss,
-                          const Output<float, 1>& lse, const Output<uint8_t, 1>& counted) {
+                          const Output<float, 1>& lse, const Output<uint8_t, 1>& counted,
+                          const std::optional<Output<float, 2>>& gradient) {
   const InstanceProblem problem = problem_of(features, bank, filled, targets, class_cameras,
                                              cameras, temperature, threads, simd);
   const nb::gil_scoped_release release;
-  instance_infonce(problem, loss.data(), lse.data(), counted.data());
-}
-
-void run_instance_infonce_backward(const Rows& features, const InstanceRows& bank,
-                                   const Filled& filled, const Column<int64_t>& targets,
-                                   const std::optional<Column<int32_t>>& class_cameras,
-                                   const std::optional<Column<int32_t>>& cameras, float temperature,
-                                   int threads, const std::string& simd, const Column<float>& grad,
-                                   const Column<float>& lse, const Column<uint8_t>& counted,
-                                   const Output<float, 2>& gradient) {
-  const InstanceProblem problem = problem_of(features, bank, filled, targets, class_cameras,
-                                             cameras, temperature, threads, simd);
-  const nb::gil_scoped_release release;
-  instance_infonce_backward(problem, lse.data(), counted.data(), grad.data(), gradient.data());
+  instance_infonce(problem, loss.data(), lse.data(), counted.data(),
+                   gradient ? gradient->data() : nullptr);
 }
 
 }  // namespace
@@ -67,13 +56,7 @@ void bind_instance_memory(nb::module_& module) {
              "bank"_a.noconvert(), "filled"_a.noconvert(), "targets"_a.noconvert(),
              "class_cameras"_a.noconvert().none(), "cameras"_a.noconvert().none(), "temperature"_a,
              "threads"_a, "simd"_a, "loss"_a.noconvert(), "lse"_a.noconvert(),
-             "counted"_a.noconvert());
-  module.def("instance_infonce_backward", &run_instance_infonce_backward, nb::kw_only(),
-             "features"_a.noconvert(), "bank"_a.noconvert(), "filled"_a.noconvert(),
-             "targets"_a.noconvert(), "class_cameras"_a.noconvert().none(),
-             "cameras"_a.noconvert().none(), "temperature"_a, "threads"_a, "simd"_a,
-             "grad"_a.noconvert(), "lse"_a.noconvert(), "counted"_a.noconvert(),
-             "gradient"_a.noconvert());
+             "counted"_a.noconvert(), "gradient"_a.noconvert().none());
 }
 
 }  // namespace crosscam::python
