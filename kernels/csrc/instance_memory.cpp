@@ -17,7 +17,6 @@ namespace crosscam {
 namespace {
 
 constexpr int64_t kSlabFloats = 2 << 20;  // scores and slots kept at one time
-constexpr int64_t kSlabGroups = 16;
 constexpr int64_t kSumChunk = 512;  // features summed at one time: a class's slots stay in cache
 
 /// Which classes are candidates of the samples of a block, and which is their own.
@@ -176,9 +175,11 @@ class InstancePass {
   void run() {
     if (blocks_.count() == 0 || problem_.bank.classes == 0 || problem_.bank.slots == 0) return;
     const int64_t groups = (problem_.bank.classes + kGroupRows - 1) / kGroupRows;
+    // As few groups as give every worker one: their rows are then still in the cache when the
+    // chosen ones are added.
     const int64_t packed = blocks_.blocks() * blocks_.capacity();
-    slab_ = std::clamp<int64_t>(kSlabFloats / (2 * kGroupRows * packed), 1,
-                                std::min(kSlabGroups, groups));
+    const int64_t bounded = std::max<int64_t>(1, kSlabFloats / (2 * kGroupRows * packed));
+    slab_ = std::min({(workers_ + blocks_.blocks() - 1) / blocks_.blocks(), bounded, groups});
     kept_.resize(static_cast<size_t>(slab_ * blocks_.blocks()));
     for (int64_t begin = 0; begin < groups; begin += slab_) {
       const int64_t here = std::min(slab_, groups - begin);
