@@ -87,7 +87,7 @@ void update_memory(const MemoryUpdate& update) {
   starts.push_back(order.size());
   const double work = 3.0 * static_cast<double>(order.size()) * static_cast<double>(samples.dim);
   std::atomic<int64_t> next{0};
-  run_workers(infonce_workers(work, 1, update.threads), [&](int) {
+  run_workers(infonce_workers(work, topk_kernels(update.simd).lanes, update.threads), [&](int) {
     RowUpdater updater(update);
     std::vector<int64_t> members;
     for (int64_t unit = next++; unit < rows; unit = next++) {
