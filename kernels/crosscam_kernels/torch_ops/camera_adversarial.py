@@ -8,7 +8,6 @@ feature, so the backward pass is a product with what comes from above.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,13 @@ from torch import Tensor
 from crosscam_kernels import _native
 from crosscam_kernels._losses import Reduction
 from crosscam_kernels.errors import ShapeError
-from crosscam_kernels.reference import camera_adversarial as reference
 from crosscam_kernels.simd import simd_level
-
-Knobs = tuple[float, float, float, float, bool]  # epsilon, scale, margin, boost, ignore linked
-Rows = tuple[Tensor, Tensor, Tensor, Tensor]
+from crosscam_kernels.torch_ops._camera_adversarial_exact import (
+    Knobs,
+    Rows,
+    exact,
+    exact_classifier,
+)
 
 
 @torch.library.custom_op("crosscam::camera_adversarial", mutates_args=(), device_types="cpu")
@@ -62,7 +63,7 @@ def camera_adversarial(
         q sigma(A - z), and the gradient of each loss with respect to its feature, (N, D) or (0, D).
     """
     if features.dtype == torch.float64:
-        return _exact(
+        return exact(
             features, classifier, labels, class_group, class_camera,
             (epsilon, scale, margin, boost, ignore_linked), want_gradient,
         )  # fmt: skip
@@ -107,7 +108,7 @@ def _(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     knobs = (epsilon, scale, margin, boost, ignore_linked)
     if features.dtype == torch.float64:
-        return _exact(features, classifier, labels, class_group, class_camera, knobs, want_gradient)
+        return exact(features, classifier, labels, class_group, class_camera, knobs, want_gradient)
     from crosscam_kernels.gpu.camera_adversarial import launch_losses
 
     outputs = _new_outputs(features, want_gradient)
@@ -187,7 +188,7 @@ def camera_classifier_gradient(
 ) -> Tensor:
     """(G, D) gradient of sum over n of weight[n] loss[n] with respect to the classifier."""
     if features.dtype == torch.float64:
-        return _exact_classifier(weight, features, classifier, labels, scale, margin)
+        return exact_classifier(weight, features, classifier, labels, scale, margin)
     gradient = torch.empty(classifier.shape, dtype=torch.float32)
     _native.camera_classifier_gradient(
         features=_float_rows(features),
@@ -218,7 +219,7 @@ def _(
     threads: int,
 ) -> Tensor:
     if features.dtype == torch.float64:
-        return _exact_classifier(weight, features, classifier, labels, scale, margin)
+        return exact_classifier(weight, features, classifier, labels, scale, margin)
     from crosscam_kernels.gpu.camera_adversarial import launch_classifier_gradient
 
     return launch_classifier_gradient(
@@ -347,78 +348,3 @@ def _float_rows(rows: Tensor) -> NDArray[np.float32]:
     rows = rows.detach().float()
     array: NDArray[np.float32] = (rows if rows.stride(1) == 1 else rows.contiguous()).numpy()
     return array
-
-
-def _exact(
-    features: Tensor,
-    classifier: Tensor,
-    labels: Tensor,
-    class_group: Tensor | None,
-    class_camera: Tensor | None,
-    knobs: Knobs,
-    want_gradient: bool,
-) -> Rows:
-    """The same in float64 with full matrices, for checks; the gradient by its formula."""
-    epsilon, scale, margin, boost, ignore = knobs
-    count = len(classifier)
-    alone = torch.arange(count, device=labels.device)
-    group = alone if class_group is None else class_group
-    positive, negative, _ = reference.masks(
-        labels, group, class_camera, "ignore" if ignore else "negative"
-    )
-    own = reference.one_hot(labels, count)
-    x, w = reference.unit(features), reference.unit(classifier)
-    cosine = x @ w.T
-    lift = torch.zeros_like(cosine)
-    if class_camera is not None:
-        at = labels.clamp(0, count - 1)
-        lift = boost * (class_camera[None, :] == class_camera[at][:, None]).to(cosine.dtype)
-    phi = torch.where(own, reference.with_margin(cosine, margin), (1 + lift) * cosine + lift)
-    logits = scale * phi
-    log_sum = torch.where(negative, logits, -math.inf).logsumexp(1)
-    gap = log_sum[:, None] - logits
-    targets = reference.soft_targets(positive, own, epsilon)
-    pull = torch.where(positive, targets * torch.sigmoid(gap), 0.0)
-    surprise = torch.where(positive, targets * torch.nn.functional.softplus(gap), 0.0)
-    loss, slope = surprise.sum(1), pull.sum(1)
-    if not want_gradient:
-        return loss, log_sum, slope, features.new_empty((0, features.shape[1]))
-    push = torch.where(negative, slope[:, None] * torch.exp(-gap), 0.0)
-    bend = torch.where(own, _margin_slope(cosine, margin), 1 + lift)
-    steep = scale * bend * (push - pull)
-    return loss, log_sum, slope, _through_norm(steep @ w, x, features)
-
-
-def _exact_classifier(
-    weight: Tensor,
-    features: Tensor,
-    classifier: Tensor,
-    labels: Tensor,
-    scale: float,
-    margin: float,
-) -> Tensor:
-    x, w = reference.unit(features), reference.unit(classifier)
-    cosine = x @ w.T
-    own = reference.one_hot(labels, len(classifier))
-    logits = scale * torch.where(own, reference.with_margin(cosine, margin), cosine)
-    bend = torch.where(own, _margin_slope(cosine, margin), 1.0)
-    steep = scale * bend * (logits.softmax(1) - own.to(cosine.dtype))
-    steep = torch.where(own.any(1, keepdim=True), steep, 0.0) * weight[:, None]
-    return _through_norm(steep.T @ x, w, classifier)
-
-
-def _margin_slope(cosine: Tensor, margin: float) -> Tensor:
-    if margin == 0:
-        return torch.ones_like(cosine)
-    squared = 1 - cosine**2
-    sine = squared.clamp(min=reference.MIN_SQUARED_SINE).sqrt()
-    moving = torch.where(squared > reference.MIN_SQUARED_SINE, cosine / sine, 0.0)
-    bent = math.cos(margin) + moving * math.sin(margin)
-    return torch.where(cosine > math.cos(math.pi - margin), bent, 1.0)
-
-
-def _through_norm(gradient: Tensor, unit: Tensor, rows: Tensor) -> Tensor:
-    """Gradient with respect to rows from that of their unit vectors."""
-    norm = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    tangent = gradient - unit * (gradient * unit).sum(1, keepdim=True)
-    return torch.where(norm > reference.MIN_NORM, tangent / norm, 0.0)
