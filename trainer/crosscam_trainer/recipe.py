@@ -7,7 +7,7 @@ refuses to resume with another one.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import (
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Colour = tuple[float, float, float]
+Kind = TypeVar("Kind", bound=BaseModel)
 
 
 class Strict(BaseModel):
@@ -226,11 +227,20 @@ def find_recipe(name: str) -> Path:
     Raises:
         UsageError: There is no such file and no such name.
     """
+    return find_in(BUILT_IN, name)
+
+
+def find_in(folder: Path, name: str) -> Path:
+    """Return the file of a recipe: a path, or a name in a folder of built-in ones.
+
+    Raises:
+        UsageError: There is no such file and no such name.
+    """
     if name.endswith((".yaml", ".yml")) or "/" in name:
         return Path(name)
-    path = BUILT_IN / f"{name}.yaml"
+    path = folder / f"{name}.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in BUILT_IN.glob("*.yaml")))
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yaml")))
         raise UsageError(
             f"no recipe {name!r}",
             expected=f"the path of a YAML file, or one of {known}" if known else "a YAML file",
@@ -249,6 +259,16 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         InputError: The file cannot be read, or is no recipe; names each wrong key.
         UsageError: An override is no ``key=value``.
     """
+    return load_as(Recipe, path, overrides, "docs/reference/recipes.md")
+
+
+def load_as(kind: type[Kind], path: Path, overrides: Sequence[str], page: str) -> Kind:
+    """Read a recipe of some kind, whose keys a page of the documentation lists.
+
+    Raises:
+        InputError: The file cannot be read, or is no recipe; names each wrong key.
+        UsageError: An override is no ``key=value``.
+    """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -260,14 +280,12 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _override(values, override)
     try:
-        return Recipe.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()
         )
-        raise InputError(
-            f"{path}: {wrong}", expected="the keys of docs/reference/recipes.md"
-        ) from error
+        raise InputError(f"{path}: {wrong}", expected=f"the keys of {page}") from error
 
 
 def _override(values: dict[str, Any], override: str) -> None:

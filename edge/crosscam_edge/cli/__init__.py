@@ -36,6 +36,9 @@ COMMANDS: dict[str, _Lazy] = {
     "simulate": _Lazy("crosscam_edge.cli.simulate", "Render a multi-camera site with exact truth."),
     "data": _Lazy("crosscam_edge.cli.data", "Check data sets for training; make masks of clothes."),
     "train": _Lazy("crosscam_edge.cli.train", "Train a model to re-identify people."),
+    "train-detector": _Lazy(
+        "crosscam_edge.cli.train_detector", "Train a small detector of people."
+    ),
     "models": _Lazy("crosscam_edge.cli.models", "List, pull, import and show models."),
     "doctor": _Lazy("crosscam_edge.cli.doctor", "Check what is installed and what runs where."),
 }

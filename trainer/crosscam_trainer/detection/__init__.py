@@ -1,0 +1,1 @@
+"""A small detector of people: pictures with boxes, a network, its training, and its bundle."""
