@@ -40,6 +40,14 @@ def test_a_set_is_read_in_the_order_of_its_ids(tmp_path: Path) -> None:
     assert pictures[0].read()[30, 14].tolist() == [240, 180, 40]  # RGB
 
 
+def test_names_of_pictures_may_be_relative_to_their_folder(tmp_path: Path) -> None:
+    document = write_set(tmp_path)
+    for image in document["images"]:  # as `crosscam simulate people --frames` names them
+        image["file_name"] = image["file_name"].removeprefix("frames/")
+    write_document(tmp_path, document)
+    assert read_coco(tmp_path)[0].read().shape == (HEIGHT, WIDTH, 3)
+
+
 def test_other_classes_are_left_out(tmp_path: Path) -> None:
     document = write_set(tmp_path)
     document["categories"].append({"id": 2, "name": "dog"})

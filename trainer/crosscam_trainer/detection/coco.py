@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ANNOTATIONS = "annotations.json"
 PERSON = "person"
+_FOLDERS = ("frames", "images")  # where pictures are that are not beside their annotations
 _SLACK = 2.0  # pixels by which boxes may stick out of the picture: annotators round
 
 
@@ -67,7 +68,8 @@ def read_coco(folder: Path, least_visible: float = 0.0) -> list[Picture]:
     `crosscam simulate people` are read: `camera` of a picture, `visible` and `ignore` of a person.
 
     Args:
-        folder: Holds `annotations.json`, whose `file_name` are relative to it.
+        folder: Holds `annotations.json`, whose `file_name` are relative to it, or to `frames` or
+            `images` in it.
         least_visible: People of whom less shows are ignored.
 
     Raises:
@@ -99,7 +101,8 @@ def read_coco(folder: Path, least_visible: float = 0.0) -> list[Picture]:
     if missing:
         raise InputError(
             f"{len(missing)} of {len(pictures)} pictures of {file} are missing: {missing[0]}",
-            expected="`file_name` relative to the folder of the annotations",
+            expected="`file_name` relative to the folder of the annotations, or to frames/ or "
+            "images/ in it",
         )
     if not any((~picture.ignored).any() for picture in pictures):
         raise InputError(f"{file} has nobody to find", expected="at least one box of a person")
@@ -169,7 +172,9 @@ def _picture(
     visible = np.array([row.get("visible", 1.0) for row in rows], np.float32)
     flagged = [bool(row.get("iscrowd")) or bool(row.get("ignore")) for row in rows]
     ignored = np.array(flagged, bool) | (visible < least_visible)
-    name = file.parent / image["file_name"]
+    places = (file.parent, *(file.parent / folder for folder in _FOLDERS))
+    files = [place / image["file_name"] for place in places]
+    name = next((place for place in files if place.is_file()), files[0])
     return Picture(name, (height, width), str(image.get("camera", "")), boxes, visible, ignored)
 
 
