@@ -88,6 +88,8 @@ def evaluation(result: dict[str, Any]) -> str:
     cells = []
     for case in result["cases"]:
         size = f"{case['case']}, Q {case['Q']}, G {case['G']}, D {case['D']}"
+        if case.get("load"):  # a case that was measured beside other work says so
+            size += f" (load before {case['load']:.1f})"
         best = case["sides"]["crosscam"]["median_s"]
         for name, side in case["sides"].items():
             ratio = "" if name == "crosscam" else f" ({side['median_s'] / best:.2g}x)"
