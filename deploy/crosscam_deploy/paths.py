@@ -1,4 +1,4 @@
-"""Where crosscam keeps and looks for files: the cache and the user's model folders."""
+"""Where crosscam keeps and looks for files: the cache, the user's model folders, its own models."""
 
 from __future__ import annotations
 
@@ -23,3 +23,8 @@ def model_dirs() -> list[Path]:
     """Return the folders named in ``$CROSSCAM_MODELS`` (separated by `os.pathsep`), in order."""
     value = os.environ.get(MODELS_ENV, "")
     return [Path(part).expanduser() for part in value.split(os.pathsep) if part.strip()]
+
+
+def packaged_dir() -> Path:
+    """Return the folder of the bundles that come with crosscam."""
+    return Path(__file__).parent / "models"

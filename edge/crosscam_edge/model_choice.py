@@ -35,7 +35,8 @@ def choose_bundle(name: str | None, task: Task, *, otherwise: str) -> tuple[Bund
         otherwise: In words, what doing without a model comes to.
 
     Returns:
-        The model, or None when no name was given and none can be had; and in words why.
+        The model, or None when no name was given and none can be had; and in words why. What comes
+        with crosscam is taken where nothing else can be had.
 
     Raises:
         InputError: The name is unknown or the bundle damaged.
@@ -43,12 +44,18 @@ def choose_bundle(name: str | None, task: Task, *, otherwise: str) -> tuple[Bund
     """
     if name is not None:
         return zoo.resolve(name), "asked for"
-    found = zoo.best_available(task)
+    found = zoo.best_available(task, packaged=False)
     if found is not None:
         return found, "best on this machine"
     words = _WORDS[task]
     try:
-        return zoo.resolve(words.zoo_name), "downloaded: none was on this machine"
+        found = zoo.resolve(words.zoo_name)
+        if zoo.is_packaged(found):
+            return found, (
+                f"comes with crosscam: no other {words.kind} model is on this machine and none "
+                "could be downloaded (get a stronger one with `crosscam models pull`)"
+            )
+        return found, "downloaded: none was on this machine"
     except CrosscamError as error:
         _log.info("no model can be had", task=task, reason=str(error))
         return None, (

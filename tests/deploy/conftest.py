@@ -11,13 +11,15 @@ import pytest
 from crosscam_deploy.bundle import Bundle
 from crosscam_deploy.manifest import Decoder, Preprocessing
 from crosscam_deploy.packing import pack
+from crosscam_deploy.zoo import lookup
 
 
 @pytest.fixture(autouse=True)
 def private_cache(tmp_path, monkeypatch):
-    """Every test has its own cache and no model folders."""
+    """Every test has its own cache, no model folders and no models that come with crosscam."""
     monkeypatch.setenv("CROSSCAM_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("CROSSCAM_MODELS", raising=False)
+    monkeypatch.setattr(lookup, "packaged_dir", lambda: tmp_path / "packaged")
     return tmp_path / "cache"
 
 

@@ -7,9 +7,18 @@ import zipfile
 
 import pytest
 
-from crosscam_deploy.zoo import best_available, entries, list_models, lookup, resolve
+from crosscam_deploy.bundle import load_bundle
+from crosscam_deploy.paths import packaged_dir
+from crosscam_deploy.zoo import (
+    best_available,
+    entries,
+    is_packaged,
+    list_models,
+    lookup,
+    resolve,
+)
 from crosscam_deploy.zoo.entries import default_order
-from crosscam_kernels.errors import InputError
+from crosscam_kernels.errors import InputError, RunError
 
 
 def test_table_is_complete_and_unambiguous():
@@ -256,3 +265,36 @@ def test_guide_names_every_entry():
         short = entry.name.removeprefix("person-reidentification-retail-")
         if not entry.name.startswith("clip:MobileCLIP"):
             assert short in text
+
+
+def test_what_comes_with_crosscam_gives_way_to_everything_else(tmp_path, make, monkeypatch):
+    file = make.write_embedder(tmp_path / "own.onnx")
+    folder = tmp_path / "packaged" / "crosscam-reid"
+    make.pack_embedder(folder, file, name="crosscam-reid")
+
+    def offline(*_, **__):
+        raise RunError("no network")
+
+    monkeypatch.setattr("crosscam_deploy.zoo.download.fetch", offline)
+    assert best_available("embed").path == folder
+    assert best_available("embed", packaged=False) is None
+    status = next(s for s in list_models() if s.name == "crosscam-reid")
+    assert (status.available, status.where) == ("package", folder)
+    for name in ("crosscam-reid", "reid"):
+        assert is_packaged(resolve(name))
+    monkeypatch.setenv("CROSSCAM_MODELS", str(tmp_path / "models"))
+    make.pack_embedder(tmp_path / "models" / "mine", file, name="mine")
+    assert resolve("reid").manifest.name == "mine"
+
+
+def test_a_missing_packaged_model_says_so():
+    with pytest.raises(InputError, match="comes with crosscam, is missing"):
+        resolve("crosscam-reid")
+
+
+@pytest.mark.parametrize("entry", [e for e in entries() if e.packaged], ids=lambda e: e.name)
+def test_packaged_models_are_whole_and_small(entry):
+    bundle = load_bundle(packaged_dir() / entry.name)
+    assert bundle.manifest.task == entry.task
+    assert bundle.manifest.licence == entry.licence == "Apache-2.0"
+    assert sum(file.stat().st_size for file in packaged_dir().rglob("*")) <= 12e6

@@ -67,6 +67,7 @@ class ZooEntry(Strict):
         preprocessing: How it was trained to see images; None when the export tells.
         decoder: Head of a detector.
         size_mb: Size of the download in MB, for people.
+        packaged: Whether its bundle comes with crosscam.
     """
 
     name: str
@@ -81,11 +82,12 @@ class ZooEntry(Strict):
     preprocessing: Preprocessing | None = None
     decoder: Decoder | None = None
     size_mb: float | None = None
+    packaged: bool = False
 
     @model_validator(mode="after")
     def _can_be_had(self) -> Self:
-        if not self.variants and self.export is None:
-            raise ValueError(f"{self.name}: neither files nor an export")
+        if not self.variants and self.export is None and not self.packaged:
+            raise ValueError(f"{self.name}: neither files nor an export, and not packaged")
         if self.variants and self.preprocessing is None:
             raise ValueError(f"{self.name}: files without pre-processing")
         if self.variants and self.task == "detect" and self.decoder is None:

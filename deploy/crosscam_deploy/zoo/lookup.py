@@ -1,4 +1,4 @@
-"""From a name to a verified bundle: path, ``CROSSCAM_MODELS``, cache, then download or export."""
+"""From a name to a verified bundle: path, ``CROSSCAM_MODELS``, cache, package, then download."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crosscam_deploy.hashing import sha256_file
 from crosscam_deploy.log import get_logger
 from crosscam_deploy.manifest import MANIFEST_NAME
 from crosscam_deploy.packing import pack
-from crosscam_deploy.paths import MODELS_ENV, cache_dir, model_dirs
+from crosscam_deploy.paths import MODELS_ENV, cache_dir, model_dirs, packaged_dir
 from crosscam_deploy.zoo.entries import Task, Variant, ZooEntry, default_order, entries
 from crosscam_kernels.errors import CrosscamError, InputError
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _log = get_logger("zoo")
+Place = Literal["models", "cache", "package"]
 _DEFAULTS: dict[str, Task] = {"detector": "detect", "reid": "embed"}
 CLIP_PREFIX = "clip:"
 
@@ -37,7 +38,8 @@ class ModelStatus:
         task: What it does.
         licence: Licence of the weights.
         source: Who publishes it.
-        available: Where it is: a folder of ``CROSSCAM_MODELS``, the cache, or nowhere yet.
+        available: Where it is: a folder of ``CROSSCAM_MODELS``, the cache, crosscam's own package,
+            or nowhere yet.
         where: The file or folder.
         how: What `crosscam models pull` would do to get it.
         entry: The zoo's entry; None for a bundle of the user's own.
@@ -47,7 +49,7 @@ class ModelStatus:
     task: Task
     licence: str
     source: str
-    available: Literal["models", "cache"] | None
+    available: Place | None
     where: Path | None
     how: str
     entry: ZooEntry | None
@@ -99,13 +101,17 @@ def resolve(name_or_path: str, *, download: bool = True, progress: bool = True) 
     return _obtain(entry, progress=progress)
 
 
-def best_available(task: Task) -> Bundle | None:
+def best_available(task: Task, *, packaged: bool = True) -> Bundle | None:
     """Return the best model that is on this machine already, or None.
 
     The user's own bundles in ``CROSSCAM_MODELS`` come first (by name), then the order documented
     in ``zoo.yaml``: detectors with a permissive licence before AGPL ones and larger before
     smaller, embedders by measured cross-camera accuracy. Nothing is downloaded; a model that
     cannot be opened is skipped with a warning.
+
+    Args:
+        task: What it is for.
+        packaged: Whether those that come with crosscam count.
     """
     known = {_bundle_name(entry) for entry in entries()}
     own = [s for s in _scan_bundles() if s.task == task and s.name not in known and s.where]
@@ -115,7 +121,9 @@ def best_available(task: Task) -> Bundle | None:
             return bundle
     for name in default_order(task):
         entry = _find_entry(name)
-        if entry is not None and (_own_bundle(name) or _raw_files(entry)):
+        if entry is None or (entry.packaged and not packaged):
+            continue
+        if _own_bundle(name) or _raw_files(entry):
             bundle = _try(name)
             if bundle is not None:
                 return bundle
@@ -156,17 +164,31 @@ def _try(name: str) -> Bundle | None:
         return None
 
 
+def is_packaged(bundle: Bundle) -> bool:
+    """Whether a bundle is one of those that come with crosscam."""
+    return bundle.path.is_relative_to(packaged_dir())
+
+
 def _default(task: Task, *, download: bool, progress: bool) -> Bundle:
-    bundle = best_available(task)
+    """The best at hand; what comes with crosscam only where nothing better can be had."""
+    bundle = best_available(task, packaged=False)
     if bundle is not None:
         return bundle
-    if not download:
-        raise InputError(
-            f"no model for {task!r} is on this machine",
-            expected=f"one of {', '.join(default_order(task))} in {MODELS_ENV} or the cache",
-            fix=f"crosscam models pull {default_order(task)[0]}",
-        )
-    return resolve(default_order(task)[0], progress=progress)
+    packaged = best_available(task)
+    if download:
+        try:
+            return resolve(default_order(task)[0], progress=progress)
+        except CrosscamError as error:
+            if packaged is None:
+                raise
+            _log.info("the model that comes with crosscam is used", reason=str(error))
+    if packaged is not None:
+        return packaged
+    raise InputError(
+        f"no model for {task!r} is on this machine",
+        expected=f"one of {', '.join(default_order(task))} in {MODELS_ENV} or the cache",
+        fix=f"crosscam models pull {default_order(task)[0]}",
+    )
 
 
 def _from_path(text: str) -> Bundle | None:
@@ -245,10 +267,11 @@ def _own_bundle(name: str) -> Path | None:
 
 
 def _scan_bundles() -> Iterator[ModelStatus]:
-    """Yield bundle folders and zips by name, unverified: user folders first, then the cache."""
-    places: list[tuple[Path, Literal["models", "cache"]]] = [
+    """Yield bundles by name, unverified: the user's folders, the cache, then crosscam's own."""
+    places: list[tuple[Path, Place]] = [
         *((folder, "models") for folder in model_dirs()),
         (cache_dir() / "models", "cache"),
+        (packaged_dir(), "package"),
     ]
     for folder, kind in places:
         try:
@@ -275,7 +298,7 @@ def _unzipped(archive: Path) -> Path | None:
         return None
 
 
-def _status_of(folder: Path, kind: Literal["models", "cache"]) -> ModelStatus | None:
+def _status_of(folder: Path, kind: Place) -> ModelStatus | None:
     try:
         manifest = parse_manifest((folder / MANIFEST_NAME).read_bytes(), origin=str(folder))
     except (InputError, OSError) as error:
@@ -303,6 +326,8 @@ def _raw_files(entry: ZooEntry) -> dict[str, Path] | None:
 
 
 def _how(entry: ZooEntry) -> str:
+    if entry.packaged:
+        return "comes with crosscam"
     if any(variant.downloadable for variant in entry.variants):
         return "download"
     if entry.export is not None:
@@ -360,6 +385,12 @@ def _obtain(entry: ZooEntry, *, progress: bool) -> Bundle:
         from crosscam_deploy.export import export_entry
 
         return export_entry(entry, cache_dir() / "models" / _bundle_name(entry), progress=progress)
+    if entry.packaged:
+        raise InputError(
+            f"the model {entry.name}, which comes with crosscam, is missing",
+            expected=f"its bundle in {packaged_dir()}",
+            fix="install crosscam again",
+        )
     name = entry.variants[0].files[0].name
     raise InputError(
         f"{entry.name} is published nowhere as a file that crosscam could download",

@@ -18,6 +18,7 @@ from crosscam_edge.cli.progress import (
 )
 
 if TYPE_CHECKING:
+    from crosscam_deploy.zoo.entries import Task
     from crosscam_edge.evaluate import MtmcScores
     from crosscam_edge.simulate import SimulatedSite
 
@@ -71,7 +72,10 @@ def command(
 
     say.print("[bold]2[/bold] processing: detect, track, embed, associate")
     settings = load_config(site.root / "site.yaml")
-    models = {"detector": detector, "embedder": embedder}
+    models = {
+        "detector": detector or _at_hand("detect"),
+        "embedder": embedder or _at_hand("embed"),
+    }
     settings = settings.model_copy(update={k: v for k, v in models.items() if v is not None})
     run_folder = output / "run"
     with stop_on_signals() as stop, live_progress(silent=as_json) as progress:
@@ -109,6 +113,14 @@ def command(
     if show:
         webbrowser.open(report.resolve().as_uri())
     return 0
+
+
+def _at_hand(task: Task) -> str | None:
+    """The best model on this machine, those that come with crosscam included: no download."""
+    from crosscam_deploy.zoo import best_available
+
+    bundle = best_available(task)
+    return str(bundle.path) if bundle else None
 
 
 def _score(site: SimulatedSite, run_folder: Path) -> MtmcScores:

@@ -51,7 +51,12 @@ def list_command(task: str | None, as_json: bool) -> None:
     for heading in ("model", "task", "licence", "on this machine"):
         table.add_column(heading, overflow="fold", no_wrap=heading in ("model", "task"))
     for status in models:
-        here = {"models": "yes", "cache": "yes, cached", None: f"no: {status.how}"}
+        here = {
+            "models": "yes",
+            "cache": "yes, cached",
+            "package": "yes, built in",
+            None: f"no: {status.how}",
+        }
         style = None if status.available else "dim"
         star = " *" if status.name in defaults.values() else ""
         row = (status.name + star, status.task, status.licence, here[status.available])

@@ -35,6 +35,22 @@ def test_without_models_and_network_the_built_in_ones_step_in(
     assert "crosscam models pull" in why
 
 
+def test_without_a_network_what_comes_with_crosscam_steps_in(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CROSSCAM_MODELS", str(tmp_path))
+    monkeypatch.setenv("CROSSCAM_CACHE", str(tmp_path / "cache"))
+
+    def offline(*_: object, **__: object) -> None:
+        raise CrosscamError("no network")
+
+    monkeypatch.setattr("crosscam_deploy.zoo.download.fetch", offline)
+    embedder, why = choose_embedder(None)
+    assert embedder.name == "crosscam-reid"
+    assert "comes with crosscam" in why
+    assert "crosscam models pull" in why
+
+
 def test_an_unknown_name_is_an_error_and_not_a_fallback() -> None:
     with pytest.raises(InputError, match="no-such-model"):
         choose_detector("no-such-model", min_confidence=0.1)
