@@ -73,8 +73,8 @@ def command(
     say.print("[bold]2[/bold] processing: detect, track, embed, associate")
     settings = load_config(site.root / "site.yaml")
     models = {
-        "detector": detector or _at_hand("detect"),
-        "embedder": embedder or _at_hand("embed"),
+        "detector": detector or _packaged("detect"),
+        "embedder": embedder or _packaged("embed"),
     }
     settings = settings.model_copy(update={k: v for k, v in models.items() if v is not None})
     run_folder = output / "run"
@@ -115,12 +115,12 @@ def command(
     return 0
 
 
-def _at_hand(task: Task) -> str | None:
-    """The best model on this machine, those that come with crosscam included: no download."""
+def _packaged(task: Task) -> str | None:
+    """What comes with crosscam, where nothing else is at hand: a demo downloads nothing for it."""
     from crosscam_deploy.zoo import best_available
 
-    bundle = best_available(task)
-    return str(bundle.path) if bundle else None
+    bundle = None if best_available(task, packaged=False) else best_available(task)
+    return bundle.manifest.name if bundle else None
 
 
 def _score(site: SimulatedSite, run_folder: Path) -> MtmcScores:
