@@ -116,7 +116,7 @@ def command(
 
 
 def _packaged(task: Task) -> str | None:
-    """What comes with crosscam, where nothing else is at hand: a demo downloads nothing for it."""
+    """What comes with crosscam for a task, where nothing else is at hand: no need to download."""
     from crosscam_deploy.zoo import best_available
 
     bundle = None if best_available(task, packaged=False) else best_available(task)

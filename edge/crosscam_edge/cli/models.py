@@ -63,7 +63,10 @@ def list_command(task: str | None, as_json: bool) -> None:
         table.add_row(*row, style=style)
     console = Console()
     console.print(table)
-    console.print("\n* taken when no model is named. Get one: crosscam models pull NAME")
+    console.print(
+        "\n* taken when no model is named; a built-in one only if no other can be downloaded.\n"
+        "Get one: crosscam models pull NAME"
+    )
 
 
 def _status_fields(status: ModelStatus) -> dict[str, Any]:
