@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,6 +68,33 @@ def test_a_person_is_the_same_whoever_else_is_drawn():
     assert draw_person(17, 2, 0) == PEOPLE[16]
     assert draw_person(17, 3, 0).outfits[:2] == PEOPLE[16].outfits
     assert draw_person(17, 2, 1) != PEOPLE[16]
+
+
+def test_sober_outfits_are_dark_and_all_else_stays():
+    sober = [draw_person(k, 2, 0, 1.0) for k in range(1, 300)]
+    assert all(
+        replace(a, outfits=()) == replace(b, outfits=()) for a, b in zip(sober, PEOPLE, strict=True)
+    )
+    dark = {"black", "navy", "dark grey"}
+    shares = [
+        np.mean([o.top.colour in dark for p in people for o in p.outfits])
+        for people in (sober, PEOPLE)
+    ]
+    assert shares[0] > 0.6
+    assert shares[1] < 0.55
+    looks = [
+        len({(o.top.words(), o.bottom.words()) for p in people for o in p.outfits})
+        for people in (sober, PEOPLE)
+    ]
+    assert looks[0] < 0.8 * looks[1]  # people look alike
+    half = [draw_person(k, 2, 0, 0.5) for k in range(1, 300)]
+    same = [
+        (a == c, b == c)
+        for p, q, r in zip(sober, PEOPLE, half, strict=True)
+        for a, b, c in zip(p.outfits, q.outfits, r.outfits, strict=True)
+    ]
+    assert all(any(pair) for pair in same)
+    assert 0.4 < np.mean([pair[0] for pair in same]) < 0.6
 
 
 @needs_anny

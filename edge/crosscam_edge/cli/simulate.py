@@ -135,6 +135,12 @@ def command(
 @click.option("--views", default=3, show_default=True, help="Pictures of a visit to a camera.")
 @click.option("--outfits", default=2, show_default=True, help="Clothes of each person, 1 to 3.")
 @click.option(
+    "--sober",
+    default=0.0,
+    show_default=True,
+    help="Share of outfits that are dark and mostly plain: people look alike.",
+)
+@click.option(
     "--test-share", default=0.1, show_default=True, help="Share of people for query and gallery."
 )
 @click.option("--frame", default=640, show_default=True, help="Width of a camera's picture, about.")
@@ -157,6 +163,7 @@ def people_command(
     cameras_per_person: int | None,
     views: int,
     outfits: int,
+    sober: float,
     test_share: float,
     frame: int,
     max_height: int,
@@ -184,8 +191,8 @@ def people_command(
 
     try:
         config = PeopleConfig(
-            people=people, cameras=cameras, views=views, outfits=outfits, test_share=test_share,
-            frame=frame, max_height=max_height, frames=frames, seed=seed,
+            people=people, cameras=cameras, views=views, outfits=outfits, sober=sober,
+            test_share=test_share, frame=frame, max_height=max_height, frames=frames, seed=seed,
             **({} if cameras_per_person is None else {"cameras_per_person": cameras_per_person}),
         )  # fmt: skip
     except ValidationError as error:

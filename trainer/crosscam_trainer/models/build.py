@@ -9,6 +9,7 @@ from crosscam_trainer.data.transforms import Preparation
 from crosscam_trainer.models.architectures import architecture, make_clip
 from crosscam_trainer.models.checkpoint import load_into
 from crosscam_trainer.models.reid import ReIDModel
+from crosscam_trainer.models.slim import expand
 from crosscam_trainer.models.text import ClipText
 from crosscam_trainer.models.towers import adapt_tower
 from crosscam_trainer.models.weights import find_weights, read_checkpoint
@@ -53,7 +54,9 @@ def build_model(recipe: ModelRecipe, *, cameras: int = 0) -> Built:
     found = None
     if recipe.weights is not None:
         found = find_weights(recipe.tower, recipe.weights, recipe.weights_sha256)
-    checkpoint = None if found is None else read_checkpoint(found.path)
+    checkpoint = None
+    if found is not None:
+        checkpoint = expand(read_checkpoint(found.path), str(found.path))
     quick = found is not None and found.quick_gelu
     if checkpoint is not None and "quick_gelu" in checkpoint.facts:
         quick = checkpoint.facts["quick_gelu"] == "true"

@@ -5,6 +5,7 @@ Nothing that is opened here can run code: safetensors, or torch files read with 
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from crosscam_deploy.hashing import sha256_file
-from crosscam_deploy.paths import MODELS_ENV, cache_dir, model_dirs
+from crosscam_deploy.paths import MODELS_ENV, cache_dir, model_dirs, packaged_dir
 from crosscam_deploy.zoo.download import fetch
 from crosscam_deploy.zoo.entries import ZooFile
 from crosscam_kernels.errors import InputError, UsageError
@@ -64,8 +65,9 @@ def find_weights(tower: str, weights: str, sha256: str | None = None) -> Weights
 
     Args:
         tower: Name of the architecture.
-        weights: A path (tried as it is, then in the folders of ``CROSSCAM_MODELS``), "hub" for the
-            weights that open_clip's authors recommend, or "hub:TAG" for others of
+        weights: A path (tried as it is, then in the folders of ``CROSSCAM_MODELS``); the name of
+            weights that come with crosscam, "crosscam-reid"; "hub" for the weights that open_clip's
+            authors recommend, or "hub:TAG" for others of
             `open_clip.list_pretrained_tags_by_model`. Weights of the hub are looked up in the
             folders of ``CROSSCAM_MODELS`` as ``<tower>-<tag>.safetensors`` before they are
             downloaded.
@@ -96,11 +98,32 @@ def _by_path(weights: str, tower: str) -> Weights:
     for place in places:
         if place.is_file():
             return Weights(place, "", place.name, tower.endswith("-quickgelu"))
+    own = _packaged()
+    if weights in own:
+        return _checked(own[weights], weights)
     raise InputError(
         f"there are no weights at {weights}",
-        expected=f"a file, there or in a folder of {MODELS_ENV}",
+        expected=f"a file, there or in a folder of {MODELS_ENV}, or {', '.join(own) or 'a path'}",
         fix="correct model.weights, or leave it out to start from random weights",
     )
+
+
+def _packaged() -> dict[str, Path]:
+    """Return the notes of the weights that come with crosscam, by name."""
+    notes = sorted(packaged_dir().glob("*.weights.json"))
+    return {note.name.removesuffix(".weights.json"): note for note in notes}
+
+
+def _checked(note: Path, name: str) -> Weights:
+    """Return weights that come with crosscam, if they are the ones that came with it."""
+    about = json.loads(note.read_text(encoding="utf-8"))
+    path = note.with_name(about["file"])
+    digest = sha256_file(path) if path.is_file() else "no file"
+    if digest != about["sha256"]:
+        raise InputError(
+            f"{path}: {digest}", expected=f"sha256 {about['sha256']}", fix="install crosscam again"
+        )
+    return Weights(path, digest, f"{name}, with crosscam")
 
 
 def _on_hub(tower: str, tag: str, sha256: str | None) -> Weights:

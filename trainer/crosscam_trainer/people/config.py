@@ -16,6 +16,7 @@ class PeopleConfig(BaseModel):
         cameras_per_person: How many of them see a person; by default 4, or all if there are fewer.
         views: Pictures of a person on each visit to a camera.
         outfits: Clothes that each person owns; a visit wears one.
+        sober: Share of outfits that are dark and mostly plain, so that many people look alike.
         test_share: Share of the people who are kept for query and gallery.
         frame: Width of the cameras' pictures, about; most people are 56 to 330 pixels high at 640.
         max_height: Taller crops are made smaller, pixels.
@@ -30,6 +31,7 @@ class PeopleConfig(BaseModel):
     cameras_per_person: Annotated[int, Field(ge=1, le=32)] = 4
     views: Annotated[int, Field(ge=1, le=32)] = 3
     outfits: Annotated[int, Field(ge=1, le=3)] = 2
+    sober: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
     test_share: Annotated[float, Field(ge=0.0, le=0.9)] = 0.1
     frame: Annotated[int, Field(ge=160, le=1920)] = 640
     max_height: Annotated[int, Field(ge=64, le=512)] = 256

@@ -125,7 +125,7 @@ def render_frame(station: Station, view: _raster.View, number: int, config: Peop
     visits = _crowd(config, rng)
     figures, bones, pulls = [], [], []
     for visit, at in zip(visits, _places(station, len(visits), rng), strict=True):
-        person = draw_person(visit.person, config.outfits, config.seed)
+        person = draw_person(visit.person, config.outfits, config.seed, config.sober)
         outfit = person.outfits[visit.outfit]
         pulls.append(outfit.bag == "suitcase")
         figure = dress(person, outfit)

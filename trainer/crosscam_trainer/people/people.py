@@ -47,8 +47,15 @@ class Person:
 
 
 @lru_cache(maxsize=512)  # asked for once a crop
-def draw_person(number: int, outfits: int, seed: int) -> Person:
-    """Draw a person; the same for the same numbers, whoever else is drawn."""
+def draw_person(number: int, outfits: int, seed: int, sober: float = 0.0) -> Person:
+    """Draw a person; the same for the same numbers, whoever else is drawn.
+
+    Args:
+        number: Identity, from 1.
+        outfits: How many.
+        seed: Of the set.
+        sober: Share of outfits that are; see `draw_outfit`.
+    """
     rng = np.random.default_rng([seed, 1, number])
     body = draw_phenotype(rng)
     tone = body.african * 6.0 + body.asian * 2.2 + body.caucasian * 1.0 + rng.normal(0, 0.7)
@@ -82,7 +89,11 @@ def draw_person(number: int, outfits: int, seed: int) -> Person:
         ),
         speed=float(np.clip(rng.normal(1.25 - 0.3 * old, 0.18), 0.7, 1.8)),
         outfits=tuple(
-            draw_outfit(np.random.default_rng([seed, 2, number, k]), feminine)
+            draw_outfit(
+                np.random.default_rng([seed, 2, number, k]),
+                feminine,
+                sober=bool(np.random.default_rng([seed, 9, number, k]).random() < sober),
+            )
             for k in range(outfits)
         ),
     )

@@ -98,7 +98,7 @@ def render_scene(
     """
     rng = np.random.default_rng([config.seed, 6, station.number, number])
     moment = draw_moment(station.channel, rng)
-    people = [draw_person(v.person, config.outfits, config.seed) for v in group]
+    people = [draw_person(v.person, config.outfits, config.seed, config.sober) for v in group]
     figures = [
         dress(person, person.outfits[v.outfit]) for person, v in zip(people, group, strict=True)
     ]

@@ -28,6 +28,12 @@ _LOWER = {
     "olive": 5, "white": 5, "blue": 4, "burgundy": 2, "cream": 2, "green": 1, "red": 1,
 }  # fmt: skip
 _DENIM = {"navy": 6, "blue": 7, "black": 4, "light blue": 4, "grey": 2}
+#: Of sober outfits: what most people of a grey day wear.
+_SOBER = {
+    "black": 40, "navy": 18, "dark grey": 18, "grey": 7, "brown": 5, "olive": 4, "blue": 3,
+    "beige": 2, "burgundy": 2, "white": 1,
+}  # fmt: skip
+_SOBER_LOWER = {"black": 50, "dark grey": 20, "navy": 18, "grey": 6, "beige": 3, "brown": 3}
 _SHOE = {
     "black": 10, "white": 8, "brown": 5, "grey": 4, "navy": 2, "red": 1, "beige": 2, "blue": 1,
     "pink": 1,
@@ -42,6 +48,11 @@ TOPS = {
     "t-shirt": 22, "tank top": 4, "polo shirt": 5, "shirt": 11, "blouse": 4, "sweater": 12,
     "hoodie": 11, "jacket": 13, "puffer jacket": 6, "blazer": 5, "coat": 8, "long coat": 4,
 }  # fmt: skip
+_SOBER_TOPS = {
+    "jacket": 26, "puffer jacket": 14, "coat": 15, "long coat": 6, "hoodie": 14, "sweater": 11,
+    "blazer": 5, "shirt": 5, "t-shirt": 4,
+}  # fmt: skip
+_SOBER_PLAIN = 0.6  # share of sober garments that have no pattern, whatever their kind
 _PATTERNS: dict[str, dict[Pattern, float]] = {
     "t-shirt": {
         Pattern.PLAIN: 4, Pattern.PRINT: 5, Pattern.STRIPES_Z: 2, Pattern.ALLOVER: 1,
@@ -181,8 +192,16 @@ def draw(table: Mapping[T, float], rng: np.random.Generator) -> T:
     return list(table)[int(rng.choice(len(odds), p=odds / odds.sum()))]
 
 
-def _piece(kind: str, colours: dict[str, int], cut: float, rng: np.random.Generator) -> Garment:
+def _piece(
+    kind: str,
+    colours: dict[str, int],
+    cut: float,
+    rng: np.random.Generator,
+    plain: float = 0.0,
+) -> Garment:
     pattern = draw(_PATTERNS[kind], rng)
+    if plain and kind != "jeans" and rng.random() < plain:
+        pattern = Pattern.PLAIN
     if pattern == Pattern.DENIM:
         return Garment(kind, draw(_DENIM, rng), "", pattern, cut)
     if pattern == Pattern.CAMOUFLAGE:
@@ -200,33 +219,43 @@ def _piece(kind: str, colours: dict[str, int], cut: float, rng: np.random.Genera
     return Garment(kind, one, two, pattern, cut)
 
 
-def draw_outfit(rng: np.random.Generator, feminine: bool) -> Outfit:
-    """Draw the clothes of somebody; `feminine` makes skirts and dresses possible."""
-    skirted = feminine and rng.random() < 0.3
+def draw_outfit(rng: np.random.Generator, feminine: bool, *, sober: bool = False) -> Outfit:
+    """Draw the clothes of somebody.
+
+    Args:
+        rng: Source of chance.
+        feminine: Skirts and dresses are possible.
+        sober: Dark, mostly plain clothes of a cold day: many people then look nearly alike, and
+            cut, hair, shoes and bags are what tells them apart.
+    """
+    tops, uppers, lowers, plain = TOPS, _SOFT, _LOWER, 0.0
+    if sober:
+        tops, uppers, lowers, plain = _SOBER_TOPS, _SOBER, _SOBER_LOWER, _SOBER_PLAIN
+    skirted = feminine and rng.random() < (0.08 if sober else 0.3)
     if skirted and rng.random() < 0.45:
         sleeve = float(rng.uniform(*_SLEEVE["dress"]))
-        top = _piece("dress", _SOFT, sleeve, rng)
+        top = _piece("dress", uppers, sleeve, rng, plain)
         bottom = top
     else:
-        shares = {k: n for k, n in TOPS.items() if feminine or k != "blouse"}
+        shares = {k: n for k, n in tops.items() if feminine or k != "blouse"}
         kind = draw(shares, rng)
         if kind == "shirt" and rng.random() < 0.35:
             sleeve = float(rng.uniform(0.5, 0.8))
         else:
             sleeve = float(rng.uniform(*_SLEEVE.get(kind, (1.85, 1.97))))
-        top = _piece(kind, _SOFT, sleeve, rng)
+        top = _piece(kind, uppers, sleeve, rng, plain)
         warm = kind in LONG_TOPS or kind == "puffer jacket"
         if skirted:
-            bottom = _piece("skirt", _SOFT, float(rng.uniform(0.45, 1.75)), rng)
+            bottom = _piece("skirt", uppers, float(rng.uniform(0.45, 1.75)), rng, plain)
         else:
             table = {"jeans": 38, "trousers": 32, "sweatpants": 9}
-            if not warm:
+            if not warm and not sober:
                 table["shorts"] = 12
             if feminine:
                 table["leggings"] = 9
             kind = draw(table, rng)
             cut = float(rng.uniform(0.45, 1.05)) if kind == "shorts" else 1.98
-            bottom = _piece(kind, _LOWER, cut, rng)
+            bottom = _piece(kind, lowers, cut, rng, plain)
     hat = draw(HATS, rng)
     if hat == "hood" and top.kind not in ("hoodie", "puffer jacket", "jacket"):
         hat = ""

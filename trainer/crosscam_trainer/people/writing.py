@@ -78,7 +78,7 @@ def write_crops(
             _encoded(".jpg", crop.image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
         )
         (root / mask).write_bytes(_encoded(".png", crop.mask, [cv2.IMWRITE_PNG_COMPRESSION, 6]))
-        who = draw_person(person, config.outfits, config.seed)
+        who = draw_person(person, config.outfits, config.seed, config.sober)
         lines.append(
             {
                 "file": picture,
@@ -166,7 +166,7 @@ def write_labels(root: Path, config: PeopleConfig) -> None:
     """Write `people.json` and `site.yaml`; a day of the reader is an outfit here."""
     entries = []
     for number in range(1, config.people + 1):
-        person = draw_person(number, config.outfits, config.seed)
+        person = draw_person(number, config.outfits, config.seed, config.sober)
         days = [
             {"day": k + 1, "caption": caption(person, outfit), "clothes": outfit.record()}
             for k, outfit in enumerate(person.outfits)
