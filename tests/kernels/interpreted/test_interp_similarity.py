@@ -10,69 +10,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interp_similarity_parts import PLANS, TILE, assert_identical, integers, search, some_masks
 
 from crosscam_kernels.gpu import similarity as gpu
 from crosscam_kernels.gpu import similarity_chunks, similarity_groups, similarity_stream
-from crosscam_kernels.gpu.quantise import quantise_rows
 from crosscam_kernels.gpu.similarity_keys import EMPTY
 from crosscam_kernels.gpu.similarity_problem import Problem
 from crosscam_kernels.gpu.similarity_table import Plan, Tile
 from crosscam_kernels.reference import similarity as reference
-from crosscam_kernels.similarity import TopK, pack_adjacency
-
-TILE = Tile(16, 32, 16, 4, 2)
-PLANS = {
-    "stream": Plan("stream", TILE, splits=3, share=True),
-    "groups": Plan("groups", TILE, group=8),
-    "chunks": Plan("chunks", TILE),
-}
+from crosscam_kernels.similarity import pack_adjacency
 
 
 @pytest.fixture(params=PLANS.values(), ids=PLANS)
 def plan(request: pytest.FixtureRequest) -> Plan:
     found: Plan = request.param
     return found
-
-
-def integers(rng: np.random.Generator, rows: int, dim: int) -> np.ndarray:
-    """Small integers: every sum is exact in any type, so that indices must agree among ties."""
-    return rng.integers(-2, 3, (rows, dim)).astype(np.float32)
-
-
-def some_masks(rng: np.random.Generator, queries: int, gallery: int, rule: str) -> dict[str, Any]:
-    return {
-        "valid": rng.random(gallery) < 0.8,
-        "query_camera": rng.integers(0, 4, queries),
-        "gallery_camera": rng.integers(0, 4, gallery).astype(np.int32),
-        "camera_rule": rule,
-        "adjacency": rng.random((4, 4)) < 0.7,
-        "query_time": rng.integers(0, 10**12, queries),
-        "gallery_time": rng.integers(0, 10**12, gallery),
-        "window": (-3 * 10**11, 5 * 10**11),
-    }
-
-
-def search(
-    q: np.ndarray,
-    g: np.ndarray,
-    k: int,
-    plan: Plan,
-    dtype: torch.dtype = torch.float32,
-    **masks: Any,
-) -> TopK:
-    given = {
-        name: torch.as_tensor(value) if isinstance(value, np.ndarray) else value
-        for name, value in masks.items()
-    }
-    found = gpu.similarity_topk(
-        torch.as_tensor(q).to(dtype), torch.as_tensor(g).to(dtype), k, plan=plan, **given
-    )
-    return TopK(found[0].numpy(), found[1].numpy())
-
-
-def assert_identical(found: TopK, expected: TopK) -> None:
-    np.testing.assert_array_equal(found.index, expected.index)
-    np.testing.assert_array_equal(found.similarity, expected.similarity)
 
 
 @pytest.mark.parametrize(
@@ -338,93 +290,3 @@ def test_zeros_of_both_signs_have_one_key() -> None:
     keys = similarity_chunks.masked_keys(problem, torch.tensor([[-0.0, 0.0, -0.0]]), 0)
     assert keys[0].tolist() == sorted(keys[0].tolist(), reverse=True)
     assert (keys[0, 0] - keys[0, 2]).item() == 2
-
-
-# ------------------------------------------------------------------------------------------------
-# int8
-
-
-def int8_expected(q: np.ndarray, codes: np.ndarray, scale: np.ndarray, k: int) -> TopK:
-    """Integer sums, then ``(sum * query scale) * scale`` in float32."""
-    of_query = np.abs(q).max(axis=1) / np.float32(127)
-    codes_q = np.rint(q / np.where(of_query > 0, of_query, 1)[:, None]).astype(np.int64)
-    matrix = (codes_q @ codes.astype(np.int64).T).astype(np.float32)
-    matrix = matrix * of_query.astype(np.float32)[:, None] * scale[None, :]
-    order = np.argsort(-matrix, axis=1, kind="stable")[:, :k]
-    return TopK(np.take_along_axis(matrix, order, 1), order)
-
-
-def test_int8_sums_are_exact_integers(plan: Plan) -> None:
-    rng = np.random.default_rng(12)
-    q = rng.standard_normal((7, 45)).astype("f4")
-    codes = rng.integers(-127, 128, (80, 45)).astype(np.int8)
-    codes[50:60] = codes[20:30]
-    scale = rng.uniform(0.001, 0.01, 80).astype("f4")
-    scale[50:60] = scale[20:30]
-    found = gpu.similarity_topk(
-        torch.tensor(q), torch.tensor(codes), 9, scale=torch.tensor(scale), plan=plan
-    )
-    expected = int8_expected(q, codes, scale, 9)
-    np.testing.assert_array_equal(found[1], expected.index)
-    np.testing.assert_array_equal(found[0], expected.similarity)
-
-
-@pytest.mark.parametrize(
-    ("tactic", "dtype"), [*((name, torch.float32) for name in PLANS), ("stream", torch.float16)]
-)
-def test_int8_candidates_are_rescored_exactly(tactic: str, dtype: torch.dtype) -> None:
-    plan = PLANS[tactic]
-    rng = np.random.default_rng(13)
-    q = rng.standard_normal((4, 33)).astype("f4")
-    g = torch.tensor(rng.standard_normal((50, 33)).astype("f4")).to(dtype)
-    codes, scale = quantise_rows(g)
-    masks = some_masks(rng, 4, 50, "exclude_same")
-    given = {n: torch.as_tensor(v) if isinstance(v, np.ndarray) else v for n, v in masks.items()}
-    found = gpu.similarity_topk(
-        torch.tensor(q), codes, 8, scale=scale, rescore=g, plan=plan, **given
-    )
-    exact = reference.similarity_topk(q, g.float().numpy(), 8, **masks)
-    np.testing.assert_array_equal(found[1], exact.index)
-    np.testing.assert_allclose(found[0], exact.similarity, rtol=1e-5)
-
-
-def test_more_candidates_than_the_gallery_has(plan: Plan) -> None:
-    g = torch.eye(5)
-    codes, scale = quantise_rows(g)
-    found = gpu.similarity_topk(g[:2], codes, 4, scale=scale, rescore=g, plan=plan)
-    assert found[1].tolist() == [[0, 1, 2, 3], [1, 0, 2, 3]]
-    assert found[0].tolist() == [[1, 0, 0, 0], [1, 0, 0, 0]]
-
-
-def test_quantised_rows() -> None:
-    rows = torch.tensor(
-        [
-            [1.0, -2.0, 0.5, 127 / 254],
-            [0.0, 0.0, 0.0, 0.0],
-            [torch.nan, 1.0, 2.0, 3.0],
-            [1.0, torch.inf, 2.0, 3.0],
-            [127.0, 2.5, 3.5, -0.5],
-            [3e38, -3e38, 1e-38, 0.0],
-        ]
-    )
-    codes, scale = quantise_rows(rows)
-    assert codes[0].tolist() == [64, -127, 32, 32]
-    assert codes[1:4].abs().sum() == 0
-    assert scale[1] == 0
-    assert scale[2:4].isnan().all()
-    assert codes[4].tolist() == [127, 2, 4, 0]  # halves to even
-    assert codes[5].tolist() == [127, -127, 0, 0]
-    wide = torch.randn(3, 3000)
-    codes, scale = quantise_rows(wide)
-    largest = wide.abs().amax(1)
-    np.testing.assert_array_equal(scale, largest / 127)
-    np.testing.assert_array_equal(codes.float(), torch.round(wide / scale[:, None]))
-
-
-def test_rows_that_are_not_finite_are_never_found(plan: Plan) -> None:
-    g = torch.randn(40, 8)
-    g[3, 2], g[9, 0] = torch.nan, torch.inf
-    codes, scale = quantise_rows(g)
-    found = gpu.similarity_topk(torch.randn(2, 8), codes, 40, scale=scale, plan=plan)[1]
-    assert not torch.isin(found, torch.tensor([3, 9])).any()
-    assert (found[:, -2:] == -1).all()

@@ -306,7 +306,7 @@ def _step(recipe: DetectorRecipe, state: State, world: World, batch: Batch) -> d
     state.optimiser.step()
     state.step += 1
     state.follow(recipe.optimiser.average)
-    return {name: float(value) for name, value in parts.items()}
+    return {name: float(value.detach()) for name, value in parts.items()}
 
 
 def _figures(scores: Scores) -> dict[str, float]:
