@@ -17,7 +17,7 @@ from crosscam_deploy.preprocess import LetterboxTransform  # noqa: E402
 from crosscam_deploy.runtime import open_runtime  # noqa: E402
 from crosscam_edge.detect import ModelDetector  # noqa: E402
 from crosscam_trainer.detection.cells import assign, boxes_of, cells_of, detect  # noqa: E402
-from crosscam_trainer.detection.export import export_detector  # noqa: E402
+from crosscam_trainer.detection.export import TRUSTED, bend_of, export_detector  # noqa: E402
 from crosscam_trainer.detection.judging import DECODER, find  # noqa: E402
 from crosscam_trainer.detection.losses import losses  # noqa: E402
 from crosscam_trainer.detection.network import PersonDetector, Raw, Rows  # noqa: E402
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIZE = (64, 96)
+FIGURES = {"ap50": 0.25, "threshold": 0.35}
 
 
 def network(folder: Path, seed: int = 0) -> PersonDetector:
@@ -127,7 +128,7 @@ def test_losses_fall_on_one_batch_and_its_people_are_found(tmp_path: Path) -> No
     for _ in range(60):
         parts = losses(model(normalised(images)), truth, SIZE, DetectorLosses())
         total = sum(parts.values())
-        totals.append(float(total))
+        totals.append(float(total.detach()))
         optimiser.zero_grad()
         total.backward()
         optimiser.step()
@@ -150,11 +151,35 @@ def test_what_the_edge_decodes_is_what_the_network_says(tmp_path: Path) -> None:
         np.testing.assert_allclose(edge.confidence, scores.numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("threshold", [0.2, 0.45, 0.7])
+def test_bent_scores_are_trusted_where_they_should_be_and_keep_their_order(
+    tmp_path: Path, threshold: float
+) -> None:
+    model = sharpened(network(tmp_path))
+    images = torch.randn(1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        plain = Rows(model)(images)[..., 4:].prod(-1).flatten()
+        bent = Rows(model, bend_of(threshold))(images)[..., 4:].prod(-1).flatten()
+    assert threshold ** bend_of(threshold) == pytest.approx(TRUSTED)
+    torch.testing.assert_close(bent, plain ** bend_of(threshold))
+    order = plain.argsort()
+    assert (bent[order].diff() > -1e-6).all()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, float("inf"), float("nan"), -1.0])
+def test_a_threshold_that_says_nothing_bends_nothing(threshold: float) -> None:
+    assert bend_of(threshold) == 1.0
+
+
+def test_scores_are_never_bent_beyond_use() -> None:
+    assert 0.3 < bend_of(1e-9) < 1 < bend_of(1 - 1e-9) < 3.1
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[PersonDetector, Path]:
     folder = tmp_path_factory.mktemp("detector")
     model = sharpened(network(folder))
-    bundle = export_detector(model, tiny_recipe(folder), folder / "last.bundle", {"ap50": 0.25})
+    bundle = export_detector(model, tiny_recipe(folder), folder / "last.bundle", FIGURES)
     return model, bundle.path
 
 
@@ -164,7 +189,7 @@ def test_the_bundle_finds_in_the_edge_what_the_network_finds(
     model, path = exported
     bundle = load_bundle(path)
     assert bundle.manifest.dynamic_batch
-    assert bundle.manifest.accuracy == {"ap50": 0.25}
+    assert bundle.manifest.accuracy == FIGURES
     detector = ModelDetector(
         open_runtime(bundle, runtime="onnxruntime", precision="f32"),
         0.3,
@@ -179,6 +204,7 @@ def test_the_bundle_finds_in_the_edge_what_the_network_finds(
     for picture, edge in zip(pictures, detector.detect(pictures), strict=True):
         with torch.no_grad():
             boxes, scores = find(model, np.ascontiguousarray(picture[..., ::-1]), 160)
+        scores = scores ** bend_of(FIGURES["threshold"])
         sure = scores >= 0.3
         assert len(edge) == sure.sum() > 3
         np.testing.assert_allclose(edge.confidence, scores[sure], atol=1e-4)

@@ -160,21 +160,23 @@ class Rows(nn.Module):
 
     Args:
         network: What answers.
+        bend: Exponent of the score; see `export`.
     """
 
-    def __init__(self, network: PersonDetector) -> None:
+    def __init__(self, network: PersonDetector, bend: float = 1.0) -> None:
         super().__init__()
         self.network = network
+        self.bend = bend
 
     def forward(self, images: Tensor) -> Tensor:
         """Look at pictures.
 
         The decoder multiplies the last two columns. With roots the product is the geometric mean of
-        both, which FCOS and its copy in torchvision take as the score.
+        both, which FCOS and its copy in torchvision take as the score; `bend` is its exponent.
 
         Returns:
             `(B, A, 6)`: the box as in `Raw`, and the roots of quality and person, in [0, 1].
         """
         raw: Raw = self.network(images)
-        shares = torch.stack([raw.quality, raw.person], 2).sigmoid().sqrt()
+        shares = torch.stack([raw.quality, raw.person], 2).sigmoid() ** (self.bend / 2)
         return torch.cat([raw.box, shares], 2)
