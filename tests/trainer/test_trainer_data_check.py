@@ -323,6 +323,40 @@ def test_generic_layouts_that_do_not_fit(tmp_path: Path) -> None:
         load(tmp_path, layout=GenericLayout("{person}/{camera}_{view}.png", split))
 
 
+def test_endings_that_differ_need_a_pattern_for_all(tmp_path: Path) -> None:
+    trees.pictures(tmp_path, "1/a_1.png", "1/b_1.PNG", "2/a_1.jpg", "2/b_1.jpeg")
+    wrong = found(
+        check(tmp_path, layout=GenericLayout("{person}/{camera}_{view}.png")), "wrong-name"
+    )
+    assert wrong.count == 2
+    assert "{person}/{camera}_{view}.{ext}" in wrong.fix
+    every = load(tmp_path, layout=GenericLayout("{person}/{camera}_{view}.{ext}"))
+    assert sorted(every.people) == ["1", "2"]
+
+
+def test_cameras_with_underscores_are_not_cut_silently(tmp_path: Path) -> None:
+    cameras = ("hall_1", "hall_2", "yard")
+    names = [f"{p}/{c}_{v}.png" for p in range(4) for c in cameras for v in range(3)]
+    trees.pictures(tmp_path, *names)
+    warned = found(
+        check(tmp_path, layout=GenericLayout("{person}/{camera}_{view}.png")), "ambiguous-name"
+    )
+    assert warned.severity == "warning"
+    assert warned.count == 24
+    assert "camera 'hall', where it could be camera 'hall_1'" in warned.found
+    exact = GenericLayout("{person}/{camera}_{view:digits}.png")
+    assert load(tmp_path, layout=exact).cameras == cameras
+    assert not check(tmp_path, layout=exact).findings.items
+
+
+def test_numbers_of_frames_are_taken_for_no_camera(tmp_path: Path) -> None:
+    names = [f"{p}/{c}_s1_{k:04d}.png" for k, (p, c) in enumerate(["1a", "1b", "2a", "2b"] * 3)]
+    trees.pictures(tmp_path, *names)
+    sequences = GenericLayout("{person}/{camera}_{_}_{frame}.png")
+    assert load(tmp_path, layout=sequences).cameras == ("a", "b")
+    assert not check(tmp_path, layout=sequences).findings.items
+
+
 def _run(*args: str) -> tuple[int, str]:
     result = CliRunner().invoke(cli, ["data", "check", *args])
     if result.exception is not None and not isinstance(result.exception, SystemExit):

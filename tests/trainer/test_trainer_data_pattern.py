@@ -35,10 +35,28 @@ from crosscam_trainer.data.scan import natural_key
         ("{person}[1].png", "a[1].png", {"person": "a"}),
         ("{person}[1].png", "a1.png", None),
         ("{person}.png", "späti.png", {"person": "späti"}),
+        ("{person}/{camera}.png", "a/b.PNG", {"person": "a", "camera": "b"}),
+        ("{person}/a.{camera}.png", "a/A.b.png", None),
     ],
 )
 def test_matching(pattern: str, path: str, fields: dict[str, str] | None) -> None:
     assert parse(pattern).match(path) == fields
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "fields"),
+    [
+        ("{person}/{camera}_{view}.png", "7/a_3.png", None),
+        ("{person}/{camera}_{view}.png", "7/a_b_3.png", {"person": "7", "camera": "a_b"}),
+        ("{person}/{camera}_{view:digits}.png", "7/a_b_3.png", None),
+        ("{person}_{camera}.png", "a_b_3.png", {"person": "a_b", "camera": "3"}),
+        ("{person}/{_}_{_}.png", "7/a_b_3.png", None),
+    ],
+)
+def test_names_that_can_be_read_in_two_ways(
+    pattern: str, path: str, fields: dict[str, str] | None
+) -> None:
+    assert parse(pattern).other(path) == fields
 
 
 @pytest.mark.parametrize(

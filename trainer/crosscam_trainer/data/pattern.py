@@ -14,6 +14,7 @@ IGNORED = ("view", "ext", "_")
 _TYPES = {"": r"[^/]+?", "digits": r"[0-9]+", "letters": r"[^\W\d_]+"}
 _MAX_FIELDS = 12
 _TOKEN = re.compile(r"\{\{|\}\}|\{(?P<name>[^{}:]*)(?::(?P<type>[^{}]*))?\}|[{}]|[^{}]+")
+_ENDING = re.compile(r"\\\.[a-z]+$")  # of an escaped text: \.png
 _EXPECTED = "text with fields: {person}/{camera}_{view}.png"
 
 
@@ -23,13 +24,16 @@ class PathPattern:
 
     Attributes:
         text: As it was written.
-        regex: What it became.
+        regex: What it became; earlier fields take as little as they can.
         fields: Names of its fields that become labels, in their order.
+        greedy: The same, but earlier fields take as much as they can: another reading of a name, if
+            there is one.
     """
 
     text: str
     regex: re.Pattern[str]
     fields: tuple[str, ...]
+    greedy: re.Pattern[str]
 
     def match(self, path: str) -> dict[str, str] | None:
         """Return the fields of a path, or None when it has another form.
@@ -37,7 +41,14 @@ class PathPattern:
         Args:
             path: Relative to the root of the set, with forward slashes.
         """
-        found = self.regex.fullmatch(path)
+        return self._fields(self.regex.fullmatch(path))
+
+    def other(self, path: str) -> dict[str, str] | None:
+        """Return the fields of a path read in another way, or None where there is only one."""
+        found = self._fields(self.greedy.fullmatch(path))
+        return None if found == self.match(path) else found
+
+    def _fields(self, found: re.Match[str] | None) -> dict[str, str] | None:
         return None if found is None else {name: found[name] for name in self.fields}
 
 
@@ -47,7 +58,7 @@ def parse(text: str) -> PathPattern:
     ``{name}`` matches one or more characters except ``/``, as few as the rest of the pattern
     allows; ``{name:digits}`` and ``{name:letters}`` match only such characters. A name that stands
     twice must have the same text in both places. ``{{`` and ``}}`` are braces. Everything else
-    stands for itself, upper and lower case different.
+    stands for itself, upper and lower case different except in an ending such as ``.png``.
 
     Args:
         text: With the fields of `FIELDS` and `IGNORED`; ``person`` is necessary.
@@ -86,7 +97,10 @@ def parse(text: str) -> PathPattern:
             parts.append(f"(?P<{name}>{_TYPES[kind]})")
         previous = kind
     _check_whole(text, seen, sum(token["name"] is not None for token in tokens))
-    return PathPattern(text, re.compile("".join(parts)), tuple(seen))
+    if tokens[-1]["name"] is None:
+        parts[-1] = _ENDING.sub(r"(?i:\g<0>)", parts[-1])
+    lazy = "".join(parts)
+    return PathPattern(text, re.compile(lazy), tuple(seen), re.compile(lazy.replace("+?", "+")))
 
 
 def _literal(token: str) -> str:

@@ -165,7 +165,8 @@ def recognise(path: Path) -> str:
     raise InputError(
         f"{path} looks like no data set that is known",
         expected="the layouts in docs/reference/datasets.md",
-        fix="say how it is named: --pattern '{person}/{camera}_{view}.png', or give --kind",
+        fix="say how it is named: --pattern '{person}/{camera}_{view}.png', or give --kind; in a "
+        "recipe data.pattern and data.kind",
     )
 
 

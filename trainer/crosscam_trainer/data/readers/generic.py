@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from crosscam_kernels.errors import UsageError
 from crosscam_trainer.data.build import STANDARD, Row, Rows
-from crosscam_trainer.data.pattern import PathPattern
+from crosscam_trainer.data.pattern import FIELDS, PathPattern
 from crosscam_trainer.data.pattern import parse as parse_pattern
 from crosscam_trainer.data.readers.celeb import NO_CAMERA
 from crosscam_trainer.data.readers.ltcc import CLOTHES_CHANGING
@@ -80,6 +80,7 @@ def read(layout: GenericLayout, root: Path, findings: Findings) -> Rows:
     pattern = layout.parsed()
     wrong: list[str] = []
     strange: list[str] = []
+    other: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
     placed: list[tuple[str | None, Row]] = []
     for path in images_below(root):
         name = relative(path, root)
@@ -87,6 +88,8 @@ def read(layout: GenericLayout, root: Path, findings: Findings) -> Rows:
         if fields is None:
             wrong.append(name)
             continue
+        if (otherwise := pattern.other(name)) is not None:
+            other[name] = fields, otherwise
         split = fields.get("split")
         if split is not None and split.lower() not in SPLIT_NAMES:
             strange.append(f"{name} ({split})")
@@ -99,8 +102,9 @@ def read(layout: GenericLayout, root: Path, findings: Findings) -> Rows:
         f"not fitting the pattern {layout.pattern}",
         wrong,
         expected=layout.pattern,
-        fix="correct the pattern, or move pictures that do not belong to the set away",
+        fix=_fix(layout.pattern, wrong),
     )
+    _note_ambiguous(other, findings)
     findings.files(
         "error",
         "unknown-split",
@@ -137,6 +141,38 @@ def protocols(layout: GenericLayout, _cameras: dict[str, int]) -> tuple[Evaluati
     if "camera" not in fields:
         return (EvaluationProtocol("standard", same_view="none"),)
     return (STANDARD, CLOTHES_CHANGING) if "clothes" in fields else (STANDARD,)
+
+
+def _fix(text: str, wrong: list[str]) -> str:
+    """Say what to do about names that do not fit: often only their endings differ."""
+    base, dot, _ = text.rpartition(".")
+    any_ending = f"{base}.{{ext}}"
+    if dot and "/" not in text[len(base) :] and all(map(parse_pattern(any_ending).match, wrong)):
+        return f"the pattern {any_ending} takes all endings"
+    return "correct the pattern, or move pictures that do not belong to the set away"
+
+
+def _note_ambiguous(
+    other: dict[str, tuple[dict[str, str], dict[str, str]]], findings: Findings
+) -> None:
+    """Warn where a label could as well be another, longer text that stands in several names.
+
+    ``hall_2_07.png`` as ``{camera}_{view}.png`` is of the camera "hall", or of "hall_2". A longer
+    text that is different in every picture (a frame) is no label, and nothing is said.
+    """
+    for name in FIELDS:
+        longer = {path: (a[name], b[name]) for path, (a, b) in other.items() if a.get(name)}
+        longer = {path: (a, b) for path, (a, b) in longer.items() if a != b}
+        if not longer or 2 * len({b for _, b in longer.values()}) > len(longer):
+            continue
+        short, long = next(iter(longer.values()))
+        findings.files(
+            "warning",
+            "ambiguous-name",
+            f"read as {name} {short!r}, where it could be {name} {long!r}",
+            list(longer),
+            fix="nothing if that is right; else say more in the pattern, such as {view:digits}",
+        )
 
 
 def _row(path: Path, fields: dict[str, str]) -> Row:
