@@ -13,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("torchvision")
 
+from crosscam_kernels.errors import InputError  # noqa: E402
 from crosscam_trainer.data.dataset import NONE, PictureSet, make_loader  # noqa: E402
 from crosscam_trainer.data.masks import CLOTHES, read_image  # noqa: E402
 from crosscam_trainer.data.registry import load  # noqa: E402
@@ -25,6 +26,7 @@ from crosscam_trainer.data.transforms import (  # noqa: E402
     for_test,
     for_training,
 )
+from crosscam_trainer.loop.batches import Batches  # noqa: E402
 
 _NOTHING = Augmentation(flip=0, pad=0, erase=0)
 
@@ -153,6 +155,36 @@ def test_workers_give_the_same_batches(tmp_path: Path) -> None:
     people = [sample.person for sample in train]
     here = _epoch(pictures, PersonSampler(people, 2, 2))
     assert _equal(_epoch(pictures, PersonSampler(people, 2, 2), workers=1), here)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_pictures_that_cannot_be_read_are_told_as_such(workers: int, tmp_path: Path) -> None:
+    data = load(trees.ltcc(tmp_path))
+    broken = data.gallery[1].path
+    broken.write_bytes(b"no picture")
+    pictures = PictureSet(data.gallery, for_test(Preparation((24, 12))))
+    batches = iter(make_loader(pictures, InOrder(len(pictures), 1), workers))
+    assert next(batches)["index"].tolist() == [0]
+    with pytest.raises(InputError, match="is not a picture that can be decoded") as caught:
+        next(batches)
+    assert caught.value.found.startswith(str(broken))
+    assert "data check" in caught.value.fix
+
+
+def test_reading_ahead_changes_no_batch(tmp_path: Path) -> None:
+    train, _ = _set(tmp_path)
+    people = [sample.person for sample in train]
+    change = for_training(preparation=Preparation((32, 16)))
+
+    def batches(workers: int) -> Batches:
+        sampler = PersonSampler(people, 2, 2)
+        return Batches(train, sampler, "cpu", transform=change, workers=workers)
+
+    plain, ahead = batches(0), batches(1)
+    ahead.read_ahead(0, 1)
+    assert _equal(list(ahead.epoch(0, 1, further=True)), list(plain.epoch(0, 1)))
+    assert _equal(list(ahead.epoch(1, further=True)), list(plain.epoch(1)))
+    assert _equal(list(ahead.epoch(5)), list(plain.epoch(5)))  # not the one that is read already
 
 
 def test_a_picture_that_comes_again_is_augmented_anew_and_randomness_is_left_alone(

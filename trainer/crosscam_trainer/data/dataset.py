@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import cv2
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
+from crosscam_kernels.errors import CrosscamError, RunError
 from crosscam_trainer.data.masks import LabelSet, clothes_of, read_image, read_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -137,17 +138,66 @@ def make_loader(pictures: PictureSet, batches: Iterable[Any], workers: int = 0) 
         workers: Processes that read ahead; 0 reads in this one. The batches are the same.
 
     Returns:
-        A `DataLoader`.
+        A `DataLoader`. Iterating raises what reading a picture raised, also in a worker, and
+        `RunError` when a worker was killed.
     """
-    return DataLoader(
-        pictures,
+    return _Loader(
+        _Careful(pictures),
         batch_sampler=batches,
         num_workers=workers,
+        collate_fn=_collate,
         worker_init_fn=_one_thread,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
         multiprocessing_context=_processes() if workers else None,
     )
+
+
+class _Careful:
+    """Returns errors in place of pictures, to be raised where they can be told to the user.
+
+    What a worker raises, `DataLoader` wraps into a new error with a traceback for a message.
+    """
+
+    def __init__(self, pictures: PictureSet) -> None:
+        self._pictures = pictures
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, item: int | tuple[int, int]) -> dict[str, Any] | CrosscamError:
+        try:
+            return self._pictures[item]
+        except CrosscamError as error:
+            return error
+
+
+def _collate(items: list[Any]) -> Any:
+    """Put pictures together, or return the first error among them."""
+    return next((x for x in items if isinstance(x, CrosscamError)), None) or default_collate(items)
+
+
+class _Loader(DataLoader):
+    """Raises the errors that `_Careful` has returned."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return _raising(super().__iter__())
+
+
+def _raising(batches: Iterator[Any]) -> Iterator[Any]:
+    try:
+        for batch in batches:
+            if isinstance(batch, CrosscamError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RunError(
+            f"a process that reads pictures was killed ({error})",
+            expected="memory for all of them",
+            fix="fewer loop.workers, or loop.keep=false; then --resume",
+        ) from error
 
 
 def _processes() -> Any:

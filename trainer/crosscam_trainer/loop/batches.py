@@ -49,6 +49,7 @@ class Batches:
         self._device = device
         self._labels = labels_of(samples)
         self._loader: Any = None
+        self._reading: tuple[int, int, Any] | None = None
         if transform is not None:
             pictures = PictureSet(samples, transform, mask_labels, keep=keep)
             self._loader = make_loader(pictures, Draws(sampler), workers)
@@ -56,20 +57,41 @@ class Batches:
     def __len__(self) -> int:
         return len(self.sampler)
 
-    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch from a certain one on."""
-        self.sampler.set_epoch(epoch)
-        self.sampler.yielded = first
+    def read_ahead(self, epoch: int, first: int = 0) -> None:
+        """Let workers read the first batches of an epoch while something else is done before it."""
+        if self._loader is None or not self._loader.num_workers:
+            return
+        if self._reading is None or self._reading[:2] != (epoch, first):
+            self._reading = epoch, first, self._read(epoch, first)
+
+    def epoch(self, epoch: int, first: int = 0, *, further: bool = False) -> Iterator[Batch]:
+        """Yield the batches of an epoch.
+
+        Args:
+            epoch: Which, from 0.
+            first: Batch to begin with.
+            further: The next epoch follows: workers read for it when they are done with this one.
+        """
+        self.read_ahead(epoch, first)
+        begun, self._reading = self._reading, None
+        own = self._read(epoch, first) if begun is None else begun[2]
         plan = torch.from_numpy(self.sampler.plan(epoch))
-        own: Any = iter(self._loader) if self._loader is not None else None
-        for positions in plan[first:]:
+        for number, positions in enumerate(plan[first:], first + 1):
             batch: dict[str, Any] = {name: row[positions] for name, row in self._labels.items()}
             batch["index"] = positions
             if own is not None:
                 read = next(own)
                 batch |= {k: read[k] for k in ("image", "clothes_mask") if k in read}
             moved = {k: v.to(self._device, non_blocking=True) for k, v in batch.items()}
+            if further and number == len(plan):
+                self.read_ahead(epoch + 1)
             yield cast("Batch", moved)
+
+    def _read(self, epoch: int, first: int) -> Any:
+        """Begin to read; None where batches have no pictures."""
+        self.sampler.set_epoch(epoch)
+        self.sampler.yielded = first
+        return None if self._loader is None else iter(self._loader)
 
 
 def labels_of(samples: tuple[Sample, ...]) -> dict[str, torch.Tensor]:

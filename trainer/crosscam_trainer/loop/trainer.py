@@ -123,6 +123,7 @@ class Trainer:
 
     def _epoch(self, stage: Stage, batches: Batches) -> None:
         place, run = self.position, self.run
+        batches.read_ahead(place.epoch, place.batch)
         if not place.epoch_begun:
             seed_torch(run.seed, "epoch", place.stage, place.epoch)
             stage.begin_epoch(run, place.epoch)
@@ -131,7 +132,8 @@ class Trainer:
         run.progress.begin(name, len(batches), place.batch)
         rates: dict[str, float] = {}
         started = time.monotonic()
-        for batch in batches.epoch(place.epoch, place.batch):
+        further = place.epoch + 1 < stage.epochs
+        for batch in batches.epoch(place.epoch, place.batch, further=further):
             arrived = time.monotonic()
             progress = place.epoch + place.batch / len(batches)
             rates = {
