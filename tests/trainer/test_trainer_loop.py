@@ -242,6 +242,9 @@ def test_pictures_that_nothing_can_be_learned_from(pictures: Path, tmp_path: Pat
     for share, message in ((0.0, "no training pictures"), (0.17, "one person only")):
         with pytest.raises(InputError, match=message):
             train(make_recipe(pictures, data={"train_share": share}), tmp_path / "run", makers())
+    alone = make_recipe(pictures, data={"train_share": 0.17, "labels": "intra"})
+    with pytest.raises(InputError, match="one person only"):  # two labels, of two cameras
+        train(alone, tmp_path / "run", makers())
     with pytest.raises(UsageError, match=r"batch\.people is 9, but .* has 4 people"):
         train(make_recipe(pictures, batch={"people": 9}), tmp_path / "run", makers())
     assert not (tmp_path / "run").exists()

@@ -313,6 +313,8 @@ def test_check_names_what_is_missing(capsys: Any) -> None:
     for name in ("ccaf", "ccafl+ccaf"):
         with pytest.raises(InputError, match=r"data\.masks"):
             make_method(_recipe(name)).check(unmasked)
+    with pytest.raises(InputError, match="no clothes label"):  # before anyone makes masks in vain
+        make_method(_recipe("ccaf")).check(plain)
     with pytest.raises(InputError, match=r"data\.labels=intra"):
         make_method(_recipe("ccafl+ccaf")).check(plain)
     make_method(_recipe("clip_reid")).check(plain)

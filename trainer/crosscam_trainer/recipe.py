@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from crosscam_kernels.errors import InputError, UsageError
+from crosscam_trainer.wrong_keys import explain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -282,10 +283,9 @@ def load_as(kind: type[Kind], path: Path, overrides: Sequence[str], page: str) -
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()
-        )
-        raise InputError(f"{path}: {wrong}", expected=f"the keys of {page}") from error
+        raise InputError(
+            f"{path}: {explain(kind, error)}", expected=f"the keys of {page}"
+        ) from error
 
 
 def _override(values: dict[str, Any], override: str) -> None:

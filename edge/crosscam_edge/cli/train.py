@@ -71,6 +71,10 @@ def _show_summary(console: Console, summary: Summary, recipe: Recipe, folder: Pa
 
     for made in summary.made:
         console.print(made, highlight=False, markup=False, soft_wrap=True)
+    if summary.made:
+        bundle = folder / f"seed-{recipe.seeds[0]}" / "last.bundle"
+        text = f"use it: crosscam process VIDEO --embedder {bundle}"
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
     if not summary.figures["last"]:
         console.print(f"{folder}: trained, not judged", highlight=False)
         return

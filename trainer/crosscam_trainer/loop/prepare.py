@@ -42,6 +42,7 @@ def read_data(recipe: Recipe) -> ReIDData:
         split = PersonSplit(how.train_share, how.split_seed, how.query, how.query_cameras)
         layout = GenericLayout(how.pattern, split)
     data = load(how.path, how.kind, layout)
+    _check_people(data)
     if how.labels == "intra":
         data = as_intra_camera(data)
     if how.masks is not None:
@@ -63,17 +64,22 @@ def check_data(data: ReIDData, recipe: Recipe) -> None:
             expected="a training split",
             fix="look at it with `crosscam data check`; data.train_share divides generic sets",
         )
-    if data.train_people < 2:
-        raise InputError(
-            f"{data.root} has training pictures of one person only",
-            expected="two people or more: a model learns to tell them apart",
-            fix="look at it with `crosscam data check`, and at data.pattern and data.train_share",
-        )
+    _check_people(data)
     if data.train_people < recipe.batch.people:
         raise UsageError(
             f"batch.people is {recipe.batch.people}, but {data.root} has {data.train_people} "
             "people to train on",
             fix=f"batch.people={data.train_people}, and more batch.pictures",
+        )
+
+
+def _check_people(data: ReIDData) -> None:
+    """Refuse pictures of one person; before labels of cameras make several of them."""
+    if data.train and data.train_people < 2:
+        raise InputError(
+            f"{data.root} has training pictures of one person only",
+            expected="two people or more: a model learns to tell them apart",
+            fix="look at it with `crosscam data check`, and at data.pattern and data.train_share",
         )
 
 

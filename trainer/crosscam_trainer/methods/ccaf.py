@@ -184,8 +184,8 @@ class CCAF(Method):
 
     def check(self, data: ReIDData) -> None:
         """Refuse data without masks or outfits."""
-        need_masks(self.name, data)
         need_clothes(self.name, data)
+        need_masks(self.name, data)
         say_naive(self.name, data)
 
     def stages(self, run: Run) -> list[Stage]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pydantic import ValidationError
 
 from crosscam_kernels.errors import InputError
+from crosscam_trainer.wrong_keys import explain
 
 if TYPE_CHECKING:
     from crosscam_trainer.methods.base import Method
@@ -38,10 +39,8 @@ def make_method(recipe: Recipe) -> Method:
     try:
         checked = module.Options.model_validate(options)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"method.{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()
-        )
         raise InputError(
-            wrong, expected=f"the options of {name} in docs/reference/recipes.md"
+            explain(module.Options, error, "method."),
+            expected=f"the options of {name} in docs/reference/recipes.md",
         ) from error
     return cast("Method", module.build(recipe, checked))

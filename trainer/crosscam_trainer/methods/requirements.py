@@ -48,8 +48,8 @@ def need_clothes(method: str, data: ReIDData) -> None:
             f"{method}: {missing} of {len(data.train)} training pictures in {data.root} have no "
             "clothes label",
             expected="an outfit for each",
-            fix="take a data set with outfits (PRCC, LTCC, VC-Clothes, simulated people), or a "
-            "pattern with {clothes}",
+            fix="take a data set with outfits (PRCC, LTCC, VC-Clothes, simulated people), a "
+            "pattern with {clothes}, or the method ccafl+ccaf, which needs masks and no outfits",
         )
     if len({(s.person, s.clothes) for s in data.train}) == len({s.person for s in data.train}):
         raise InputError(
@@ -71,7 +71,8 @@ def need_masks(method: str, data: ReIDData) -> None:
             f"{method}: {missing} of {len(data.train)} training pictures in {data.root} have no "
             "clothes mask",
             expected="a mask for each, to hide clothes",
-            fix="name their folder as data.masks, or make them with a parser first",
+            fix="name their folder as data.masks; `crosscam data masks` makes simple ones without "
+            "any model, a human parser better ones",
         )
 
 
