@@ -19,10 +19,10 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 import time
 from collections import Counter, defaultdict
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,12 @@ from default_reid import CLIPS, clip, vtest
 from split_vtest import VARIANTS, load_truth, split
 from train_methods import untrained
 
+from crosscam_edge.cli import main as command
 from crosscam_trainer.recipe import load_recipe
 
 PATTERN = "{person}/{camera}_{view}.png"
 CAMERAS = {"left": "north", "first": "north", "right": "south", "second": "south"}
 SIZE = (48, 128)  # width, height
-VIEWS = 8
-COMMAND = str(Path(sys.executable).with_name("crosscam"))
 
 COMMON = {
     "name": "real",
@@ -49,7 +48,7 @@ COMMON = {
     "augmentation": {"pad": 6},
     "batch": {"people": 8, "pictures": 4, "iterations": 8},
     "loop": {"device": "cpu", "workers": 0, "keep": True},
-    "evaluation": {"every": 100, "batch_size": 64},
+    "evaluation": {"every": 100, "split": "test", "batch_size": 64},
 }
 OPTIMISER = {"lr": 1e-3, "warmup_epochs": 2, "schedule": "cosine"}
 
@@ -69,7 +68,10 @@ def methods(epochs: int) -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def cut(assets: Path, folder: Path) -> dict[str, int]:
-    """Write the crops; returns people and pictures."""
+    """Write the crops, if they are not there; returns people and pictures."""
+    there = [len(list(person.iterdir())) for person in folder.iterdir()]
+    if there:
+        return {"people": len(there), "pictures": sum(there)}
     people, views = set(), Counter[tuple[str, str]]()
     cuts = {name: clip(assets, name, "warm") for name in CLIPS} | {"vtest": vtest(assets, "two")}
     for name, found in cuts.items():
@@ -90,14 +92,18 @@ def cut(assets: Path, folder: Path) -> dict[str, int]:
 
 
 def crosscam(*arguments: object, log: Path) -> float:
-    """Run a command, note what it said, and return the seconds it took."""
-    words = [COMMAND, *map(str, arguments)]
-    started = time.monotonic()
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    """Run a command in this process, note what it said, and return the seconds it took."""
+    words = list(map(str, arguments))
+    said, started, status = StringIO(), time.monotonic(), 0
+    with redirect_stdout(said), redirect_stderr(said):
+        try:
+            command(words)
+        except SystemExit as end:
+            status = int(end.code or 0)
     with log.open("a") as file:
-        file.write(f"$ crosscam {' '.join(words[1:])}\n{done.stdout}{done.stderr}\n")
-    if done.returncode:
-        raise SystemExit(f"crosscam {' '.join(words[1:])}: status {done.returncode}\n{done.stderr}")
+        file.write(f"$ crosscam {' '.join(words)}\n{said.getvalue()}\n")
+    if status:
+        raise SystemExit(f"crosscam {' '.join(words)}: status {status}\n{said.getvalue()}")
     return time.monotonic() - started
 
 
@@ -162,7 +168,7 @@ def line(name: str, runs: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--assets", type=Path, default=os.environ.get("CROSSCAM_ASSETS"))
-    parser.add_argument("--work", type=Path, required=True, help="new folder for crops and runs")
+    parser.add_argument("--work", type=Path, required=True, help="folder of crops and runs")
     parser.add_argument("--output", type=Path, help="JSON")
     parser.add_argument("--only", nargs="*", help="names of methods")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
@@ -175,10 +181,10 @@ def main() -> None:
         parser.error("--assets or CROSSCAM_ASSETS must name a folder with footage")
     torch.set_num_threads(1)
     assets, pics = Path(args.assets), args.work / "pics"
-    pics.mkdir(parents=True)
+    pics.mkdir(parents=True, exist_ok=True)
     model = {"tower": args.tower, "size": args.size}
     table: dict[str, Any] = {"crops": cut(assets, pics), "epochs": args.epochs, "model": model}
-    table["methods"] = {}
+    table |= {"load_average": os.getloadavg()[0], "methods": {}}
     crosscam(
         "data", "check", pics, "--pattern", PATTERN, "--pictures", "all", log=args.work / "log.txt"
     )
