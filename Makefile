@@ -16,10 +16,10 @@ endif
 
 NATIVE := CMakeLists.txt $(shell find kernels/csrc edge/csrc -type f 2>/dev/null)
 
-.PHONY: help demo test test-slow test-torch fuzz fuzz-native mutation test-extras gpu lint format types ctest sanitize cuda bench docs wheel clean setup constraints
+.PHONY: help demo test test-slow test-torch fuzz fuzz-native mutation test-extras gpu lint lint-packaging format types ctest sanitize cuda bench docs wheel clean setup constraints
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
 
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -75,6 +75,14 @@ lint: $(VENV)/.dev  ## formatting, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	find kernels/csrc edge/csrc -name '*.cpp' -o -name '*.h' | xargs $(BIN)/clang-format --dry-run -Werror
+
+build/lint-packaging: packaging/lint-requirements.txt | $(BIN)/uv
+	$(BIN)/uv venv --quiet --allow-existing $@
+	$(BIN)/uv pip install --quiet --python $@/bin/python -r $<
+	@touch $@
+
+lint-packaging: build/lint-packaging  ## Dockerfiles, compose, Kubernetes manifests and shell scripts
+	PATH="$(abspath $<)/bin:$$PATH" packaging/lint.sh
 
 format: $(VENV)/.dev  ## rewrite the sources in the house style
 	$(BIN)/ruff format .

@@ -1,0 +1,47 @@
+# crosscam on processors: no GPU, no torch. From the root of the repository:
+#
+#   docker build -f packaging/docker/cpu.Dockerfile -t crosscam:0.1.0-cpu .
+#
+# Behind a mirror add --build-arg PIP_INDEX_URL=… and --build-arg PYTHON_IMAGE=…
+ARG PYTHON_IMAGE=python:3.12-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+# The package index; unset is the default of pip and uv. Given once, it holds for both.
+ARG PIP_INDEX_URL
+ARG UV_DEFAULT_INDEX=${PIP_INDEX_URL}
+ARG UV_VERSION=0.13.9
+# Extras of the distribution, with their brackets: "[train]".
+ARG EXTRAS=""
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends g++ \
+ && rm -rf /var/lib/apt/lists/*
+RUN python3 -m venv /opt/uv \
+ && /opt/uv/bin/pip install --no-cache-dir "uv==${UV_VERSION}"
+WORKDIR /src
+COPY . .
+RUN /opt/uv/bin/uv build --wheel --no-cache --build-constraints constraints.txt --python "$(command -v python3)" --out-dir /dist \
+ && python3 -m venv --without-pip /opt/crosscam \
+ && /opt/uv/bin/uv pip install --no-cache --python /opt/crosscam/bin/python -c constraints.txt \
+      "crosscam${EXTRAS} @ file://$(echo /dist/*.whl)"
+
+FROM ${PYTHON_IMAGE}
+LABEL org.opencontainers.image.title="crosscam" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /opt/crosscam /opt/crosscam
+COPY packaging/bin/crosscam-nightly /usr/local/bin/
+RUN groupadd --system --gid 10001 crosscam \
+ && useradd --system --uid 10001 --gid crosscam --home-dir /nonexistent --no-create-home crosscam \
+ && install -d -o crosscam -g crosscam -m 0750 /models /results /var/cache/crosscam \
+ && install -d /recordings /etc/crosscam
+ENV PATH=/opt/crosscam/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    CROSSCAM_CACHE=/var/cache/crosscam \
+    CROSSCAM_MODELS=/models
+USER 10001:10001
+WORKDIR /results
+# With these (and a tmpfs on /tmp) the root may be read-only.
+VOLUME ["/models", "/results", "/var/cache/crosscam"]
+HEALTHCHECK --interval=5m --timeout=1m --start-period=30s CMD ["crosscam", "doctor", "--json"]
+ENTRYPOINT ["crosscam"]
+CMD ["doctor"]
