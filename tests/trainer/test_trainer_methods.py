@@ -28,8 +28,11 @@ from crosscam_trainer.methods.registry import METHODS, make_method  # noqa: E402
 from crosscam_trainer.methods.shielding import (  # noqa: E402
     CFMOptions,
     ClothesExaminer,
+    IFPOptions,
+    Shielded,
     clothes_share,
     clothes_span,
+    differences,
     examine_loss,
     image_to_image_loss,
     minimise_loss,
@@ -131,6 +134,40 @@ def test_image_to_image_loss() -> None:
     assert torch.autograd.grad(found, g, allow_unused=True) == (None,)
 
 
+def test_which_features_are_pulled_to_the_shielding_image() -> None:
+    run = runs.PlainRun(runs.Pictures(people=3, cameras=2, outfits=2, shots=2))
+    rows, index = run.extract("shielded"), torch.arange(5, 11)
+    with torch.no_grad():
+        features = run.model.eval()(run.pictures.images[index])
+    losses = [
+        image_to_image_loss(getattr(features, name), getattr(rows, name)[index])
+        for name in ("joint", "final_bn")
+    ]
+    for options, expected in (
+        (IFPOptions(), losses[0] + losses[1]),
+        (IFPOptions(features="joint"), losses[0]),
+    ):
+        held, again = Shielded(options), Shielded(options)
+        held.look(run)
+        again.load_state_dict(held.state_dict(), torch.device("cpu"))
+        torch.testing.assert_close(held.loss(features, index), expected)
+        torch.testing.assert_close(again.loss(features, index), expected)
+    never = Shielded(IFPOptions(i2i_weight=0))
+    never.look(run)
+    assert not never.rows
+
+
+def test_the_examiner_reads_the_feature_that_is_asked_for() -> None:
+    model = runs.PlainRun(runs.Pictures(people=2, cameras=2)).model
+    found = ClothesExaminer.of(model, CFMOptions())
+    assert found(torch.ones(3, model.final_dim)).shape == (3, model.joint_dim)
+    joint = ClothesExaminer.of(model, CFMOptions(feature="joint"))
+    torch.testing.assert_close(joint.weight.detach(), torch.eye(model.joint_dim))
+
+
+ADVERSARIAL = CFMOptions(minimise="adversarial", epsilon=0.3)
+
+
 def test_examine_teaches_the_examiner_and_minimise_the_encoder() -> None:
     joint, texts = _rows(6, 4).requires_grad_(), _rows(5, 4, seed=1)
     examiner = ClothesExaminer(4).double()
@@ -143,10 +180,28 @@ def test_examine_teaches_the_examiner_and_minimise_the_encoder() -> None:
     assert torch.autograd.grad(found, joint, allow_unused=True) == (None,)
 
     groups = torch.tensor([0, 0, 1, 1, -1])  # who wears outfit 4 is left out
-    minimised = minimise_loss(examiner, joint, CLOTHES, texts, groups, CFMOptions(epsilon=0.3))
+    minimised = minimise_loss(examiner, joint, CLOTHES, texts, groups, ADVERSARIAL)
     plain = _plain_adversarial(joint @ examiner.weight.T, texts, 0.3, groups)
     _check_gradient(minimised, plain, joint)
     assert torch.autograd.grad(minimised, examiner.weight, allow_unused=True) == (None,)
+
+
+def test_uniform_minimisation_is_zero_when_no_outfit_is_likelier_than_another() -> None:
+    texts = differences(torch.eye(5, dtype=torch.float64) + 7)
+    torch.testing.assert_close(texts.sum(0), torch.zeros(5).double())
+    examiner = ClothesExaminer(5).double()
+    nothing_to_read = torch.ones(6, 5, dtype=torch.float64)
+    options = CFMOptions()
+    found = minimise_loss(examiner, nothing_to_read, CLOTHES, texts, PERSON_OF, options)
+    torch.testing.assert_close(found, torch.tensor(0.0).double(), check_dtype=False)
+    joint = _rows(6, 5).requires_grad_()
+    logits = 16 * unit(joint) @ unit(texts).T
+    expected = -torch.stack([torch.log_softmax(row, 0).mean() for row in logits]).mean()
+    expected = expected - torch.log(torch.tensor(5.0).double())
+    found = minimise_loss(examiner, joint, CLOTHES, texts, PERSON_OF, options)
+    assert found.item() > 0
+    _check_gradient(found, expected, joint)
+    assert torch.autograd.grad(found, examiner.weight, allow_unused=True) == (None,)
 
 
 def test_orthogonal_minimisation_is_zero_beside_the_span_only() -> None:

@@ -35,8 +35,9 @@ from crosscam_trainer.methods.shielding import (
     CFMOptions,
     ClothesExaminer,
     IFPOptions,
+    Shielded,
+    differences,
     examine_loss,
-    image_to_image_loss,
     minimise_loss,
 )
 from crosscam_trainer.models.prompts import CLOTHES
@@ -88,20 +89,19 @@ class ClothAgnosticStage(SupervisedStage):
     ) -> None:
         super().__init__(run, options, batch, prompts)
         self._ccaf, self._clothes_prompts = options, clothes_prompts
-        self.examiner = ClothesExaminer(run.model.joint_dim).to(run.device)
+        self.examiner = ClothesExaminer.of(run.model, options.cfm).to(run.device)
         self._person_of = self.labels.person_of_clothes
         self._clothes_texts: Tensor | None = None
-        self._shielded: Tensor | None = None
+        self._shielded = Shielded(options.ifp)
 
     def begin(self, run: Run) -> None:
         """Fix the texts of identities and outfits."""
         super().begin(run)
-        self._clothes_texts = self._clothes_prompts.texts()
+        self._clothes_texts = differences(self._clothes_prompts.texts())
 
     def begin_epoch(self, run: Run, epoch: int) -> None:
         """Look at the shielding images with the encoder as it is now."""
-        if self._ccaf.ifp.i2i_weight > 0:
-            self._shielded = run.extract("shielded").joint
+        self._shielded.look(run)
 
     def parts(self) -> Mapping[str, Part]:
         """Return encoder and classifiers, and the examiner with an optimiser of its own."""
@@ -127,18 +127,19 @@ class ClothAgnosticStage(SupervisedStage):
         assert self._clothes_texts is not None
         options, clothes = self._ccaf, batch["clothes"]
         features = run.model(batch["image"], cameras_of_pictures(batch))
+        seen = getattr(features, options.cfm.feature)
         examined = examine_loss(
-            self.examiner, features.joint, clothes, self._clothes_texts, options.cfm.temperature
+            self.examiner, seen, clothes, self._clothes_texts, options.cfm.temperature
         )
         run.minimise(_EXAMINER, examined)
         total, parts = supervised_losses(features, self.heads, self.texts, batch["person"], options)
-        if self._shielded is not None:
-            parts["i2i"] = image_to_image_loss(features.joint, self._shielded[batch["index"]])
+        if self._shielded.rows:
+            parts["i2i"] = self._shielded.loss(features, batch["index"])
             total = total + options.ifp.i2i_weight * parts["i2i"]
         if epoch >= options.cfm.start:
             parts["cfm"] = minimise_loss(
                 self.examiner,
-                features.joint,
+                seen,
                 clothes,
                 self._clothes_texts,
                 self._person_of,
@@ -157,16 +158,14 @@ class ClothAgnosticStage(SupervisedStage):
         state = super().state_dict()
         if self._clothes_texts is not None:
             state["clothes_texts"] = self._clothes_texts
-        if self._shielded is not None:
-            state["shielded"] = self._shielded
-        return state
+        return state | self._shielded.state_dict()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take over texts and features."""
         super().load_state_dict(state)
         device = self.labels.person.device
         self._clothes_texts = state["clothes_texts"].to(device)
-        self._shielded = state["shielded"].to(device) if "shielded" in state else None
+        self._shielded.load_state_dict(state, device)
 
 
 class CCAF(Method):

@@ -29,8 +29,9 @@ from crosscam_trainer.methods.shielding import (
     CFMOptions,
     ClothesExaminer,
     IFPOptions,
+    Shielded,
+    differences,
     examine_loss,
-    image_to_image_loss,
     minimise_loss,
 )
 from crosscam_trainer.models.prompts import CLOTHES
@@ -133,14 +134,14 @@ class AgnosticStage(CameraAgnosticStage):
     ) -> None:
         super().__init__(run, options, batch, prompts)
         self._both, self._clothes_prompts, self._outfits = options, clothes_prompts, outfits
-        self.examiner = ClothesExaminer(run.model.joint_dim).to(run.device)
+        self.examiner = ClothesExaminer.of(run.model, options.cfm).to(run.device)
         self._clothes_texts: Tensor | None = None
-        self._shielded: Tensor | None = None
+        self._shielded = Shielded(options.ifp)
 
     def begin(self, run: Run) -> None:
         """Fix the texts of labels and outfits."""
         super().begin(run)
-        self._clothes_texts = self._clothes_prompts.texts()
+        self._clothes_texts = differences(self._clothes_prompts.texts())
 
     def parts(self) -> Mapping[str, Part]:
         """Return CCAFL's parts, and the examiner."""
@@ -150,8 +151,7 @@ class AgnosticStage(CameraAgnosticStage):
     def remember(self, run: Run, epoch: int, extracted: Extracted) -> None:
         """Build CCAFL's memories, and look at the shielding images."""
         super().remember(run, epoch, extracted)
-        if self._both.ifp.i2i_weight > 0:
-            self._shielded = run.extract("shielded").joint
+        self._shielded.look(run)
 
     def further_losses(
         self,
@@ -165,18 +165,19 @@ class AgnosticStage(CameraAgnosticStage):
         assert self._clothes_texts is not None
         ifp, cfm = self._both.ifp, self._both.cfm
         worn = self._outfits.of_picture[batch["index"]]
+        seen = getattr(features, cfm.feature)
         parts["examine"] = examine_loss(
-            self.examiner, features.joint, worn, self._clothes_texts, cfm.temperature
+            self.examiner, seen, worn, self._clothes_texts, cfm.temperature
         )
         run.minimise(_EXAMINER, parts["examine"])
         total = features.joint.new_zeros(())
-        if self._shielded is not None:
-            parts["i2i"] = image_to_image_loss(features.joint, self._shielded[batch["index"]])
+        if self._shielded.rows:
+            parts["i2i"] = self._shielded.loss(features, batch["index"])
             total = total + ifp.i2i_weight * parts["i2i"]
         if epoch >= cfm.start:
             groups = outfit_groups(self.pseudo, self._outfits)
             parts["cfm"] = minimise_loss(
-                self.examiner, features.joint, worn, self._clothes_texts, groups, cfm
+                self.examiner, seen, worn, self._clothes_texts, groups, cfm
             )
             total = total + cfm.weight * parts["cfm"]
         return total
@@ -190,16 +191,14 @@ class AgnosticStage(CameraAgnosticStage):
         state = super().state_dict()
         if self._clothes_texts is not None:
             state["clothes_texts"] = self._clothes_texts
-        if self._shielded is not None:
-            state["shielded"] = self._shielded
-        return state
+        return state | self._shielded.state_dict()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Take over all of it."""
         super().load_state_dict(state)
         device = self.camera_of.device
         self._clothes_texts = state["clothes_texts"].to(device)
-        self._shielded = state["shielded"].to(device) if "shielded" in state else None
+        self._shielded.load_state_dict(state, device)
 
 
 class CCAFLAndCCAF(Method):

@@ -11,6 +11,7 @@ GUESS below is ours.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
@@ -27,25 +28,39 @@ from crosscam_trainer.recipe import OptimiserRecipe, Share, Strict
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from crosscam_trainer.methods.base import Run
+    from crosscam_trainer.models.reid import ReIDModel
+    from crosscam_trainer.models.types import Features
+
 
 class IFPOptions(Strict):
     """Invariant feature prompting: I2I. I2T is CLIP-ReID's loss, against other texts."""
 
     i2i_weight: NonNegativeFloat = Field(default=1.0, description="of L_i2i; GUESS")
+    features: Literal["both", "joint"] = Field(
+        default="both",
+        description="which are pulled: the one that people are found by and the one that texts "
+        "are compared with, or the latter alone; GUESS",
+    )
 
 
 class CFMOptions(Strict):
     """Clothes feature minimisation; all numbers are GUESSES, after CAL."""
 
+    feature: Literal["final_bn", "joint"] = Field(
+        default="final_bn",
+        description="which is examined: the one that people are found by, or the one that texts "
+        "are compared with; GUESS",
+    )
     start: NonNegativeInt = Field(default=48, description="first epoch with L_cfm; GUESS: 40 %")
     weight: NonNegativeFloat = Field(default=1.0, description="of L_cfm; GUESS")
-    epsilon: Share = Field(default=0.1, description="as CAL's; GUESS")
-    temperature: PositiveFloat = Field(default=1 / 16, description="as CAL's; GUESS")
-    minimise: Literal["adversarial", "orthogonal"] = Field(
-        default="adversarial",
-        description="CAL's loss through the head, or the squared cosine to the span of clothes "
-        "texts; GUESS",
+    minimise: Literal["uniform", "adversarial", "orthogonal"] = Field(
+        default="uniform",
+        description="the head shall find all outfits equally likely; or CAL's loss through the "
+        "head; or the squared cosine to the span of clothes texts; GUESS",
     )
+    epsilon: Share = Field(default=0.1, description="of `adversarial`, as CAL's; GUESS")
+    temperature: PositiveFloat = Field(default=1 / 16, description="as CAL's; GUESS")
     span: Annotated[int, Field(ge=1)] = Field(
         default=16, description="directions of the span of clothes texts; GUESS"
     )
@@ -54,50 +69,109 @@ class CFMOptions(Strict):
     )
 
 
-def image_to_image_loss(joint: Tensor, shielded: Tensor) -> Tensor:
+def image_to_image_loss(feature: Tensor, shielded: Tensor) -> Tensor:
     """`L_i2i`: the picture's feature is to be that of its shielding image (IFP; GUESS: cosine).
 
     Args:
-        joint: `(B, J)`.
-        shielded: `(B, J)` of the shielding images, fixed.
+        feature: `(B, D)`.
+        shielded: `(B, D)` of the shielding images, fixed.
 
     Returns:
         The mean of ``1 - cos``.
     """
-    return 1 - functional.cosine_similarity(joint, shielded.detach(), dim=1).mean()
+    return 1 - functional.cosine_similarity(feature, shielded.detach(), dim=1).mean()
+
+
+class Shielded:
+    """What the encoder made of the shielding images of the training split as the epoch began.
+
+    Args:
+        options: Which features are kept.
+
+    Attributes:
+        rows: `(N, …)` by name of the feature; empty where nothing is pulled.
+    """
+
+    def __init__(self, options: IFPOptions) -> None:
+        self._options = options
+        self.rows: dict[str, Tensor] = {}
+
+    def look(self, run: Run) -> None:
+        """See all shielding images with the encoder as it is now."""
+        if self._options.i2i_weight > 0:
+            found = run.extract("shielded")
+            names = ("final_bn", "joint") if self._options.features == "both" else ("joint",)
+            self.rows = {name: getattr(found, name) for name in names}
+
+    def loss(self, features: Features, index: Tensor) -> Tensor:
+        """Return `L_i2i` of a batch, summed over features, unweighted.
+
+        Args:
+            features: Of the batch.
+            index: `(B,)` int64, positions in the training split.
+        """
+        total = features.joint.new_zeros(())
+        for name, rows in self.rows.items():
+            total = total + image_to_image_loss(getattr(features, name), rows[index])
+        return total
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the rows by name."""
+        return {f"shielded.{name}": rows for name, rows in self.rows.items()}
+
+    def load_state_dict(self, state: dict[str, Tensor], device: torch.device) -> None:
+        """Take over the rows that a state holds."""
+        head = "shielded."
+        self.rows = {
+            name.removeprefix(head): rows.to(device)
+            for name, rows in state.items()
+            if name.startswith(head)
+        }
 
 
 class ClothesExaminer(nn.Module):
     """Reads clothes texts from features: how much they tell (CFM; GUESS: one linear map).
 
     Args:
-        dim: `J`.
+        dim: `D`, of the features.
+        joint_dim: `J`, of the texts; None: `D`.
 
     Attributes:
-        weight: `(J, J)`, starts as the identity: features and texts share a space already.
+        weight: `(J, D)`; starts as the identity where features and texts share a space, else
+            Xavier-uniform.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, joint_dim: int | None = None) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.eye(dim))
+        start = torch.eye(dim)
+        if joint_dim is not None:
+            start = nn.init.xavier_uniform_(torch.empty(joint_dim, dim))
+        self.weight = nn.Parameter(start)
 
-    def forward(self, joint: Tensor) -> Tensor:
-        """Map features `(B, J)` to where texts are, in float32."""
-        return self._apply_map(joint, self.weight)
+    @classmethod
+    def of(cls, model: ReIDModel, options: CFMOptions) -> ClothesExaminer:
+        """Make one for the feature that is examined."""
+        if options.feature == "joint":
+            return cls(model.joint_dim)
+        return cls(model.final_dim, model.joint_dim)
 
-    def fixed(self, joint: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
+        """Map features `(B, D)` to where texts are, in float32."""
+        return self._apply_map(features, self.weight)
+
+    def fixed(self, features: Tensor) -> Tensor:
         """Map features with gradients to them, and none to the map."""
-        return self._apply_map(joint, self.weight.detach())
+        return self._apply_map(features, self.weight.detach())
 
     @staticmethod
-    def _apply_map(joint: Tensor, weight: Tensor) -> Tensor:
-        with torch.autocast(joint.device.type, enabled=False):
-            return joint.to(weight.dtype) @ weight.T
+    def _apply_map(features: Tensor, weight: Tensor) -> Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            return features.to(weight.dtype) @ weight.T
 
 
 def examine_loss(
     examiner: ClothesExaminer,
-    joint: Tensor,
+    features: Tensor,
     clothes: Tensor,
     texts: Tensor,
     temperature: float,
@@ -106,45 +180,81 @@ def examine_loss(
 
     Args:
         examiner: What learns.
-        joint: `(B, J)`; no gradient reaches it.
+        features: `(B, D)`; no gradient reaches them.
         clothes: `(B,)` int64; negative: left out.
         texts: `(O, J)` of outfits, fixed.
         temperature: tau, on cosines.
     """
     loss: Tensor = memory_infonce(
-        unit(examiner(joint.detach())), unit(texts), clothes, temperature=temperature
+        unit(examiner(features.detach())), unit(texts), clothes, temperature=temperature
     )
     return loss
 
 
 def minimise_loss(
     examiner: ClothesExaminer,
-    joint: Tensor,
+    features: Tensor,
     clothes: Tensor,
     texts: Tensor,
     person_of_clothes: Tensor,
     options: CFMOptions,
 ) -> Tensor:
-    """`L_cfm`, for the encoder alone: the outfit shall not be read, the person shall.
+    """`L_cfm`, for the encoder alone: the outfit shall not be read.
+
+    CAL's loss (`adversarial`) tells a person's outfits from those of others, by directions that
+    have learned to. The texts here are those of clothes and nothing else, fixed: whoever is pulled
+    to the own ones and away from the others' exposes clothes, and the figures say so
+    (docs/guides/methods-compared.md). Hence `uniform` by default.
 
     Args:
         examiner: Fixed.
-        joint: `(B, J)`.
-        clothes: `(B,)` int64; negative: left out.
+        features: `(B, D)`.
+        clothes: `(B,)` int64; negative: left out; for `adversarial` only.
         texts: `(O, J)` of outfits, fixed.
-        person_of_clothes: `(O,)` int64; negative: samples in this outfit are left out.
+        person_of_clothes: `(O,)` int64; negative: samples in this outfit are left out; for
+            `adversarial` only.
         options: Which loss, and its numbers.
     """
+    if options.minimise == "uniform":
+        return confusion(examiner.fixed(features), texts, options.temperature)
     if options.minimise == "orthogonal":
-        return clothes_share(joint, clothes_span(texts, options.span))
+        return clothes_share(examiner.fixed(features), clothes_span(texts, options.span))
     return clothes_adversarial_loss(
-        examiner.fixed(joint),
+        examiner.fixed(features),
         texts,
         clothes,
         person_of_clothes,
         epsilon=options.epsilon,
         temperature=options.temperature,
     )
+
+
+def confusion(examined: Tensor, texts: Tensor, temperature: float) -> Tensor:
+    """Return the mean divergence of the uniform distribution from that over outfits.
+
+    It is 0 when all outfits are equally likely, so that nothing is left to read: the domain
+    confusion of Tzeng et al., "Simultaneous Deep Transfer Across Domains and Tasks", ICCV 2015.
+
+    Args:
+        examined: `(B, J)`, what the examiner makes of features.
+        texts: `(O, J)` of outfits, fixed.
+        temperature: tau, on cosines.
+    """
+    with torch.autocast(examined.device.type, enabled=False):
+        logits = unit(examined) @ unit(texts).to(examined.dtype).T / temperature
+        return -logits.log_softmax(1).mean() - math.log(len(texts))
+
+
+def differences(texts: Tensor) -> Tensor:
+    """Return texts less their mean (GUESS).
+
+    What all prompts share, ``A photo of the … clothes.``, makes most of their length: their cosines
+    are near 1, and no examiner could tell them apart by them.
+
+    Args:
+        texts: `(O, J)`.
+    """
+    return texts - texts.mean(0)
 
 
 def clothes_span(texts: Tensor, directions: int) -> Tensor:
