@@ -1,4 +1,4 @@
-"""The page about `train_methods.py`: its tables, and two small pictures."""
+"""The page of the compared methods: its tables, and two small pictures."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 
 Runs = list[dict[str, Any]]
 Rows = dict[str, Runs]
-LABELS = {"intra": "of each camera", "global": "people"}
-FIRST = "first weights"
+LABELS = {"none": "none", "intra": "of each camera", "global": "people"}
+UNTRAINED = ("random weights", "first weights")
+DRAWN = {"ccafl without ICAL": ":", "ccafl": "-", "ccafl+ccaf": "--"}
+"""Methods whose association is shown, with the styles of their lines."""
 
 
 def by(runs: Iterable[dict[str, Any]], key: str) -> Rows:
@@ -43,7 +45,7 @@ def retrieval(runs: Runs) -> str:
     lines = [
         [
             name,
-            "none" if name == FIRST else LABELS[found[0]["labels"]],
+            LABELS[found[0]["labels"]],
             *(spread(run["figures"][f] for run in found) for f in figures),
         ]
         for name, found in by(runs, "method").items()
@@ -52,19 +54,19 @@ def retrieval(runs: Runs) -> str:
 
 
 def probes(runs: Runs) -> str:
-    """Accuracy of probes, in the middle of the schedule and at its end."""
+    """Accuracy of probes, when the first adversarial step is near and at the end."""
     kinds = [k for k in ("camera", "clothes") if f"{k} probe" in runs[0]["figures"]]
     lines = []
     for name, found in by(runs, "method").items():
         cells = []
         for kind in kinds:
-            halfway = [r["judged"][0]["figures"] if "judged" in r else r["figures"] for r in found]
-            cells.append(spread(f[f"{kind} probe"] for f in halfway))
+            before = [r["judged"][0]["figures"] if "judged" in r else r["figures"] for r in found]
+            cells.append(spread(f[f"{kind} probe"] for f in before))
             cells.append(spread(r["figures"][f"{kind} probe"] for r in found))
         lines.append([name, *cells])
     chance = [f"{100 * runs[0]['figures'][f'{k} chance']:.1f}" for k in kinds for _ in range(2)]
     lines.append(["chance", *chance])
-    return table(["method", *(f"{k}, {at}" for k in kinds for at in ("half way", "end"))], lines)
+    return table(["method", *(f"{k}, {at}" for k in kinds for at in ("before", "end"))], lines)
 
 
 def curves_of(runs: Runs) -> dict[str, list[list[dict[str, float]]]]:
@@ -80,6 +82,8 @@ def association(runs: Runs) -> str:
     lines = []
     names = ("pair_precision", "pair_recall", "labels_paired")
     for name, curves in curves_of(runs).items():
+        if name not in DRAWN:
+            continue
         last = len(curves[0]) - 1
         for epoch in sorted({0, last // 4, last // 2, last}):
             figures = [spread(c[epoch].get(f, math.nan) for c in curves) for f in names]
@@ -90,38 +94,43 @@ def association(runs: Runs) -> str:
 
 
 def draw_association(sets: Rows, path: Path) -> None:
+    """Draw precision and recall of pairs over the epochs."""
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), sharex=True)
-    for which, runs in sets.items():
+    figure, axes = plt.subplots(1, 2, figsize=(8, 2.8), sharex=True, sharey=True)
+    for number, (which, runs) in enumerate(sets.items()):
         for name, curves in curves_of(runs).items():
+            if name not in DRAWN:
+                continue
             for axis, what in zip(axes, ("pair_precision", "pair_recall"), strict=True):
                 epochs = range(len(curves[0]))
                 mean = [statistics.fmean(c[e].get(what, math.nan) for c in curves) for e in epochs]
-                style = "-" if which == "one outfit" else "--"
-                axis.plot([e + 1 for e in epochs], mean, style, label=f"{name} ({which})")
+                style = {"color": f"C{number}", "ls": DRAWN[name]}
+                axis.plot([e + 1 for e in epochs], mean, label=f"{name}: {which}", **style)
                 axis.set_title(what.replace("_", " "), fontsize=9)
                 axis.set_xlabel("epoch", fontsize=8)
     _save(figure, axes, path)
 
 
 def draw_probes(sets: Rows, path: Path) -> None:
+    """Draw probes of cameras (first set) and clothes (second set) before and after."""
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(8, 2.8))
-    chosen = zip(axes, sets.items(), ("camera", "clothes"), strict=True)
-    for axis, (which, runs), kind in chosen:
-        shown = {n: r for n, r in by(runs, "method").items() if n != FIRST}
+    figure, axes = plt.subplots(1, 2, figsize=(8, 3.0))
+    for axis, (which, runs), kind in zip(axes, sets.items(), ("camera", "clothes"), strict=True):
+        shown = {n: r for n, r in by(runs, "method").items() if n not in UNTRAINED}
         for at, offset in ((0, -0.2), (-1, 0.2)):
             values = [
                 statistics.fmean(run["judged"][at]["figures"][f"{kind} probe"] for run in found)
                 for found in shown.values()
             ]
             places = [k + offset for k in range(len(shown))]
-            axis.barh(places, values, 0.38, label="end" if at else "half way")
+            axis.barh(places, values, 0.38, label="end" if at else "before")
+        chance = runs[0]["figures"][f"{kind} chance"]
         axis.set_yticks(range(len(shown)), list(shown), fontsize=7)
-        axis.axvline(runs[0]["figures"][f"{kind} chance"], color="black", lw=1, ls=":")
-        axis.set_title(f"{kind} probe, {which}; dotted: chance", fontsize=9)
+        axis.axvline(chance, color="black", lw=1, ls=":")
+        axis.set_xlim(0.9 * chance, 1)
+        axis.set_title(f"{kind} probe ({which})", fontsize=8)
         axis.invert_yaxis()
     _save(figure, axes, path)
 
@@ -158,5 +167,8 @@ def write_page(runs: Runs, page: Path) -> None:
             head, rest = text.split(begin)
             text = f"{head}{begin}\n{make(found)}\n{end}{rest.split(end)[1]}"
     page.write_text(text)
-    draw_association(sets, page.parent.parent / "images/methods-association.png")
-    draw_probes(sets, page.parent.parent / "images/methods-probes.png")
+    images = page.parent.parent / "images"
+    draw_association(sets, images / "methods-association.png")
+    first_two = dict(list(sets.items())[:2])
+    if len(first_two) == 2:
+        draw_probes(first_two, images / "methods-probes.png")
