@@ -123,20 +123,20 @@ def train(
     file.write_text(yaml.safe_dump(values))
     overrides = [f"data.path={pics}"]
     before = untrained(load_recipe(file, overrides))["figures"]
-    seconds = crosscam("train", file, *overrides, "--output", folder, log=log)
+    seconds = crosscam("train", file, *overrides, "--output", folder, "--resume", log=log)
     bundle, out = folder / f"seed-{seed}" / "last.bundle", work / "figures.json"
     crosscam("eval", "reid", "--model", folder, "--json", out, log=log)
-    run = json.loads(out.read_text())["protocols"][0]
+    run = json.loads(out.read_text())["protocols"][0]["figures"]
     layout = ("--pattern", PATTERN, "--split-seed", seed)
     crosscam("eval", "reid", "--model", bundle, "--data", pics, *layout, "--json", out, log=log)
-    served = json.loads(out.read_text())["protocols"][0]
+    served = json.loads(out.read_text())["protocols"][0]["figures"]
     lines = (folder / f"seed-{seed}" / "metrics.jsonl").read_text().splitlines()
     speed = [json.loads(line).get("speed") for line in lines]
     return {
         "before": {k: before[k] for k in ("mAP", "R1")},
         "after": {k: run[k] for k in ("mAP", "R1")},
         "bundle": {k: served[k] for k in ("mAP", "R1")},
-        "seconds": round(seconds, 1),
+        "seconds": round(seconds, 1),  # of this call: little when all was there
         "waiting": max(s["waiting"] for s in speed if s),
     }
 
@@ -152,6 +152,15 @@ def process(assets: Path, work: Path, bundle: Path) -> dict[str, Any]:
     found = json.loads((work / "processed" / "run.json").read_text())
     people = found["figures"]["people"]
     return {"people": people, "model": found["models"]["embedder"]["name"], "seconds": seconds}
+
+
+def kept(output: Path | None, table: dict[str, Any]) -> dict[str, Any]:
+    """Return the methods of an earlier run with the same crops, model and epochs."""
+    if output is None or not output.is_file():
+        return {}
+    before = json.loads(output.read_text())
+    same = all(before.get(key) == value for key, value in table.items())
+    return dict(before["methods"]) if same else {}
 
 
 def line(name: str, runs: list[dict[str, Any]]) -> str:
@@ -184,19 +193,20 @@ def main() -> None:
     pics.mkdir(parents=True, exist_ok=True)
     model = {"tower": args.tower, "size": args.size}
     table: dict[str, Any] = {"crops": cut(assets, pics), "epochs": args.epochs, "model": model}
-    table |= {"load_average": os.getloadavg()[0], "methods": {}}
+    table["methods"] = kept(args.output, table)
     crosscam(
         "data", "check", pics, "--pattern", PATTERN, "--pictures", "all", log=args.work / "log.txt"
     )
     for name, (labels, method) in methods(args.epochs).items():
         if args.only is not None and name not in args.only:
             continue
-        runs = table["methods"].setdefault(name, [])
-        for seed in args.seeds:
-            runs.append(train(name, labels, method, pics, seed, model))
+        runs = [train(name, labels, method, pics, seed, model) for seed in args.seeds]
+        table["methods"][name] = runs
         print(line(name, runs), flush=True)
         if args.process:
-            last = args.work / f"{name.replace(', ', '-')}-{seed}" / f"seed-{seed}" / "last.bundle"
+            seed = args.seeds[-1]
+            folder = args.work / f"{name.replace(', ', '-')}-{seed}"
+            last = folder / f"seed-{seed}" / "last.bundle"
             table["process"] = process(assets, args.work, last)
         if args.output:
             args.output.write_text(json.dumps(table, indent=1) + "\n")

@@ -214,6 +214,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--workers", type=int, nargs="*", default=[0, 2], help="of the real loop")
     parser.add_argument("--output", type=Path, help="JSON")
+    parser.add_argument("--no-memory", dest="memory", action="store_false", help="faster")
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)  # side, method, folder
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -248,7 +249,7 @@ def step_row(name: str, root: Path, args: argparse.Namespace) -> dict[str, Any]:
     batches = sides["crosscam"].batches()
     row: dict[str, Any] = {"difference": compare(sides, batches)}
     row |= timed(sides, batches, args.rounds)
-    for which in SIDES:
+    for which in SIDES if args.memory else ():
         words = ["--peak", which, name, str(root), "--tower", args.tower, "--device", args.device]
         words += ["--size", *map(str, args.size), "--people", str(args.people)]
         done = subprocess.run(
