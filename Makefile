@@ -16,7 +16,7 @@ endif
 
 NATIVE := CMakeLists.txt $(shell find kernels/csrc edge/csrc -type f 2>/dev/null)
 
-.PHONY: help demo test test-slow test-torch fuzz fuzz-native mutation test-extras gpu lint lint-packaging format types ctest sanitize cuda bench docs wheel clean setup constraints
+.PHONY: help demo test test-slow test-torch fuzz fuzz-native mutation test-extras gpu lint lint-packaging wheelhouse format types ctest sanitize cuda bench docs wheel clean setup constraints
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -129,6 +129,10 @@ docs: $(VENV)/.core  ## regenerate the reference pages that come from code
 wheel: $(BIN)/uv  ## build the wheel and the sdist
 	rm -rf dist
 	$(BIN)/uv build --quiet --out-dir dist
+
+# WHEELHOUSE='--extra train --sign ~/.ssh/release': `python packaging/air-gapped/wheelhouse.py --help`
+wheelhouse: $(VENV)/.core  ## everything for a machine without network: wheels, models, checksums
+	$(BIN)/python packaging/air-gapped/wheelhouse.py --output dist/wheelhouse $(WHEELHOUSE)
 
 constraints: $(BIN)/uv  ## resolve the pinned versions anew
 	printf 'torch==2.14.1\ntorchvision==0.29.1\n' > build/pins.txt

@@ -8,7 +8,7 @@ command -v hadolint >/dev/null || { echo "run this as \`make lint-packaging\`" >
 
 hadolint --config packaging/hadolint.yaml packaging/docker/*.Dockerfile
 check-jsonschema --quiet --builtin-schema vendor.compose-spec packaging/docker/compose.yaml
-shellcheck packaging/*.sh packaging/bin/*
+shellcheck packaging/*.sh packaging/bin/* packaging/air-gapped/*.sh
 
 validate() { kubernetes-validate --quiet --strict "$@"; }
 for file in packaging/kubernetes/{namespace,storage,network,nightly,once/job}.yaml; do validate "$file"; done

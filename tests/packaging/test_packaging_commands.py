@@ -147,5 +147,7 @@ def test_units_start_what_is_installed() -> None:
     assert (PACKAGING / "bin" / Path(shlex.split(start)[0]).name) == NIGHTLY
     assert NIGHTLY.stat().st_mode & 0o111
     for name in re.findall(r"^Environment=(\w+)=", unit, flags=re.M):
-        known = NIGHTLY.read_text() + (ROOT / "deploy/crosscam_deploy/paths.py").read_text()
+        known = (
+            "PATH" + NIGHTLY.read_text() + (ROOT / "deploy/crosscam_deploy/paths.py").read_text()
+        )
         assert name in known, name

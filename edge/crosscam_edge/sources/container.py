@@ -22,6 +22,11 @@ _VIDEO_FORMATS = (
 # Opened only to be able to say "this is sound, not a picture".
 _AUDIO_FORMATS = "aac,ac3,aiff,amr,ape,au,caf,eac3,flac,mp3,opus,w64,wav"
 _MAX_PIXELS = 16384 * 16384 // 4
+# Titles and comments may be in any encoding. From 19 on PyAV bears with that by itself, and no
+# longer knows the argument.
+_TOLERANT: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
+)
 
 
 def open_container(path: Path) -> Any:
@@ -36,12 +41,12 @@ def open_container(path: Path) -> Any:
     try:
         return av.open(
             str(path),
-            metadata_errors="replace",
             container_options={
                 "format_whitelist": f"{_VIDEO_FORMATS},{_AUDIO_FORMATS}",
                 "protocol_whitelist": "file",
             },
             options={"max_pixels": str(_MAX_PIXELS)},
+            **_TOLERANT,
         )
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise _not_a_video(path, error) from None

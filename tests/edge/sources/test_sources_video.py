@@ -4,6 +4,7 @@ import os
 import wave
 from typing import TYPE_CHECKING
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -54,6 +55,17 @@ def test_variable_frame_rate_uses_presentation_times(make_video: Callable[..., P
     pts = [0, 1, 2, 10, 11, 30]
     _, _, frames = _read(make_video(name="v.mkv", frames=6, pts=pts))
     assert [round(f.time_ns / 1e8) for f in frames] == pts
+
+
+def test_a_title_in_any_encoding_is_no_obstacle(make_video: Callable[..., Path]) -> None:
+    """Recorders write Latin-1 where containers ask for UTF-8."""
+    path = make_video(name="named.mkv", frames=6)
+    written = path.read_bytes()
+    with av.open(str(path)) as container:
+        encoder = container.metadata.get("ENCODER") or container.metadata["encoder"]
+    assert written.count(encoder.encode()) >= 1
+    path.write_bytes(written.replace(encoder.encode(), b"\xe9" * len(encoder)))
+    assert len(_read(path)[2]) == 6
 
 
 def test_raw_h264_has_made_up_times_and_says_so(make_video: Callable[..., Path]) -> None:
