@@ -9,9 +9,8 @@ seen. A run that is in the JSON already is not repeated, one that was killed goe
         --page docs/guides/methods-compared.md
 
 Pictures are rendered on first use (extra `synth`). First weights of a set are a small CLIP trained
-on the captions of the other set, whose people and cameras are others. With `--painted` people are
-three blocks of colour (`tests/trainer/painted_people.py`) and weights are random: a run takes
-seconds.
+on the captions of the other set, whose people and cameras are others, or those of `--weights`.
+`train_methods_quick.py` compares the same methods within seconds a run.
 """
 
 from __future__ import annotations
@@ -20,19 +19,15 @@ import argparse
 import hashlib
 import json
 import os
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-sys.path.append(str(Path(__file__).parents[1] / "tests/trainer"))
-
-import painted_people
 import torch
 from train_methods_clip import pretrain
 from train_methods_page import write_page
-from train_methods_people import make
+from train_methods_people import SETS, TRAINED, make
 
 from crosscam_deploy.hashing import sha256_file
 from crosscam_trainer.evaluation.hook import make_evaluation
@@ -45,13 +40,6 @@ from crosscam_trainer.methods.registry import make_method
 from crosscam_trainer.people import PeopleConfig
 from crosscam_trainer.recipe import ModelRecipe, Recipe
 
-TRAINED, TESTED = 40, 80
-_LIKE = {"cameras": 6, "cameras_per_person": 4, "views": 3, "frame": 400, "max_height": 128}
-SETS = {
-    "one outfit": PeopleConfig(people=120, outfits=1, test_share=2 / 3, seed=12, **_LIKE),
-    "two outfits": PeopleConfig(people=160, outfits=2, test_share=1 / 2, seed=11, **_LIKE),
-}
-TOWER, SIZE = "test-tiny", (64, 32)
 OPTIMISER = {"lr": 2e-3, "warmup_epochs": 1, "schedule": "cosine", "final_lr": 1e-5}
 """Of the encoder, alike for all methods: none shall win by its schedule."""
 ADVERSARY = {"lr": 1e-2, "weight_decay": 5e-4, "schedule": "constant"}
@@ -94,19 +82,19 @@ def methods(which: str, epochs: int) -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 def recipe_of(
-    labels: str, method: dict[str, Any], folder: Path, weights: Path, epochs: int, seed: int
+    labels: str,
+    method: dict[str, Any],
+    folder: Path,
+    model: ModelRecipe,
+    epochs: int,
+    seed: int,
 ) -> Recipe:
     """Return the recipe of a run."""
     return Recipe.model_validate(
         {
             "name": "compared",
             "data": {"path": folder, "kind": "simulated", "labels": labels, "mask_labels": "lip"},
-            "model": {
-                "tower": TOWER,
-                "size": SIZE,
-                "weights": str(weights),
-                "weights_sha256": sha256_file(weights),
-            },
+            "model": model,
             "augmentation": {"pad": 0, "erase": 0.0},
             "batch": {"people": 16, "pictures": 4, "iterations": 10},
             "method": method,
@@ -115,13 +103,6 @@ def recipe_of(
             "seeds": [seed],
         }
     )
-
-
-def painted(labels: str, method: dict[str, Any], root: Path, epochs: int, seed: int) -> Recipe:
-    """Return the recipe of a run on painted people."""
-    found = painted_people.recipe(root, labels, method, seed)
-    judged = found.evaluation.model_copy(update={"every": max(1, epochs // 2)})
-    return found.model_copy(update={"evaluation": judged})
 
 
 def untrained(recipe: Recipe) -> dict[str, Any]:
@@ -162,8 +143,13 @@ def key_of(recipe: Recipe, people: dict[str, Any], *, untouched: bool) -> str:
 
 
 def prepare(
-    work: Path, sets: dict[str, PeopleConfig], wanted: list[str], epochs: int
-) -> dict[str, tuple[Path, Path]]:
+    work: Path,
+    sets: dict[str, PeopleConfig],
+    wanted: list[str],
+    epochs: int,
+    model: ModelRecipe,
+    weights: Path | None,
+) -> dict[str, tuple[Path, ModelRecipe]]:
     """Make pictures and first weights; returns both for each set that is wanted."""
     by_outfits = {config.outfits: config for config in sets.values()}
     found = {}
@@ -172,11 +158,12 @@ def prepare(
         make(own, work / f"people-{own.outfits}", people=TRAINED)
         other = by_outfits[3 - own.outfits]
         captions = work / f"captions-{other.outfits}"
-        weights = work / f"clip-{other.outfits}.safetensors"
-        if not weights.exists():
+        file = weights or work / f"clip-{other.outfits}.safetensors"
+        if not file.exists():
             make(other, captions, mixed=True)
-            pretrain(captions, ModelRecipe(tower=TOWER, size=SIZE), weights, epochs)
-        found[name] = work / f"people-{own.outfits}", weights
+            pretrain(captions, model, file, epochs)
+        known = {"weights": str(file), "weights_sha256": sha256_file(file)}
+        found[name] = work / f"people-{own.outfits}", model.model_copy(update=known)
     return found
 
 
@@ -190,7 +177,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="names of methods")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--painted", action="store_true", help="simple pictures, random weights")
+    parser.add_argument("--tower", default="test-tiny", help="as model.tower of a recipe")
+    parser.add_argument("--size", type=int, nargs=2, default=[64, 32], help="height, width")
+    parser.add_argument("--weights", type=Path, help="of a CLIP with that tower and size")
     args = parser.parse_args()
     torch.set_num_threads(1)
     sets, captions = SETS, 25
@@ -199,15 +188,8 @@ def main() -> None:
         sets = {name: config.model_copy(update=few) for name, config in SETS.items()}
         args.epochs, args.seeds, captions = 4, args.seeds[:1], 1
     about = {name: config.model_dump(mode="json") for name, config in sets.items()}
-    places: dict[str, Any] = {}
-    if args.painted:
-        about = {"one outfit": {"outfits": 1}, "two outfits": {"outfits": 2}}
-        for name in args.sets:
-            places[name] = args.work / f"painted-{about[name]['outfits']}"
-            if not places[name].exists():
-                painted_people.paint(places[name], **about[name])
-    else:
-        places = dict(prepare(args.work, sets, args.sets, captions))
+    model = ModelRecipe(tower=args.tower, size=args.size)
+    places = prepare(args.work, sets, args.sets, captions, model, args.weights)
     known = {}
     if args.output is not None and args.output.exists():
         known = {run["key"]: run for run in json.loads(args.output.read_text())["runs"]}
@@ -218,10 +200,7 @@ def main() -> None:
             for name, (labels, method) in (first | methods(which, args.epochs)).items():
                 if args.only is not None and name not in args.only:
                     continue
-                if args.painted:
-                    recipe = painted(labels, method, places[which], args.epochs, seed)
-                else:
-                    recipe = recipe_of(labels, method, *places[which], args.epochs, seed)
+                recipe = recipe_of(labels, method, *places[which], args.epochs, seed)
                 key = key_of(recipe, about[which], untouched=name in first)
                 if key not in known:
                     began = time.process_time()

@@ -6,6 +6,7 @@ around them is a plain one, without files, workers or checkpoints, so that a run
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,8 @@ class Kept:
         for number, protocol in enumerate(data.protocols):
             scores = score(query, gallery, data.query, data.gallery, protocol)
             head = f"{protocol.name}/" if number else ""
-            figures |= {f"{head}{name}": scores.figures[name] for name in ("mAP", "R1")}
+            given = {name: scores.figures[name] for name in ("mAP", "R1")}
+            figures |= {f"{head}{k}": value for k, value in given.items() if not math.isnan(value)}
         sample_of = {s.path: s for s in (*data.query, *data.gallery)}
         return figures | probe_figures(found, [sample_of[p] for p in paths])
 

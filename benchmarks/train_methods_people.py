@@ -1,4 +1,4 @@
-"""Pictures for `train_methods.py`: generated people before plain walls of cameras that disagree.
+"""Pictures for `train_methods*.py`: generated people before plain walls of cameras that disagree.
 
 What the generator puts around people (other people, furniture, crowds of colours) takes small
 towers long to see through, and is not what the methods differ in. Here a person is cut out by the
@@ -17,8 +17,15 @@ import numpy as np
 
 from crosscam_trainer.people import PeopleConfig, generate
 
-HEIGHT, WIDTH = 64, 32
-GAIN, GAMMA, WALL = 0.12, 0.1, 25
+HEIGHT, WIDTH = 96, 48
+TRAINED = 80
+"""People of a set who are trained on, at most."""
+_LIKE = {"cameras": 6, "cameras_per_person": 4, "views": 3, "frame": 400, "max_height": 128}
+SETS = {
+    "one outfit": PeopleConfig(people=120, outfits=1, test_share=2 / 3, seed=12, **_LIKE),
+    "two outfits": PeopleConfig(people=160, outfits=2, test_share=1 / 2, seed=11, **_LIKE),
+}
+GAIN, GAMMA, WALL = 0.25, 0.2, 40
 """Standard deviations of the logarithms of a camera's gains and gamma, beside those of the
 generator's cameras, and of its wall, grey levels."""
 _TABLES = ("people.json", "site.yaml", "config.json")

@@ -1,13 +1,16 @@
-"""Training methods against each other within seconds a run, on painted people.
+"""Training methods against each other within seconds a run: what is trained is small.
 
-Every method begins from the same weights, takes the same number of steps, and is judged on people
-whom it has never seen; a run that is in the JSON already is not repeated. See
-`train_methods_painted.py` for the people, `train_methods_memory.py` for the loop.
+Two kinds of people: painted ones (`train_methods_painted.py`), and generated ones as a frozen CLIP
+sees them (`train_methods_frozen.py`), over which a small head is trained. Every method begins from
+the same weights, takes the same number of steps, and is judged on people whom it has never seen; a
+run that is in the JSON already is not repeated.
 
     python benchmarks/train_methods_quick.py --output benchmarks/results/train_methods.json \
         --page docs/guides/methods-compared.md
+    python benchmarks/train_methods_quick.py --people --weights clip.safetensors --output …
 
-`train_methods.py` trains whole towers on generated people, minutes a run.
+Without `--weights` generated people are seen by a small CLIP that is trained here first. Whole
+towers are trained by `train_methods.py`, minutes a run.
 """
 
 from __future__ import annotations
@@ -114,7 +117,10 @@ def untrained(kept: Kept, seed: int, *, random: bool) -> dict[str, Any]:
 
 def compared(kept: Kept) -> dict[str, tuple[str, dict[str, Any]]]:
     """Return the methods for a set, and what they begin from."""
-    return {RANDOM: ("none", {}), FIRST: ("none", {})} | methods(int(kept.about["outfits"]))
+    first: dict[str, tuple[str, dict[str, Any]]] = {FIRST: ("none", {})}
+    if kept.about["kind"] == "painted":  # of the others only the head would be random
+        first = {RANDOM: ("none", {})} | first
+    return first | methods(int(kept.about["outfits"]))
 
 
 def say(run: dict[str, Any]) -> None:
@@ -135,6 +141,10 @@ def rounded(value: Any) -> Any:
 
 def sets_of(args: argparse.Namespace) -> dict[str, Kept]:
     """Make the sets that are asked for."""
+    if args.people:
+        from train_methods_frozen import frozen_sets
+
+        return frozen_sets(tuple(args.sets), args.work, args.weights)
     weights = pretrain()
     wanted = {name: how for name, how in PAINTED.items() if name.startswith(tuple(args.sets))}
     return {name: paint(how, weights) for name, how in wanted.items()}
@@ -142,6 +152,9 @@ def sets_of(args: argparse.Namespace) -> dict[str, Kept]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--people", action="store_true", help="generated people, extra `synth`")
+    parser.add_argument("--weights", type=Path, help="of a CLIP that sees generated people")
+    parser.add_argument("--work", type=Path, default=Path("build/compared"), help="pictures")
     parser.add_argument("--output", type=Path, required=True, help="JSON with all runs so far")
     parser.add_argument("--page", type=Path, help="Markdown page whose tables are written anew")
     parser.add_argument("--sets", nargs="*", default=[""], help="names of sets, or beginnings")
