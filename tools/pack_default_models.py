@@ -1,14 +1,16 @@
-"""Pack a training run as the re-identification model that comes with crosscam.
+"""Pack training runs as the models that come with crosscam.
 
-The last checkpoints of the run are averaged (Izmailov et al., UAI 2018: the mean of late weights
-lies in a flatter place than any of them). Written into the package:
+Of the re-identification model the last checkpoints are averaged (Izmailov et al., UAI 2018: the
+mean of late weights lies in a flatter place than any of them). Written into the package:
 
 * ``crosscam-reid/``: the bundle with the image tower;
 * ``crosscam-reid.clip.safetensors`` with ``crosscam-reid.weights.json``: image and text tower to
-  train from (``model.weights=crosscam-reid``), see `crosscam_trainer.models.slim`.
+  train from (``model.weights=crosscam-reid``), see `crosscam_trainer.models.slim`;
+* ``crosscam-detector/``: the bundle of the detector.
 
-    crosscam train default-reid data.path=people --output run
-    python tools/pack_default_models.py run
+Cards are written by hand: what else went into the weights no run knows.
+
+    python tools/pack_default_models.py --reid run --detector run-of-train-detector
 """
 
 from __future__ import annotations
@@ -20,7 +22,14 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from crosscam_deploy.manifest import MANIFEST_NAME
 from crosscam_deploy.paths import packaged_dir
+from crosscam_trainer.detection.coco import read_coco, split
+from crosscam_trainer.detection.export import export_detector
+from crosscam_trainer.detection.judging import judge_network
+from crosscam_trainer.detection.network import PersonDetector
+from crosscam_trainer.detection.recipe import load_detector_recipe
+from crosscam_trainer.detection.train import figures_of
 from crosscam_trainer.loop.checkpoint import numbers
 from crosscam_trainer.loop.prepare import read_data
 from crosscam_trainer.models.build import bare_model
@@ -31,7 +40,8 @@ from crosscam_trainer.models.slim import used_tokens, write_slim
 from crosscam_trainer.models.weights import read_checkpoint
 from crosscam_trainer.recipe import load_recipe
 
-NAME = "crosscam-reid"
+NAME, DETECTOR = "crosscam-reid", "crosscam-detector"
+DETECTOR_TRAINING = "generated people only (recipe default-detector); no photograph was used"
 TRAINING = (
     "captions on generated people only (recipe default-reid); no photograph of anybody was used"
 )
@@ -45,16 +55,11 @@ def mean_of(files: list[Path]) -> dict[str, torch.Tensor]:
     return {n: (sum(s[n].double() for s in sets) / len(sets)).to(sets[0][n].dtype) for n in names}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--last", type=int, default=2, help="checkpoints to average")
-    parser.add_argument("--output", type=Path, default=packaged_dir())
-    args = parser.parse_args()
-    recipe = load_recipe(args.run / "recipe.yaml")
-    folder = args.run / f"seed-{args.seed}" / "checkpoints"
-    chosen = sorted(numbers(folder))[-args.last :]
+def pack_reid(run: Path, seed: int, last: int, output: Path) -> None:
+    """Write bundle and first weights of a run of `crosscam train`."""
+    recipe = load_recipe(run / "recipe.yaml")
+    folder = run / f"seed-{seed}" / "checkpoints"
+    chosen = sorted(numbers(folder))[-last:]
     mean = mean_of([folder / f"{number:08d}" / "tensors.safetensors" for number in chosen])
     built = bare_model(recipe.model)
     built.model.load_state_dict({n[6:]: v for n, v in mean.items() if n.startswith("model.")})
@@ -62,7 +67,7 @@ def main() -> None:
     built.text.load_state_dict(words)
     built.model.eval()
 
-    bundle = args.output / NAME
+    bundle = output / NAME
     shutil.rmtree(bundle, ignore_errors=True)
     exported = export_bundle(
         built.model,
@@ -75,17 +80,52 @@ def main() -> None:
     )
     texts = {s.caption for s in read_data(recipe).train if s.caption}
     texts |= {PERSON.format("X"), CLOTHES.format("X")}
-    whole = args.output / "whole.safetensors"
+    whole = output / "whole.safetensors"
     try:
         save_model(whole, built.model, built.text, recipe.model.tower)
-        slim = args.output / f"{NAME}.clip.safetensors"
         kept = used_tokens(built.text, texts)
-        write_slim(slim, read_checkpoint(whole), kept)
+        write_slim(output / f"{NAME}.clip.safetensors", read_checkpoint(whole), kept)
     finally:
         whole.unlink(missing_ok=True)
-    size = sum(f.stat().st_size for f in args.output.rglob("*") if f.is_file()) / 1e6
     print(f"checkpoints {chosen}; graph off by {exported.graph_error:.1e} per element")
-    print(f"{len(kept)} tokens of {len(texts)} texts; all packaged models: {size:.1f} MB")
+    print(f"{len(kept)} tokens of {len(texts)} texts")
+
+
+def pack_detector(run: Path, output: Path) -> None:
+    """Write the bundle of a run of `crosscam train-detector`."""
+    recipe = load_detector_recipe(run / "recipe.yaml")
+    recipe = recipe.model_copy(update={"name": DETECTOR})
+    network = PersonDetector(recipe.network)
+    network.load_state_dict(load_file(run / "last.safetensors"))
+    learnt, judged = split(
+        read_coco(recipe.data.path, recipe.data.least_visible), recipe.data.test_share
+    )
+    print(f"{len(learnt)} pictures were learnt from, judging by {len(judged)}")
+    figures = figures_of(judge_network(network, judged, recipe))
+    folder = output / DETECTOR
+    shutil.rmtree(folder, ignore_errors=True)
+    bundle = export_detector(network, recipe, folder, figures)
+    folder.with_suffix(".card.md").unlink()
+    told = {"source": "crosscam", "training": DETECTOR_TRAINING}
+    manifest = bundle.manifest.model_copy(update=told)
+    text = manifest.model_dump_json(indent=2) + "\n"
+    (folder / MANIFEST_NAME).write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--reid", type=Path, help="run of `crosscam train default-reid`")
+    parser.add_argument("--detector", type=Path, help="run of `crosscam train-detector`")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--last", type=int, default=2, help="checkpoints to average")
+    parser.add_argument("--output", type=Path, default=packaged_dir())
+    args = parser.parse_args()
+    if args.reid:
+        pack_reid(args.reid, args.seed, args.last, args.output)
+    if args.detector:
+        pack_detector(args.detector, args.output)
+    size = sum(f.stat().st_size for f in args.output.rglob("*") if f.is_file()) / 1e6
+    print(f"all packaged models: {size:.2f} MB")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,11 @@ def test_default_orders_name_entries_of_their_task():
     by_name = {e.name: e for e in entries()}
     for task in ("detect", "embed"):
         assert all(by_name[name].task == task for name in default_order(task))
-    licences = [by_name[name].licence for name in default_order("detect")]
+        assert [by_name[n].packaged for n in default_order(task)].index(True) == (
+            len(default_order(task)) - 1
+        )  # what comes with crosscam gives way to everything else
+    ordered = [by_name[name] for name in default_order("detect")]
+    licences = [entry.licence for entry in ordered if not entry.packaged]
     assert licences == sorted(licences, reverse=True)  # Apache before AGPL: permissive first
     assert licences[0] == "Apache-2.0"
 
@@ -293,8 +297,17 @@ def test_a_missing_packaged_model_says_so():
 
 
 @pytest.mark.parametrize("entry", [e for e in entries() if e.packaged], ids=lambda e: e.name)
-def test_packaged_models_are_whole_and_small(entry):
+def test_packaged_models_are_whole(entry):
     bundle = load_bundle(packaged_dir() / entry.name)
     assert bundle.manifest.task == entry.task
     assert bundle.manifest.licence == entry.licence == "Apache-2.0"
-    assert sum(file.stat().st_size for file in packaged_dir().rglob("*")) <= 12e6
+    assert b"stack_trace" not in (bundle.path / bundle.manifest.model_file).read_bytes()
+    assert (packaged_dir() / f"{entry.name}.card.md").is_file()
+
+
+def test_packaged_models_are_small_and_say_nothing_of_machines():
+    files = [file for file in packaged_dir().rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) <= 12e6
+    texts = [f.read_text(encoding="utf-8") for f in files if f.suffix in (".md", ".json")]
+    assert len(texts) >= 5
+    assert not any("path: /" in text or "home/" in text for text in texts)

@@ -31,7 +31,7 @@ def test_this_machine_can_run():
     assert checks["ONNX Runtime"]["status"] == "ok"
     assert checks["video decoding"]["status"] == "ok"
     assert checks["native kernels"]["found"].split()[0] in ("avx512", "avx2", "neon", "scalar")
-    assert checks["detector"]["status"] == "warning"  # no models in this test
+    assert checks["detector"]["status"] == "warning"  # only what comes with crosscam
     assert "crosscam models pull" in checks["detector"]["fix"]
     for check in report["checks"]:
         assert check["found"]

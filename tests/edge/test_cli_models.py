@@ -59,7 +59,7 @@ def test_list():
     only = run("list", "--task", "embed")
     assert "yolox-nano" not in only.output
     report = json.loads(run("list", "--json").output)
-    assert report["default"] == {"detect": None, "embed": "crosscam-reid"}
+    assert report["default"] == {"detect": "crosscam-detector", "embed": "crosscam-reid"}
     assert "yes, built in" in only.output
     assert {m["name"] for m in report["models"]} >= {"yolox-s", "osnet_x1_0"}
 

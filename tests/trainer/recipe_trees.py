@@ -9,9 +9,6 @@ import cv2
 import numpy as np
 from data_trees import lines, picture, pictures
 
-from crosscam_trainer.data import GenericLayout, load
-from crosscam_trainer.data.masks import write_masks
-from crosscam_trainer.data.silhouette import BoxParser
 from crosscam_trainer.recipe import Recipe
 
 PEOPLE = 17  # seen by two cameras: 34 labels inside cameras
@@ -95,8 +92,6 @@ def own_site(root: Path) -> Path:
         for camera in ("hall", "door"):
             for view in range(4):
                 picture(root / f"{person:02d}" / f"{camera}_{view}.png")
-    data = load(root, None, GenericLayout("{person}/{camera}_{view}.png"))
-    write_masks(data, BoxParser(), root.with_name(f"{root.name}-masks"))
     return root
 
 
@@ -106,9 +101,7 @@ def overrides(recipe: Recipe, root: Path) -> list[str]:
     if not root.exists():
         WRITERS[kind](root)
     if kind is None:
-        masks = root.with_name(f"{root.name}-masks")
-        pattern = "data.pattern={person}/{camera}_{view}.png"
-        return [f"data.path={root}", pattern, f"data.masks={masks}"]
+        return [f"data.path={root}", "data.pattern={person}/{camera}_{view}.png"]
     masks = root / "rgb/masks" if kind == "prcc" else root / "masks"
     return [f"data.path={root}", *([f"data.masks={masks}"] * (recipe.data.masks is not None))]
 

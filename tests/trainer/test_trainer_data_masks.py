@@ -27,7 +27,7 @@ from crosscam_trainer.data.masks import (
 )
 from crosscam_trainer.data.readers.generic import GenericLayout
 from crosscam_trainer.data.registry import load
-from crosscam_trainer.data.silhouette import BoxParser
+from crosscam_trainer.data.silhouette import BOX, BoxParser, read_clothes, with_box_masks
 
 
 def test_lip_is_the_published_order() -> None:
@@ -124,6 +124,19 @@ def test_the_built_in_parser_covers_a_persons_middle() -> None:
     assert large[18:80, 10:40].all()
     assert large.sum() == 62 * 30
     assert [row.any() for row in small] == [False] * 2 + [True] * 6 + [False] * 2
+
+
+def test_a_box_needs_no_file(tmp_path: Path) -> None:
+    root = trees.generic(tmp_path / "set")
+    data = with_box_masks(load(root, None, GenericLayout("{person}/{camera}_{view}.png")))
+    assert all(sample.mask == BOX for sample in data.train)
+    assert all(sample.mask is None for sample in data.query)
+    image = np.zeros((100, 50, 3), np.uint8)
+    found = read_clothes(BOX, LIP, image)  # whatever the numbers of files would mean
+    assert (found == BoxParser().parse([image])[0].astype(bool)).all()
+    path = tmp_path / "mask.png"
+    Image.fromarray(np.full((100, 50), 5, np.uint8)).save(path)
+    assert read_clothes(path, LIP, image).all()
 
 
 def test_masks_by_the_command(tmp_path: Path) -> None:

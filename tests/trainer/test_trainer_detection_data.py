@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PLAIN = DetectorAugmentation(
-    size=(96, 160), stretch=0, mosaic=0, flip=0, blur=0, grey=0, cast=0, gamma=0, chroma=0,
-    shrink=0, noise=0, coded=0,
+    size=(96, 160), stretch=0, mosaic=0, clutter=0, flip=0, blur=0, grey=0, cast=0, gamma=0,
+    chroma=0, shrink=0, noise=0, coded=0,
 )  # fmt: skip
 
 
@@ -128,7 +128,9 @@ def test_an_input_follows_from_seed_and_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scale", [(0.5, 0.6), (1.0, 1.0), (1.7, 2.0)])
-@pytest.mark.parametrize("changes", [{}, {"flip": 1.0}, {"mosaic": 1.0}, {"stretch": 0.2}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"flip": 1.0}, {"mosaic": 1.0}, {"stretch": 0.2}, {"clutter": 1.0}]
+)
 def test_boxes_go_with_their_pixels(
     tmp_path: Path, scale: tuple[float, float], changes: dict[str, float]
 ) -> None:
@@ -153,6 +155,22 @@ def test_boxes_go_with_their_pixels(
         # Slivers of a pixel, at a tile's edge, have no box.
         assert cv2.erode(outside.astype(np.uint8), np.ones((3, 3))).sum() == 0
     assert asked > 5
+
+
+def test_clutter_leaves_people_alone_and_changes_what_is_around_them(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    pictures = read_coco(tmp_path)
+    plain = Samples(pictures, PLAIN, 0)
+    strewn = Samples(pictures, PLAIN.model_copy(update={"clutter": 1.0}), 0)
+    changed = 0
+    for number in range(12):
+        before, after = plain.draw(number), strewn.draw(number)
+        np.testing.assert_array_equal(before.boxes, after.boxes)
+        differs = (before.image != after.image).any(-1)
+        for x0, y0, x1, y1 in before.boxes.round().astype(int):
+            assert not differs[y0:y1, x0:x1].any()
+        changed += bool(differs.any())
+    assert changed > 3
 
 
 def test_small_people_are_not_asked_for(tmp_path: Path) -> None:

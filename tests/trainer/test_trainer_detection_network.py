@@ -16,6 +16,7 @@ from crosscam_deploy.decode import decode, grid_size  # noqa: E402
 from crosscam_deploy.preprocess import LetterboxTransform  # noqa: E402
 from crosscam_deploy.runtime import open_runtime  # noqa: E402
 from crosscam_edge.detect import ModelDetector  # noqa: E402
+from crosscam_edge.track.config import TrackerConfig  # noqa: E402
 from crosscam_trainer.detection.cells import assign, boxes_of, cells_of, detect  # noqa: E402
 from crosscam_trainer.detection.export import TRUSTED, bend_of, export_detector  # noqa: E402
 from crosscam_trainer.detection.judging import DECODER, find  # noqa: E402
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SIZE = (64, 96)
-FIGURES = {"ap50": 0.25, "threshold": 0.35}
+FIGURES = {"ap50": 0.25, "sure": 0.35}
 
 
 def network(folder: Path, seed: int = 0) -> PersonDetector:
@@ -171,6 +172,10 @@ def test_a_threshold_that_says_nothing_bends_nothing(threshold: float) -> None:
     assert bend_of(threshold) == 1.0
 
 
+def test_the_edge_trusts_what_the_export_does() -> None:
+    assert TrackerConfig().high_confidence == TRUSTED
+
+
 def test_scores_are_never_bent_beyond_use() -> None:
     assert 0.3 < bend_of(1e-9) < 1 < bend_of(1 - 1e-9) < 3.1
 
@@ -189,7 +194,7 @@ def test_the_bundle_finds_in_the_edge_what_the_network_finds(
     model, path = exported
     bundle = load_bundle(path)
     assert bundle.manifest.dynamic_batch
-    assert bundle.manifest.accuracy == FIGURES
+    assert bundle.manifest.accuracy == pytest.approx({"ap50": 0.25, "sure": TRUSTED})
     detector = ModelDetector(
         open_runtime(bundle, runtime="onnxruntime", precision="f32"),
         0.3,
@@ -204,7 +209,7 @@ def test_the_bundle_finds_in_the_edge_what_the_network_finds(
     for picture, edge in zip(pictures, detector.detect(pictures), strict=True):
         with torch.no_grad():
             boxes, scores = find(model, np.ascontiguousarray(picture[..., ::-1]), 160)
-        scores = scores ** bend_of(FIGURES["threshold"])
+        scores = scores ** bend_of(FIGURES["sure"])
         sure = scores >= 0.3
         assert len(edge) == sure.sum() > 3
         np.testing.assert_allclose(edge.confidence, scores[sure], atol=1e-4)
@@ -227,3 +232,12 @@ def test_the_card_tells_licence_data_and_figures(exported: tuple[PersonDetector,
     text = exported[1].with_name("last.card.md").read_text()
     assert "| licence of the weights | Apache-2.0 |" in text
     assert "| ap50 | 0.250 |" in text
+    assert "| sure | 0.450 |" in text
+
+
+def test_the_graph_says_nothing_of_the_machine_that_made_it(
+    exported: tuple[PersonDetector, Path],
+) -> None:
+    content = (exported[1] / "model.onnx").read_bytes()
+    assert b"stack_trace" not in content
+    assert b".py" not in content

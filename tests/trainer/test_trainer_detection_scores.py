@@ -31,7 +31,7 @@ def found(
 
 def test_all_found_and_nothing_else_is_one() -> None:
     scores = judge([found([A, B], [0.9, 0.8], [B, A])])
-    assert scores == (1.0, 1.0, 0.8, 1.0, 2)
+    assert scores == (1.0, 1.0, 0.8, 1.0, 2, 0.8)
 
 
 def test_a_wrong_box_between_two_right_ones() -> None:
@@ -53,6 +53,7 @@ def test_recall_is_told_where_wrong_boxes_are_still_few() -> None:
     scores = judge([first, second])
     assert (scores.recall, scores.threshold, scores.most_recall) == (0.5, 0.7, 1.0)
     assert judge([first, second], false_boxes=0.5).threshold == 0.8
+    assert scores.sure == 0.9  # one wrong box in twenty pictures is none in two
     assert judge([first, second], false_boxes=2.0).recall == 1.0
 
 
@@ -60,7 +61,7 @@ def test_nothing_is_told_of_people_who_are_ignored() -> None:
     # B is ignored: to find it is neither right nor wrong, and to miss it as well.
     with_b = judge([found([B, A], [0.9, 0.5], [A, B], (1,))])
     without = judge([found([A], [0.5], [A, B], (1,))])
-    assert with_b == without == (1.0, 1.0, 0.5, 1.0, 1)
+    assert with_b == without == (1.0, 1.0, 0.5, 1.0, 1, 0.5)
 
 
 def test_a_box_takes_the_person_whom_it_overlaps_most_of_those_that_are_free() -> None:
@@ -79,4 +80,4 @@ def test_equal_scores_stand_or_fall_together() -> None:
 @pytest.mark.parametrize("truth", [[], [A]])
 def test_no_boxes(truth: list[list[int]]) -> None:
     scores = judge([found([], [], truth)])
-    assert scores == (0.0, 0.0, float("inf"), 0.0, len(truth))
+    assert scores == (0.0, 0.0, float("inf"), 0.0, len(truth), float("inf"))

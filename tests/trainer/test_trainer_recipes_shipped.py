@@ -94,6 +94,14 @@ def test_recipe_runs_dry(path: Path, trees: Callable[[Recipe], list[str]]) -> No
     assert f"{recipe.name}: " in said
 
 
+def test_own_cameras_begin_with_what_comes_with_crosscam(
+    trees: Callable[[Recipe], list[str]],
+) -> None:
+    recipe = load_recipe(find_recipe("own-site"))
+    said = dry_run("own-site", *trees(recipe), "method.prompts.batch=16")
+    assert "batch 64 x 3 x 96 x 48" in said
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["clip-reid-market1501-vit-b16", "ccafl-market1501-vit-b16", "ccafl-ccaf-prcc-rn50"]

@@ -56,7 +56,9 @@ class DataRecipe(Strict):
     labels: Literal["global", "intra"] = Field(
         default="global", description="'intra': forget who is the same person in two cameras"
     )
-    masks: Path | None = Field(default=None, description="folder of clothes masks, made or given")
+    masks: Path | None = Field(
+        default=None, description="folder of clothes masks; 'box': one rectangle, of no file"
+    )
     mask_labels: Literal["clothes", "lip"] = Field(
         default="clothes", description="what their numbers mean: 1 for clothes, or the LIP classes"
     )

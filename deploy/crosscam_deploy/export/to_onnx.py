@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crosscam_deploy.export.traces import drop_traces
 from crosscam_deploy.runtime.onnxruntime_engine import session
 from crosscam_kernels.errors import RunError
 
@@ -54,6 +55,7 @@ def export_embedder(
             f"the export of {name} failed ({type(error).__name__}: {error})",
             fix="update the extra: pip install -U 'crosscam[train]'",
         ) from error
+    drop_traces(file)
     images = example.numpy()
     opened = session(file)
     found = opened.run(None, {"images": images})[0]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from crosscam_deploy.health.check import Check, Status
 from crosscam_deploy.paths import MODELS_ENV, model_dirs
-from crosscam_deploy.zoo import best_available, list_models
+from crosscam_deploy.zoo import best_available, is_packaged, list_models
 from crosscam_deploy.zoo.entries import default_order
 from crosscam_kernels.errors import CrosscamError
 
@@ -59,4 +59,7 @@ def _best(task: Task, name: str, fallback: str) -> Check:
             runtime.close()
     except CrosscamError as error:
         return Check(_AREA, name, Status.PROBLEM, error.found, error.fix or pull)
+    if is_packaged(bundle):
+        found += "; comes with crosscam, others are stronger"
+        return Check(_AREA, name, Status.WARNING, found, pull)
     return Check(_AREA, name, Status.OK, found)

@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import DataLoader, default_collate
 
 from crosscam_kernels.errors import CrosscamError, RunError
-from crosscam_trainer.data.masks import LabelSet, clothes_of, read_image, read_mask
+from crosscam_trainer.data.masks import LabelSet, read_image
+from crosscam_trainer.data.silhouette import read_clothes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -123,7 +124,7 @@ class PictureSet:
         sample, labels = self._samples[position], self._mask_labels
         image, mask = read_image(sample.path), None
         if labels is not None and sample.mask is not None:
-            mask = clothes_of(read_mask(sample.mask, labels), labels).astype("uint8")
+            mask = read_clothes(sample.mask, labels, image).astype("uint8")
         if kept is not None:
             kept[position] = image, mask
         return image, mask

@@ -8,16 +8,23 @@ SCHP does far better, and its masks are read instead where there are some.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crosscam_trainer.data.masks import CLOTHES, LabelSet
+from crosscam_trainer.data.masks import CLOTHES, LabelSet, clothes_of, read_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from crosscam_trainer.data.types import ReIDData
+
+BOX = Path("box")
+"""Stands for a mask that is no file: `BoxParser` makes it when the picture is read."""
 
 TOP, BOTTOM = 0.18, 0.80
 """Shares of the height, from above."""
@@ -43,6 +50,29 @@ class BoxParser:
             For each `(H, W)` uint8: a pixel is 1 where its centre is inside the rectangle.
         """
         return [_mask(*image.shape[:2]) for image in images]
+
+
+def with_box_masks(data: ReIDData) -> ReIDData:
+    """Give the training pictures masks that need no files."""
+    return replace(data, train=tuple(replace(sample, mask=BOX) for sample in data.train))
+
+
+def read_clothes(mask: Path, labels: LabelSet, image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return where clothes are in a picture, `(H, W)`.
+
+    Args:
+        mask: Its file, or `BOX`.
+        labels: What the numbers of a file mean.
+        image: `(H, W, 3)`.
+
+    Raises:
+        InputError: The file cannot be read.
+        MissingExtraError: Pillow, which reads it, is not installed.
+    """
+    if mask == BOX:
+        parser = BoxParser()
+        return clothes_of(parser.parse([image])[0], parser.labels)
+    return clothes_of(read_mask(mask, labels), labels)
 
 
 def _mask(height: int, width: int) -> NDArray[np.uint8]:

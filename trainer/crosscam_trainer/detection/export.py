@@ -5,9 +5,9 @@ rows against the network's, and the boxes that the edge's decoder makes of them 
 network's own.
 
 Scores of detectors do not mean the same, and trackers have thresholds. So the exported score is
-bent, ``score ** bend``: the score at which the judged pictures have one false box each becomes
-`TRUSTED`, as it is for the detectors that the edge's defaults were found with. Order and average
-precision stay.
+bent, ``score ** bend``: the score at which one in twenty of the judged pictures has a wrong box
+becomes `TRUSTED`, from which on the edge lets boxes start tracks. So few, because real rooms hold
+more that looks like somebody than generated ones. Order and average precision stay.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import torch
 import yaml
 
 from crosscam_deploy.decode import decode
+from crosscam_deploy.export.traces import drop_traces
 from crosscam_deploy.importer import keep_if_it_runs
 from crosscam_deploy.log import get_logger
 from crosscam_deploy.packing import pack
@@ -46,7 +47,7 @@ _OPSET = 18
 _MAX_ERROR = 1e-3  # float32 in two engines, of numbers around 1
 _MAX_MOVED = 0.05  # pixels
 TRUSTED = 0.45
-"""Score of YOLOX-nano at one false box a frame of `vtest` (`benchmarks/default_detector.py`)."""
+"""`TrackerConfig.high_confidence`."""
 _MOST_BENT = 3.0
 
 
@@ -59,13 +60,16 @@ def export_detector(
         network: Stays as it is.
         recipe: That it was trained by.
         folder: Of the new bundle; one with the same content is kept.
-        figures: Measured on generated pictures that were kept for judging.
+        figures: Measured on pictures that were kept for judging; `threshold` and `sure`, scores of
+            the network, are told as the scores that the bundle gives.
 
     Raises:
         InputError: `folder` holds something else.
         RunError: The export failed, or its answers differ from the network's.
     """
-    bend = bend_of(figures.get("threshold", TRUSTED))
+    bend = bend_of(figures.get("sure", TRUSTED))
+    scores = {k: figures[k] ** bend for k in ("threshold", "sure") if k in figures}
+    figures = {**figures, **scores}
     rows = Rows(copy.deepcopy(network).cpu().float().eval(), bend).requires_grad_(False).eval()
     rows = rows.to(memory_format=torch.contiguous_format)
     with tempfile.TemporaryDirectory(prefix="crosscam-export-") as staging:
@@ -131,6 +135,7 @@ def _to_onnx(rows: Rows, size: tuple[int, int], file: Path, name: str) -> None:
             f"the export of {name} failed ({type(error).__name__}: {error})",
             fix="update the extra: pip install -U 'crosscam[train]'",
         ) from error
+    drop_traces(file)
 
 
 def _compare(rows: Rows, file: Path, size: tuple[int, int], name: str) -> None:

@@ -63,6 +63,9 @@ class DetectorAugmentation(Strict):
         default=0.1, description="spread of the logarithm of width over height"
     )
     mosaic: Share = Field(default=0.5, description="share of inputs that are made of four pictures")
+    clutter: Share = Field(
+        default=0.3, description="share that is strewn with pieces of other pictures' backgrounds"
+    )
     flip: Share = 0.5
     blur: Share = Field(default=0.2, description="share that is out of focus or smeared")
     grey: Share = Field(default=0.1, description="share without colour, as cameras are by night")

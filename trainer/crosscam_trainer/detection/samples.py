@@ -19,7 +19,7 @@ from crosscam_trainer.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
     from torch import Tensor
 
     from crosscam_trainer.detection.coco import Picture
@@ -29,9 +29,12 @@ if TYPE_CHECKING:
 
 PAD = 114
 """Grey of what lies outside of pictures, in training and on the edge."""
-_LEAST_LEFT = 0.35  # people of whom a cut leaves less are ignored
+_LEAST_LEFT = 0.5  # people of whom a cut leaves less are ignored
 _CENTRE = (0.3, 0.7)  # where the four pictures of a mosaic meet, share of width and of height
 _NEAR = 0.7  # share of placements that have somebody in them where there is somebody
+_PIECES = (4, 40)  # of clutter in an input, the last excluded
+_PIECE = (20.0, 160.0)  # sides of a piece, pixels of its picture
+_PIECE_SCALE = (0.2, 1.2)
 
 
 class Sample(NamedTuple):
@@ -103,6 +106,8 @@ class Samples(Dataset[tuple["Tensor", "Tensor", "Tensor"]]):
         parts = [self._fill(canvas, tile, rng) for tile in tiles]
         boxes = np.concatenate([part[0] for part in parts])
         ignored = np.concatenate([part[1] for part in parts])
+        if rng.random() < self._recipe.clutter:
+            self._strew(canvas, boxes, rng)
         if rng.random() < self._recipe.flip:
             canvas = np.ascontiguousarray(canvas[:, ::-1])
             boxes = np.stack(
@@ -169,6 +174,32 @@ class Samples(Dataset[tuple["Tensor", "Tensor", "Tensor"]]):
         ignored |= size[:, 1] < self._least_height
         return cut[there].astype(np.float32), ignored[there]
 
+    def _strew(self, canvas: Image, boxes: NDArray[np.float32], rng: np.random.Generator) -> None:
+        """Strew pieces of backgrounds, turned any way, between people: rooms are fuller than ours.
+
+        What is drawn where nobody is must not be taken for somebody.
+        """
+        low, high = np.log(_PIECE_SCALE)
+        for _ in range(int(rng.integers(*_PIECES))):
+            index = int(rng.integers(len(self._pictures)))
+            picture, turn = self._pictures[index], int(rng.integers(4))
+            size = rng.uniform(*_PIECE, 2)
+            start = rng.uniform(0, np.maximum(np.array(picture.size[::-1]) - size, 1))
+            scale = float(np.exp(rng.uniform(low, high)))
+            place = rng.uniform(0, 1, 2)
+            if _meets(picture.boxes, start, start + size):
+                continue
+            (x0, y0), (x1, y1) = start.astype(int), (start + size).astype(int)
+            piece = np.rot90(self._read(index)[y0:y1, x0:x1], turn)
+            height, width = (max(4, round(side * scale)) for side in piece.shape[:2])
+            room = np.array(canvas.shape[1::-1]) - (width, height)
+            left, top = (place * np.maximum(room, 0)).astype(int).tolist()
+            if (room < 0).any() or _meets(boxes, (left, top), (left + width, top + height)):
+                continue
+            canvas[top : top + height, left : left + width] = cv2.resize(
+                piece, (width, height), interpolation=cv2.INTER_AREA
+            )
+
     def _look(self, image: Image, rng: np.random.Generator) -> Image:
         """Change colours, sharpness and quality."""
         height, width = image.shape[:2]
@@ -182,6 +213,12 @@ class Samples(Dataset[tuple["Tensor", "Tensor", "Tensor"]]):
             larger = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
             image = np.asarray(larger, np.uint8)
         return image
+
+
+def _meets(boxes: NDArray[np.floating], start: ArrayLike, end: ArrayLike) -> bool:
+    """Whether a rectangle from `start` to `end` (x, y) has a part in common with any box."""
+    first, last = np.asarray(start, np.float64), np.asarray(end, np.float64)
+    return bool(((boxes[:, :2] < last) & (boxes[:, 2:] > first)).all(1).any())
 
 
 def _blurred(image: Image, rng: np.random.Generator) -> Image:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.floating]
 
 
+_SURE = 0.05  # wrong boxes a picture
+
+
 class Found(NamedTuple):
     """A picture: what was found and who is there.
 
@@ -45,6 +48,7 @@ class Scores(NamedTuple):
         threshold: Lowest score at which that is so; infinite when the best box is wrong already.
         most_recall: Share found at any score.
         people: Number asked for.
+        sure: As `threshold`, for one wrong box in twenty pictures.
     """
 
     average_precision: float
@@ -52,6 +56,7 @@ class Scores(NamedTuple):
     threshold: float
     most_recall: float
     people: int
+    sure: float
 
 
 def judge(found: Sequence[Found], *, overlap: float = 0.5, false_boxes: float = 1.0) -> Scores:
@@ -70,7 +75,7 @@ def judge(found: Sequence[Found], *, overlap: float = 0.5, false_boxes: float = 
             scores.append(score)
             right.append(hit)
     if not people or not scores:
-        return Scores(0.0, 0.0, float("inf"), 0.0, people)
+        return Scores(0.0, 0.0, float("inf"), 0.0, people, float("inf"))
     order = np.argsort(-np.array(scores), kind="stable")
     ranked, hits = np.array(scores)[order], np.array(right)[order]
     # Equal scores stand or fall together: only the last of each is a place to stop.
@@ -79,14 +84,11 @@ def judge(found: Sequence[Found], *, overlap: float = 0.5, false_boxes: float = 
     recall, precision = true / people, true / (true + false)
     falling = np.maximum.accumulate(precision[::-1])[::-1]
     average = float((np.diff(recall, prepend=0.0) * falling).sum())
-    few = np.flatnonzero(false <= false_boxes * len(found))
-    at = int(few[-1]) if len(few) else -1
+    # Recall and score where wrong boxes are so many a picture; 0 and infinity before the first box.
+    recalls, stops = np.append(0.0, recall), np.append(np.inf, ranked[last])
+    at, sure = (int((false <= n * len(found)).sum()) for n in (false_boxes, _SURE))
     return Scores(
-        average,
-        float(recall[at]) if at >= 0 else 0.0,
-        float(ranked[last][at]) if at >= 0 else float("inf"),
-        float(recall[-1]),
-        people,
+        average, float(recalls[at]), float(stops[at]), float(recall[-1]), people, float(stops[sure])
     )
 
 

@@ -121,7 +121,7 @@ def train_detector(
             first = state.step
             scores, spent = _run(recipe, folder, state, world, (learnt, judged), journal, progress)
         done = (state.step - first) * recipe.optimiser.batch
-        figures = _figures(scores)
+        figures = figures_of(scores)
         about = {"recipe": recipe.model_dump(mode="json"), "figures": figures, "step": state.step}
         write_weights(folder / WEIGHTS, state.average.state_dict(), about)
         bundle = export_detector(state.average, recipe, folder / BUNDLE, figures)
@@ -256,8 +256,8 @@ def _run(
             progress.move(state.step, f"{listed(parts)}  {speed:.1f}/s")
         if last or state.step % every == 0:
             scores = judge_network(state.average, judged, recipe)
-            journal.record("judged", state.step, **_figures(scores))
-            line = f"step {state.step}: {listed(_figures(scores))}"
+            journal.record("judged", state.step, **figures_of(scores))
+            line = f"step {state.step}: {listed(figures_of(scores))}"
             journal.log(line)
             progress.say(line)
         if last or time.monotonic() - saved > recipe.loop.checkpoint_minutes * 60:
@@ -309,10 +309,12 @@ def _step(recipe: DetectorRecipe, state: State, world: World, batch: Batch) -> d
     return {name: float(value.detach()) for name, value in parts.items()}
 
 
-def _figures(scores: Scores) -> dict[str, float]:
+def figures_of(scores: Scores) -> dict[str, float]:
+    """Return scores by the names that journals and manifests have."""
     return {
         "ap50": scores.average_precision,
         "recall_at_1_false": scores.recall,
         "threshold": min(scores.threshold, 1.0),
         "most_recall": scores.most_recall,
+        "sure": min(scores.sure, 1.0),
     }

@@ -10,6 +10,7 @@ from crosscam_kernels.errors import InputError, UsageError
 from crosscam_trainer.data import GenericLayout, PersonSplit, as_intra_camera, load
 from crosscam_trainer.data.masks import CLOTHES, LIP, with_masks
 from crosscam_trainer.data.scan import relative
+from crosscam_trainer.data.silhouette import BOX, with_box_masks
 
 if TYPE_CHECKING:
     from crosscam_trainer.data.masks import LabelSet
@@ -45,7 +46,9 @@ def read_data(recipe: Recipe) -> ReIDData:
     _check_people(data)
     if how.labels == "intra":
         data = as_intra_camera(data)
-    if how.masks is not None:
+    if how.masks == BOX:
+        data = with_box_masks(data)
+    elif how.masks is not None:
         data = with_masks(data, how.masks)
     check_data(data, recipe)
     return data

@@ -71,8 +71,8 @@ def need_masks(method: str, data: ReIDData) -> None:
             f"{method}: {missing} of {len(data.train)} training pictures in {data.root} have no "
             "clothes mask",
             expected="a mask for each, to hide clothes",
-            fix="name their folder as data.masks; `crosscam data masks` makes simple ones without "
-            "any model, a human parser better ones",
+            fix="name their folder as data.masks, such as a human parser's; data.masks=box takes a "
+            "rectangle in the middle for clothes",
         )
 
 
