@@ -47,10 +47,13 @@ from crosscam_trainer.recipe import Recipe
 ADAM = {"lr": 3.5e-4, "schedule": "constant"}
 ENCODER = {"epochs": 1, "prompts": {"epochs": 1}, "optimiser": ADAM}
 STAGE_3 = {"intra": {"epochs": 0}, "ical": {"adv_window": [0, None]}}
+# The joint feature alone, and CAL's loss, which the eager side has.
+CFM = {"start": 0, "feature": "joint", "minimise": "adversarial"}
+IFP = {"features": "joint"}
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "clip_reid": ("global", {"name": "clip_reid", **ENCODER}),
     "ccafl": ("intra", {"name": "ccafl", **ENCODER, **STAGE_3}),
-    "ccafl+ccaf": ("intra", {"name": "ccafl+ccaf", **ENCODER, **STAGE_3, "cfm": {"start": 0}}),
+    "ccafl+ccaf": ("intra", {"name": "ccafl+ccaf", **ENCODER, **STAGE_3, "cfm": CFM, "ifp": IFP}),
 }
 SIDES = ("crosscam", "eager")
 STEPS = 3

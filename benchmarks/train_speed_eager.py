@@ -116,7 +116,7 @@ class Eager:
                 16 * read @ functional.normalize(texts).T, worn
             )
             go(self.optimisers["examiner"], examined["examine"])
-            shielded = stage._shielded[batch["index"]]
+            shielded = stage._shielded.rows["joint"][batch["index"]]
             losses["i2i"] = 1 - functional.cosine_similarity(joint, shielded).mean()
             group = outfit_groups(stage.pseudo, stage._outfits)
             losses["cfm"] = adversarial(
