@@ -35,27 +35,13 @@ def export_embedder(
     """
     example = torch.zeros(2, 3, *image_size)
     example[1] = torch.linspace(-2, 2, image_size[1])
+    dynamic = {0: torch.export.Dim("batch", min=1)}
     try:
         with torch.inference_mode():
             expected = network(example).numpy()
-        torch.onnx.export(
-            network,
-            (example,),
-            str(file),
-            input_names=["images"],
-            output_names=["embedding"],
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-            opset_version=_OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-    except Exception as error:  # any of torch's, onnxscript's and onnx's
-        raise RunError(
-            f"the export of {name} failed ({type(error).__name__}: {error})",
-            fix="update the extra: pip install -U 'crosscam[train]'",
-        ) from error
-    drop_traces(file)
+    except Exception as error:  # any of torch's
+        raise _failed(name, error) from error
+    write_graph(torch, network, example, dynamic, file, output="embedding", name=name)
     images = example.numpy()
     opened = session(file)
     found = opened.run(None, {"images": images})[0]
@@ -68,3 +54,52 @@ def export_embedder(
             expected=f"at most {_MAX_ERROR}",
             fix="update torch and onnxscript, and report the model",
         )
+
+
+def write_graph(
+    torch: Any,
+    network: Any,
+    example: Any,
+    dynamic: dict[int, Any],
+    file: Path,
+    *,
+    output: str,
+    name: str,
+) -> None:
+    """Write a network of one input ``images`` as ONNX, with nothing of the machine in it.
+
+    Args:
+        torch: The module.
+        network: In evaluation mode.
+        example: ``(B, 3, H, W)`` float32, B at least 2.
+        dynamic: Axes of the input that take other lengths, as `torch.export` has them.
+        file: Where to write; one file, weights inside.
+        output: What the graph calls its answer.
+        name: For error messages.
+
+    Raises:
+        RunError: The export failed.
+    """
+    try:
+        torch.onnx.export(
+            network,
+            (example,),
+            str(file),
+            input_names=["images"],
+            output_names=[output],
+            dynamic_shapes=(dynamic,),
+            opset_version=_OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    except Exception as error:  # any of torch's, onnxscript's and onnx's
+        raise _failed(name, error) from error
+    drop_traces(file)
+
+
+def _failed(name: str, error: Exception) -> RunError:
+    return RunError(
+        f"the export of {name} failed ({type(error).__name__}: {error})",
+        fix="update the extra: pip install -U 'crosscam[train]'",
+    )

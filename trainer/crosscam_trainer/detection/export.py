@@ -23,7 +23,7 @@ import torch
 import yaml
 
 from crosscam_deploy.decode import decode
-from crosscam_deploy.export.traces import drop_traces
+from crosscam_deploy.export.to_onnx import write_graph
 from crosscam_deploy.importer import keep_if_it_runs
 from crosscam_deploy.log import get_logger
 from crosscam_deploy.packing import pack
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from crosscam_trainer.detection.recipe import DetectorRecipe
 
 _log = get_logger("trainer")
-_OPSET = 18
 _MAX_ERROR = 1e-3  # float32 in two engines, of numbers around 1
 _MAX_MOVED = 0.05  # pixels
 TRUSTED = 0.45
@@ -117,25 +116,8 @@ def _to_onnx(rows: Rows, size: tuple[int, int], file: Path, name: str) -> None:
         2: 32 * torch.export.Dim("rows", min=2, max=256),
         3: 32 * torch.export.Dim("columns", min=2, max=256),
     }
-    try:
-        torch.onnx.export(
-            rows,
-            (torch.zeros(2, 3, *size),),
-            str(file),
-            input_names=["images"],
-            output_names=["rows"],
-            dynamic_shapes=(free,),
-            opset_version=_OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-    except Exception as error:  # any of torch's, onnxscript's and onnx's
-        raise RunError(
-            f"the export of {name} failed ({type(error).__name__}: {error})",
-            fix="update the extra: pip install -U 'crosscam[train]'",
-        ) from error
-    drop_traces(file)
+    example = torch.zeros(2, 3, *size)
+    write_graph(torch, rows, example, free, file, output="rows", name=name)
 
 
 def _compare(rows: Rows, file: Path, size: tuple[int, int], name: str) -> None:
