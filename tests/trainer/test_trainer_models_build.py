@@ -106,6 +106,16 @@ def test_own_checkpoints_come_back_whole(tmp_path):
     assert wider.model.tower.grid == (8, 4)
 
 
+def test_necks_of_another_pooling_are_refused(tmp_path):
+    model, text, _ = build_model(recipe())
+    save_model(tmp_path / "m.safetensors", model, text, "test-tiny")
+    with pytest.raises(
+        InputError, match=r"final_neck\.weight is \(256,\) instead of \(512,\)"
+    ) as told:
+        build_model(recipe(weights=str(tmp_path / "m.safetensors"), pooling="max_avg"))
+    assert "model.pooling" in str(told.value)
+
+
 def test_sigmoid_gelu_is_remembered(tmp_path, monkeypatch):
     file = tmp_path / "RN50-openai.safetensors"
     published(file, "test-tiny-vit", quick_gelu=True)

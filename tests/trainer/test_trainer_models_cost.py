@@ -38,9 +38,12 @@ def test_products_and_parameters_are_those_on_paper():
     assert found.memory_bytes == found.weight_bytes + found.activation_bytes
 
 
-@pytest.mark.parametrize("name", ["test-tiny", "test-tiny-vit"])
-def test_a_batch_keeps_what_was_extended_from_small_ones(name):
-    model = build_model(ModelRecipe(tower=name, size=(64, 32))).model
+@pytest.mark.parametrize(
+    ("name", "pooling"),
+    [("test-tiny", "gem"), ("test-tiny", "max_avg"), ("test-tiny-vit", "gem")],
+)
+def test_a_batch_keeps_what_was_extended_from_small_ones(name, pooling):
+    model = build_model(ModelRecipe(tower=name, size=(64, 32), pooling=pooling)).model
     before = {k: v.clone() for k, v in model.state_dict().items()}
     found = step_cost(model, (64, 32), 12)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())

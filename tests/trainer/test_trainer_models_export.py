@@ -45,6 +45,7 @@ def trained(**values):
     "values",
     [
         {},
+        {"pooling": "max_avg"},
         pytest.param(
             {"tower": "test-tiny-vit", "pooling": "own", "embedding": "concat", "stride": 6},
             marks=pytest.mark.slow,

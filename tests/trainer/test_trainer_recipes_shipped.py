@@ -14,6 +14,7 @@ import recipe_trees
 
 import crosscam_trainer
 from crosscam_edge.cli.train import command
+from crosscam_trainer.methods.cal import Options as ClothesOptions
 from crosscam_trainer.methods.ccafl import Options
 from crosscam_trainer.methods.registry import METHODS, make_method
 from crosscam_trainer.recipe import Recipe, find_recipe, load_recipe
@@ -52,6 +53,22 @@ def test_numbers_of_ccafl(
         assert options.ical.arcface_margin == (margin if official else 0)
         assert options.ical.adv_window == (window if official else (40, None))
         assert options.inter.hard_update is official
+
+
+def test_numbers_of_cal() -> None:
+    for kind in ("ltcc", "prcc"):
+        (path,) = [p for p in RECIPES if p.stem == f"cal-{kind}-rn50"]
+        recipe = load_recipe(path)
+        options = ClothesOptions.model_validate(
+            {k: v for k, v in recipe.method.items() if k != "name"}
+        )
+        assert (recipe.model.pooling, recipe.model.embedding) == ("max_avg", "final_bn")
+        assert recipe.model.size == (384, 192)
+        assert recipe.evaluation.flip
+        assert (recipe.batch.people, recipe.batch.pictures) == (8, 8)
+        starts = options.clothes_start, options.adversarial_start
+        assert (options.epochs, *starts) == (60, 25, 25)
+        assert (options.epsilon, options.temperature) == (0.1, 1 / 16)
 
 
 # The others take seconds each and are slow tests.

@@ -112,7 +112,11 @@ class ModelRecipe(Strict):
     )
     mean: Colour = (0.485, 0.456, 0.406)
     std: Colour = (0.229, 0.224, 0.225)
-    pooling: Literal["gem", "own"] = "gem"
+    pooling: Literal["gem", "max_avg", "own"] = Field(
+        default="gem",
+        description="of the last feature map: GeM (CCAFL); maximum beside mean, twice as long "
+        "(CAL); own: the tower's summary (CLIP-ReID)",
+    )
     embedding: Literal["final_bn", "joint_bn", "concat"] = "final_bn"
     stride: PositiveInt | None = Field(
         default=None,

@@ -65,7 +65,8 @@ def load_into(model: ReIDModel, text: ClipText, checkpoint: Checkpoint, *, origi
         _fill(text, words, origin)
     if heads:
         own = {k: v for k, v in heads.items() if k in model.state_dict()}
-        _fill(model, own, origin, optional=tuple(k for k in model.state_dict() if k not in own))
+        others = tuple(k for k in model.state_dict() if k not in own)
+        _fill(model, own, origin, others, "model.pooling")
 
 
 def save_model(file: Path, model: ReIDModel, text: ClipText, tower: str) -> None:
@@ -106,8 +107,14 @@ def _fitted(positions: Tensor, grid: tuple[int, int], old: tuple[int, int] | Non
     return fitted[None] if positions.ndim == 3 else fitted
 
 
-def _fill(module: Any, tensors: dict[str, Tensor], origin: str, optional: Any = ()) -> None:
-    """Load tensors strictly, or say what does not fit."""
+def _fill(
+    module: Any,
+    tensors: dict[str, Tensor],
+    origin: str,
+    optional: tuple[str, ...] = (),
+    key: str = "model.tower",
+) -> None:
+    """Load tensors strictly, or say what does not fit, and which key of the recipe decides it."""
     target = module.state_dict()
     wrong = [f"{k} is missing" for k in target if k not in tensors and k not in optional]
     wrong += [f"{k} is not known" for k in tensors if k not in target]
@@ -120,7 +127,7 @@ def _fill(module: Any, tensors: dict[str, Tensor], origin: str, optional: Any = 
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise InputError(
             f"{origin} does not fit: {'; '.join(wrong[:5])}{more}",
-            expected="weights of the tower that model.tower names",
-            fix="correct model.tower or model.weights",
+            expected=f"weights of a model with the same {key}",
+            fix=f"correct {key} or model.weights",
         )
     module.load_state_dict(tensors, strict=False)

@@ -11,6 +11,8 @@ from torch.nn import functional
 from crosscam_trainer.models.types import Features, ImageTower
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
 
@@ -32,11 +34,31 @@ class GeM(nn.Module):
         return power.mean((2, 3)).pow(1 / self.p)
 
 
+class MaxAvg(nn.Module):
+    """Maximum beside mean, `(B, C, h, w)` to `(B, 2C)`: the pooling of CAL's official code.
+
+    Simple-CCReID, ``models/utils/pooling.py``, ``MaxAvgPooling``. The gradient of equal maxima is
+    shared among them; torch's max pooling gives it to one, in an order that CUDA does not promise.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool."""
+        x = x.float()
+        return torch.cat([x.amax((2, 3)), x.mean((2, 3))], 1)
+
+
 def bn_neck(dim: int) -> nn.BatchNorm1d:
     """Return the BN neck of Luo et al., "Bag of Tricks", CVPRW 2019: no shift is learned."""
     neck = nn.BatchNorm1d(dim)
     neck.bias.requires_grad_(False)
     return neck
+
+
+_POOLS: dict[str, Callable[[], nn.Module | None]] = {
+    "gem": GeM,
+    "max_avg": MaxAvg,
+    "own": lambda: None,
+}
 
 
 class ReIDModel(nn.Module):
@@ -48,33 +70,36 @@ class ReIDModel(nn.Module):
 
     Args:
         tower: Image encoder.
-        pooling: Where `Features.final` comes from: "gem" over the map (CCAFL), or the tower's "own"
-            summary (CLIP-ReID).
+        pooling: Where `Features.final` comes from: "gem" over the map (CCAFL), "max_avg" over it
+            (CAL; twice as long), or the tower's "own" summary (CLIP-ReID).
         embedding: What people are found by: "final_bn" (CCAFL, CAL), "joint_bn", or "concat" of
             `final` and `joint` before their necks (CLIP-ReID).
 
     Attributes:
+        final_dim: `D` of `Features`: the tower's `C`, or twice that with "max_avg".
+        joint_dim: `J`.
         embedding_dim: Dimension of `embed`.
     """
 
     def __init__(
         self,
         tower: nn.Module,
-        pooling: Literal["gem", "own"] = "gem",
+        pooling: Literal["gem", "max_avg", "own"] = "gem",
         embedding: Literal["final_bn", "joint_bn", "concat"] = "final_bn",
     ) -> None:
         super().__init__()
         sizes = cast("ImageTower", tower)
         self.tower = tower
-        self.pool = GeM() if pooling == "gem" else None
-        self.final_neck = bn_neck(sizes.final_dim)
-        self.joint_neck = bn_neck(sizes.joint_dim)
+        self.pool: nn.Module | None = _POOLS[pooling]()
+        self.final_dim = sizes.final_dim * (2 if pooling == "max_avg" else 1)
+        self.joint_dim = sizes.joint_dim
+        self.final_neck = bn_neck(self.final_dim)
+        self.joint_neck = bn_neck(self.joint_dim)
         self.embedding = embedding
-        self.final_dim, self.joint_dim = sizes.final_dim, sizes.joint_dim
         self.embedding_dim = {
-            "final_bn": sizes.final_dim,
-            "joint_bn": sizes.joint_dim,
-            "concat": sizes.final_dim + sizes.joint_dim,
+            "final_bn": self.final_dim,
+            "joint_bn": self.joint_dim,
+            "concat": self.final_dim + self.joint_dim,
         }[embedding]
 
     def forward(self, images: Tensor, cameras: Tensor | None = None) -> Features:
