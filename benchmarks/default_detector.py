@@ -31,9 +31,9 @@ import cv2
 import numpy as np
 from default_reid import CLIPS, PEOPLE, frames
 
+from crosscam_deploy.detection_scores import Found, judge
 from crosscam_deploy.detections import Detections
 from crosscam_edge.detect.select import choose_detector
-from crosscam_trainer.detection.scores import Found, judge
 
 LEAST = 0.02  # score of the weakest boxes that are asked for
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from crosscam_kernels.errors import InputError
+from crosscam_kernels.errors import InputError, RunError
 from crosscam_kernels.ops import crop_resize_normalize
 
 if TYPE_CHECKING:
@@ -71,3 +71,19 @@ def whole_picture(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The box `(1, 4)` of a picture of one person."""
     height, width = image.shape[:2]
     return np.array([[0, 0, width, height]], np.float32)
+
+
+def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """L2-normalise rows `(N, D)`.
+
+    Raises:
+        RunError: A row has no length, or is not finite.
+    """
+    lengths = np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1, keepdims=True))
+    if not np.all(np.isfinite(lengths) & (lengths > 1e-12)):
+        raise RunError(
+            "the model answers with embeddings that are zero or not finite",
+            expected="numbers with a direction",
+            fix="train it again, or import it again: it cannot find anybody",
+        )
+    return np.asarray(rows / lengths, np.float32)

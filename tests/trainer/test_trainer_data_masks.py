@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from numpy.typing import NDArray
 from PIL import Image
 
+from crosscam_deploy.pictures.files import read_image
 from crosscam_edge.cli.data import command
 from crosscam_kernels.errors import InputError, ShapeError, UsageError
 from crosscam_trainer.data.masks import (
@@ -20,7 +21,6 @@ from crosscam_trainer.data.masks import (
     LIP,
     LabelSet,
     clothes_of,
-    read_image,
     read_mask,
     with_masks,
     write_masks,

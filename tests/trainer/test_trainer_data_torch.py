@@ -13,9 +13,10 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("torchvision")
 
+from crosscam_deploy.pictures.files import read_image  # noqa: E402
 from crosscam_kernels.errors import InputError  # noqa: E402
 from crosscam_trainer.data.dataset import NONE, PictureSet, make_loader  # noqa: E402
-from crosscam_trainer.data.masks import CLOTHES, read_image  # noqa: E402
+from crosscam_trainer.data.masks import CLOTHES  # noqa: E402
 from crosscam_trainer.data.registry import load  # noqa: E402
 from crosscam_trainer.data.samplers import Draws, InOrder, PersonSampler  # noqa: E402
 from crosscam_trainer.data.transforms import (  # noqa: E402

@@ -9,8 +9,9 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, default_collate
 
+from crosscam_deploy.pictures.files import read_image
 from crosscam_kernels.errors import CrosscamError, RunError
-from crosscam_trainer.data.masks import LabelSet, read_image
+from crosscam_trainer.data.masks import LabelSet
 from crosscam_trainer.data.silhouette import read_clothes
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import cv2
 import numpy as np
 
+from crosscam_deploy.pictures.files import read_image
 from crosscam_kernels.errors import InputError, MissingExtraError, ShapeError
 from crosscam_trainer.data.scan import relative
 
@@ -181,26 +182,6 @@ def write_masks(data: ReIDData, parser: Parser, folder: Path, batch_size: int = 
         for target, mask in zip(batch, masks, strict=True):
             _write(target, mask)
     return len(targets)
-
-
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read a picture as RGB, `(H, W, 3)`.
-
-    Raises:
-        InputError: It cannot be read.
-    """
-    # Not cv2.imread, which takes no paths outside the locale's encoding on some systems.
-    try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if len(data) else None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror})") from error
-    if image is None:
-        raise InputError(
-            f"{path} is not a picture that can be decoded",
-            fix="see everything that is wrong with `crosscam data check --pictures all`",
-        )
-    return image.astype(np.uint8, copy=False)
 
 
 def _write(path: Path, mask: NDArray[np.uint8]) -> None:

@@ -7,14 +7,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crosscam_deploy.pictures.files import is_image
 from crosscam_kernels.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from crosscam_trainer.data.findings import Findings
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
@@ -28,11 +27,6 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     return tuple(key)
 
 
-def is_image(path: Path) -> bool:
-    """Whether the suffix is that of a picture; hidden files (``._x.jpg`` of macOS) are not."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-
-
 def images(folder: Path) -> Iterator[Path]:
     """Yield the pictures directly in a folder, by name."""
     with os.scandir(folder) as entries:
@@ -41,16 +35,6 @@ def images(folder: Path) -> Iterator[Path]:
         path = folder / name
         if is_image(path):
             yield path
-
-
-def images_below(folder: Path) -> Iterator[Path]:
-    """Yield the pictures in a folder and all folders in it, in fixed order; not hidden ones."""
-    for base, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(base, name)
-            if is_image(path):
-                yield path
 
 
 def subfolders(folder: Path) -> list[Path]:

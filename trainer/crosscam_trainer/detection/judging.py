@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from crosscam_deploy.detection_scores import Found, Scores, judge
 from crosscam_deploy.manifest import Decoder, Preprocessing
 from crosscam_deploy.preprocess import preprocess
 from crosscam_trainer.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from crosscam_trainer.detection.cells import detect
 from crosscam_trainer.detection.recipe import STRIDES
 from crosscam_trainer.detection.samples import PAD
-from crosscam_trainer.detection.scores import Found, Scores, judge
 from crosscam_trainer.loop.extract import evaluating
 
 if TYPE_CHECKING:

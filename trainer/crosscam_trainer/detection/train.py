@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from torch import Tensor
 
+    from crosscam_deploy.detection_scores import Scores
     from crosscam_trainer.detection.coco import Picture
-    from crosscam_trainer.detection.scores import Scores
 
     Batch = tuple[Tensor, list[tuple[Tensor, Tensor]]]
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crosscam_deploy.embedding import embedder_inputs, embedding_dim, whole_picture
-from crosscam_kernels.errors import RunError
-from crosscam_trainer.data.masks import read_image
+from crosscam_deploy.embedding import embedder_inputs, embedding_dim, unit_rows, whole_picture
+from crosscam_deploy.pictures.files import read_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -84,22 +83,6 @@ def inputs_of(samples: Sequence[Sample], prep: Preprocessing) -> NDArray[np.floa
     return np.concatenate(
         [embedder_inputs(image, whole_picture(image), prep, "rgb") for image in images]
     )
-
-
-def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """L2-normalise rows `(N, D)`.
-
-    Raises:
-        RunError: A row has no length, or is not finite.
-    """
-    lengths = np.sqrt(np.square(rows, dtype=np.float64).sum(axis=1, keepdims=True))
-    if not np.all(np.isfinite(lengths) & (lengths > 1e-12)):
-        raise RunError(
-            "the model answers with embeddings that are zero or not finite",
-            expected="numbers with a direction",
-            fix="train it again, or import it again: it cannot find anybody",
-        )
-    return np.asarray(rows / lengths, np.float32)
 
 
 def _ahead(

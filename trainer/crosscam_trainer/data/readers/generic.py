@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from crosscam_deploy.pictures.files import images_below
+from crosscam_deploy.pictures.pattern import FIELDS, PathPattern
+from crosscam_deploy.pictures.pattern import parse as parse_pattern
 from crosscam_kernels.errors import UsageError
 from crosscam_trainer.data.build import STANDARD, Row, Rows
-from crosscam_trainer.data.pattern import FIELDS, PathPattern
-from crosscam_trainer.data.pattern import parse as parse_pattern
 from crosscam_trainer.data.readers.celeb import NO_CAMERA
 from crosscam_trainer.data.readers.ltcc import CLOTHES_CHANGING
-from crosscam_trainer.data.scan import images_below, relative
+from crosscam_trainer.data.scan import relative
 from crosscam_trainer.data.splits import PersonSplit
 from crosscam_trainer.data.types import EvaluationProtocol
 

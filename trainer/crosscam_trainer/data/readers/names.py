@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from crosscam_deploy.pictures.files import images_below
 from crosscam_trainer.data.build import Row
-from crosscam_trainer.data.scan import images, images_below, relative
+from crosscam_trainer.data.scan import images, relative
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from crosscam_trainer.detection.scores import Found, judge
+from crosscam_deploy.detection_scores import Found, judge
 
 A, B, C = [0, 0, 10, 20], [30, 0, 40, 20], [60, 0, 70, 20]
 NOBODY = [100, 100, 110, 120]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crosscam_deploy.pictures.pattern import FIELDS, IGNORED, parse
 from crosscam_kernels.errors import UsageError
-from crosscam_trainer.data.pattern import FIELDS, IGNORED, parse
 from crosscam_trainer.data.scan import natural_key
 
 

@@ -1,0 +1,1 @@
+"""Pictures in folders: finding them, reading them, and what their names say."""
