@@ -3,9 +3,9 @@
 Three steps: `clip_reid`, `ccafl` with pseudo identities and ICAL (stage 3), `ccafl+ccaf` with all
 its losses. Each is taken by crosscam's stage and by `train_speed_eager.py`: the same model from the
 same seed, the same batches on the device already. Losses are compared first, step by step; then
-both take turns. Peak memory is that of a step above what model and data take, in a process for
-each. Then whole epochs of the real loop on pictures from the disk, with and without workers: the
-share of their time that is spent waiting for batches.
+both take turns. Memory is what the first three steps add to the process, in a process for each.
+Then whole epochs of the real loop on pictures from the disk, with and without workers: the share of
+their time that is spent waiting for batches.
 
 Other work on the machine makes both sides slower; the time of the processor beside that of the
 clock tells how much there was.
@@ -36,7 +36,7 @@ from train_speed_eager import Eager
 
 from crosscam_trainer.data.masks import write_masks
 from crosscam_trainer.data.silhouette import BoxParser
-from crosscam_trainer.loop.devices import World
+from crosscam_trainer.loop.devices import launch
 from crosscam_trainer.loop.makers import default_makers
 from crosscam_trainer.loop.prepare import mask_labels, read_data
 from crosscam_trainer.loop.run import TrainingRun
@@ -95,7 +95,7 @@ class Side:
 
     def __init__(self, which: str, recipe: Recipe) -> None:
         data = read_data(recipe)
-        makers, world = default_makers(), World(torch.device(recipe.loop.device))
+        makers, world = default_makers(), launch(recipe.loop)
         seed_torch(0, "model")
         model, text = makers.models(recipe, data)
         assert isinstance(text, torch.nn.Module)
@@ -178,18 +178,21 @@ def _wait() -> None:
 
 
 def peak_of(side: Side) -> float:
-    """Return the MiB by which the peak of memory grows in a step; the first step does not count."""
+    """Return the MiB by which the first three steps make the process, or the device, larger.
+
+    Gradients and the moments of Adam are in it.
+    """
     batch = side.batches()[0]
-    side.step(batch)
-    if side.run.device.type == "cuda":
+    cuda = side.run.device.type == "cuda"
+    before = torch.cuda.memory_allocated() / 2**20 if cuda else resident_kib("VmRSS") / 2**10
+    if cuda:
         torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+    else:
+        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    for _ in range(STEPS):
         side.step(batch)
-        return float(torch.cuda.max_memory_allocated() - before) / 2**20
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
-    small = resident_kib("VmRSS")
-    side.step(batch)
-    return (resident_kib("VmHWM") - small) / 2**10
+    peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else resident_kib("VmHWM") / 2**10
+    return float(peak - before)
 
 
 def waiting(name: str, root: Path, args: argparse.Namespace, workers: int) -> dict[str, float]:

@@ -16,6 +16,7 @@ import torch
 from torch import distributed
 
 from crosscam_kernels.errors import CrosscamError, RunError, UsageError
+from crosscam_trainer.loop.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -128,6 +129,8 @@ def launch(recipe: LoopRecipe) -> World:
         UsageError: fp16 on a CPU.
     """
     kind = device_kind(recipe)
+    if kind == "cpu":
+        keep_freed_memory()
     devices, nodes = recipe.devices, 1
     if "TORCHELASTIC_RUN_ID" in os.environ:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])

@@ -17,6 +17,8 @@ import torch
 from crosscam_kernels.errors import RunError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from crosscam_trainer.loop.devices import World
@@ -155,8 +157,8 @@ class PartOptimiser:
         with self._world.autocast(enabled=False):
             scaled = loss.float() * (self._scale.scale / self._accumulate)
             raw = torch.autograd.grad(scaled, self.parameters, allow_unused=True)
-        # Copies: gradients may be views, or one tensor for several parameters.
-        found = [None if g is None else g.clone() for g in raw]
+        found = _own(raw)
+        del raw
         used = [g for g in found if g is not None]
         self._world.average(used)
         norm = _norm(used)
@@ -253,6 +255,25 @@ def _make(recipe: OptimiserRecipe, named: list[tuple[str, Any]]) -> Any:
         )
     kind = torch.optim.Adam if recipe.name == "adam" else torch.optim.AdamW
     return kind(groups, recipe.lr, weight_decay=recipe.weight_decay)
+
+
+def _own(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Return gradients that may be changed in place: no view, no memory shared with another one.
+
+    Copies those that are not so, as `backward` does; all others are handed on, since a copy of
+    every gradient costs as much memory as the model, and the time of fetching it.
+    """
+    found: list[Tensor | None] = []
+    taken: set[int] = set()
+    for gradient in gradients:
+        if gradient is not None:
+            storage = gradient.untyped_storage()
+            alone = storage.nbytes() == gradient.numel() * gradient.element_size()
+            if not alone or storage.data_ptr() in taken:
+                gradient = gradient.clone(memory_format=torch.preserve_format)
+            taken.add(gradient.untyped_storage().data_ptr())
+        found.append(gradient)
+    return found
 
 
 def _norm(gradients: list[Tensor]) -> Tensor:
