@@ -20,7 +20,7 @@ if sys.argv[1] == "launched":
     launch(LoopRecipe(device="cpu", workers=0))
 
 def step():
-    held = [torch.full((12 * 2**20,), 1.0) for _ in range(3)]  # 48 MiB each, above the thresholds that glibc grows to
+    held = [torch.full((12 * 2**20,), 1.0) for _ in range(3)]  # 48 MiB each: more than glibc keeps
 
 for _ in range(8):  # until the heap has its size
     step()
