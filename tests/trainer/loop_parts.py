@@ -82,17 +82,27 @@ class Tower(torch.nn.Module):  # type: ignore[misc, name-defined]
 
 
 class Labels(Stage):
-    """Learns a scale for every person from labels and extracted features; needs no pictures."""
+    """Learns a scale for every person from labels and extracted features; needs no pictures.
+
+    As stages of prompts do, it has the features computed again when it is resumed.
+    """
 
     name, epochs, needs_pictures = "labels", 2, False
 
     def __init__(self, run: Run, recipe: Recipe) -> None:
         self.recipe = recipe
         self.scales = torch.nn.Embedding(run.data.train_people, run.model.final_dim).to(run.device)
-        self.targets = torch.empty(0)
+        self.targets: torch.Tensor | None = None
 
     def begin(self, run: Run) -> None:
+        assert self.targets is None
         self.targets = run.extract().final_bn
+
+    def resume(self, run: Run) -> None:
+        self.begin(run)
+
+    def end(self) -> None:
+        self.targets = None
 
     def parts(self) -> Mapping[str, Part]:
         return {"scales": Part(tuple(self.scales.named_parameters()), OptimiserRecipe(lr=0.05))}
@@ -103,18 +113,13 @@ class Labels(Stage):
     people: list[int]
 
     def step(self, run: Run, batch: Batch, epoch: int) -> dict[str, torch.Tensor]:
+        assert self.targets is not None
         loss = (self.scales(batch["person"]) - self.targets[batch["index"]]).square().mean()
         run.minimise("scales", loss)
         return {"distance": loss}
 
     def modules(self) -> Iterable[tuple[str, torch.nn.Module]]:
         return [("scales", self.scales)]
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        return {"targets": self.targets}
-
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        self.targets = state["targets"]
 
 
 class Classify(Stage):

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,15 @@ import yaml
 torch = pytest.importorskip("torch")
 
 import loop_parts  # noqa: E402
+import method_runs  # noqa: E402
 from loop_parts import make_recipe, makers, write_pictures  # noqa: E402
 
 from crosscam_kernels.errors import InputError, RunError, UsageError  # noqa: E402
 from crosscam_trainer.loop.checkpoint import numbers, read_newest, read_weights  # noqa: E402
-from crosscam_trainer.loop.train import ON_TEST, train  # noqa: E402
+from crosscam_trainer.loop.train import ON_TEST, Makers, train  # noqa: E402
+from crosscam_trainer.loop.trainer import Trainer  # noqa: E402
+from crosscam_trainer.methods.registry import make_method  # noqa: E402
+from crosscam_trainer.models.reid import ReIDModel  # noqa: E402
 
 PARTS = Path(loop_parts.__file__)
 
@@ -64,6 +70,25 @@ def same_weights(one: Path, other: Path) -> None:
         assert torch.equal(a[name], b[name]), name
 
 
+def stop_before(iteration: int, monkeypatch: pytest.MonkeyPatch, run: Callable[[], object]) -> None:
+    """Carry out a run up to an iteration."""
+
+    class KilledError(BaseException):
+        pass
+
+    step = Trainer._step
+
+    def dying(self: Trainer, *args: Any) -> None:
+        if self.position.iteration == iteration:
+            raise KilledError
+        step(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", dying)
+        with pytest.raises(KilledError):
+            run()
+
+
 def command(*words: object, **environment: str) -> subprocess.Popen[bytes]:
     env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     return subprocess.Popen([sys.executable, str(PARTS), *map(str, words)], env=env)
@@ -100,26 +125,41 @@ def test_a_run_learns_and_tells(whole: Path) -> None:
 def test_resuming_after_any_batch_gives_the_same_weights(
     after: int, pictures: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from crosscam_trainer.loop.trainer import Trainer
-
-    class KilledError(BaseException):
-        pass
-
-    step = Trainer._step
-
-    def dying(self: Trainer, *args: Any) -> None:
-        if self.position.iteration == after:
-            raise KilledError
-        step(self, *args)
-
     recipe = make_recipe(pictures, loop={"checkpoint_minutes": 1e-9})
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", dying)
-        with pytest.raises(KilledError):
-            train(recipe, tmp_path / "run", makers())
+    stop_before(after, monkeypatch, partial(train, recipe, tmp_path / "run", makers()))
     train(recipe.model_copy(), tmp_path / "run", makers(), resume=True)
     same_weights(whole, tmp_path / "run/seed-0")
     assert figures(whole) == figures(tmp_path / "run/seed-0")
+
+
+def test_prompts_go_on_with_features_that_no_checkpoint_holds(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = makers()
+    prompted = Makers(
+        models=lambda _recipe, _data: (ReIDModel(method_runs.Tower()), method_runs.Text()),
+        method=make_method,
+        evaluate=parts.evaluate,
+    )
+    recipe = make_recipe(
+        pictures,
+        method={"name": "clip_reid", "epochs": 1, "prompts": {"epochs": 2, "batch": 8}},
+        batch={"iterations": 2},
+        loop={"checkpoint_minutes": 1e-9},
+    )
+    for name, after in (("whole", None), ("stopped", 5), ("later", 9)):
+        output = tmp_path / name
+        if after is not None:
+            stop_before(after, monkeypatch, partial(train, recipe, output, prompted))
+            kept = read_newest(output / "seed-0/checkpoints", pytest.fail)
+            assert kept is not None
+            assert kept.state["position"]["stage"] == (after == 9)
+            assert [k for k in kept.tensors if k.startswith("stage.0.")] == [
+                "stage.0.module.prompts.learned"
+            ]
+        train(recipe, output, prompted, resume=after is not None)
+        same_weights(tmp_path / "whole/seed-0", output / "seed-0")
+        assert figures(tmp_path / "whole/seed-0") == figures(output / "seed-0")
 
 
 @pytest.mark.slow

@@ -188,7 +188,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(
 def test_a_checkpoint_of_another_format_says_so(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path, Checkpoint(1, {"a": torch.ones(3)}, {}))
     state = path / "state.json"
-    state.write_text(state.read_text().replace('"format": 1', '"format": 9'))
-    with pytest.raises(InputError, match="has format 9"):
+    state.write_text(state.read_text().replace('"format": 2', '"format": 1'))
+    with pytest.raises(InputError, match=r"^checkpoint .* has format 1.*with the version"):
         read_newest(tmp_path, pytest.fail)
     assert numbers(tmp_path) == [1]

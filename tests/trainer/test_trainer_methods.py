@@ -348,7 +348,8 @@ def test_a_prompt_stage_continues_from_its_state() -> None:
     stage.step(run, run.batch(stage, [0, 1, 20, 40]), 0)
     (_, prompts), (_, others) = (*stage.modules(), *other.modules())
     others.load_state_dict(deepcopy(prompts.state_dict()))
-    other.load_state_dict(deepcopy(stage.state_dict()))
+    assert not stage.state_dict()
+    other.resume(other_run)
     other_run.prepare(other)
     other_run.optimisers["prompts"].load_state_dict(
         deepcopy(run.optimisers["prompts"].state_dict())

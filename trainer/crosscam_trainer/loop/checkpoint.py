@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-FORMAT = 1
+FORMAT = 2
 TENSORS, STATE = "tensors.safetensors", "state.json"
 KEPT = 2
 """The newest, and the one before in case that is damaged."""
+
+
+class _DamagedError(InputError):
+    """A checkpoint is not what was written."""
 
 
 class Checkpoint(NamedTuple):
@@ -89,14 +93,14 @@ def read_newest(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
         warn: Told about each damaged one, which is then deleted.
 
     Raises:
-        InputError: There are some, and all are damaged.
+        InputError: There are some, and all are damaged, or one is of another format.
     """
     found = sorted(numbers(folder), reverse=True)
-    damaged: list[tuple[int, InputError]] = []
+    damaged: list[tuple[int, _DamagedError]] = []
     for number in found:
         try:
             checkpoint = read_checkpoint(folder / f"{number:08d}")
-        except InputError as error:
+        except _DamagedError as error:
             damaged.append((number, error))
             continue
         for bad, reason in damaged:
@@ -130,7 +134,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             raise ValueError(f"{TENSORS} is not what was written")
         return Checkpoint(int(path.name), load(data), state)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise InputError(f"checkpoint {path} is damaged ({error})") from error
+        raise _DamagedError(f"checkpoint {path} is damaged ({error})") from error
 
 
 def numbers(folder: Path) -> list[int]:

@@ -93,7 +93,7 @@ class Trainer:
         if not place.stage_begun:
             self._say(f"stage {place.stage + 1} of {len(self.stages)}: {stage.name}")
             run.model.train()
-            seed_torch(run.seed, "begin", place.stage)
+            self._seed_begin()
             stage.begin(run)
             place.stage_begun = True
             self._prepare(stage)
@@ -109,10 +109,15 @@ class Trainer:
                 break
             if place.epoch < stage.epochs:
                 self._save()
+        stage.end()
         place.next_stage()
         self.judgement.next_stage()
         self._batches = None
         self._save()
+
+    def _seed_begin(self) -> None:
+        """Seed what a stage draws before its first epoch."""
+        seed_torch(self.run.seed, "begin", self.position.stage)
 
     def _prepare(self, stage: Stage) -> None:
         """Make what a stage needs that is not saved: optimisers, batches."""
@@ -322,7 +327,10 @@ class Trainer:
                 module.load_state_dict(_below(tensors, f"{head}.module.{name}."))
         if not self.position.stage_begun:
             return
-        self._prepare(self.stages[self.position.stage])
+        stage = self.stages[self.position.stage]
+        self._seed_begin()
+        stage.resume(run)
+        self._prepare(stage)
         for name, optimiser in run.optimisers.items():
             optimiser.load_state_dict(_below(tensors, f"part.{name}."))
         assert self._batches is not None

@@ -121,6 +121,16 @@ class Stage(ABC):
     def begin(self, run: Run) -> None:  # noqa: B027 - many stages have nothing to prepare
         """Prepare, once, before the first epoch; not called when a run is resumed inside."""
 
+    def resume(self, run: Run) -> None:  # noqa: B027 - as `begin`
+        """Compute anew what `begin` had and `state_dict` leaves out.
+
+        Called after `load_state_dict`, of the one stage inside which a run is resumed. It must come
+        to the same bits on the same device, so it may look at nothing that the stage changes.
+        """
+
+    def end(self) -> None:  # noqa: B027 - as `begin`
+        """Let go, after the last epoch, of what no later stage reads."""
+
     def begin_epoch(self, run: Run, epoch: int) -> None:  # noqa: B027 - as `begin`
         """Prepare an epoch, counted from 0: memories, association. Not called again on resuming."""
 
@@ -141,7 +151,7 @@ class Stage(ABC):
         return {}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take over the state of another such stage; called instead of `begin`."""
+        """Take over the state of another such stage, done or not; called instead of `begin`."""
         if state:
             raise ValueError(f"stage {self.name!r} keeps no state, got {sorted(state)}")
 

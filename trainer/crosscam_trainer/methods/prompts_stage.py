@@ -113,6 +113,8 @@ def supcon(
 class PromptStage(Stage):
     """Learns one prompt for each label from cached features of the frozen image encoder.
 
+    The features are no part of checkpoints: the encoder that is saved gives the same ones again.
+
     Args:
         run: What it is trained for.
         options: How.
@@ -150,11 +152,19 @@ class PromptStage(Stage):
         self.prompts = PromptLearner(text_tower(run), number, template, count=options.tokens).to(
             run.device
         )
-        self._features = torch.empty(0)
+        self._features: Tensor | None = None
 
     def begin(self, run: Run) -> None:
         """Cache `v_i`, the joint features of the training split."""
         self._features = run.extract(self._images).joint
+
+    def resume(self, run: Run) -> None:
+        """Cache them again: nothing that they follow from learns here."""
+        self.begin(run)
+
+    def end(self) -> None:
+        """Forget them; later stages read the prompts."""
+        self._features = None
 
     def parts(self) -> Mapping[str, Part]:
         """Return the learned tokens: nothing else learns."""
@@ -168,6 +178,7 @@ class PromptStage(Stage):
 
     def step(self, run: Run, batch: Batch, epoch: int) -> dict[str, Tensor]:
         """Take a step on `L_prompt` (Eq. 1)."""
+        assert self._features is not None
         index = batch["index"]
         index = index[self._labels[index] >= 0]
         labels = self._labels[index]
@@ -191,14 +202,6 @@ class PromptStage(Stage):
     def modules(self) -> Iterable[tuple[str, nn.Module]]:
         """Return the prompts."""
         return (("prompts", self.prompts),)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return the cached features."""
-        return {"features": self._features}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take over cached features."""
-        self._features = state["features"].to(self._labels.device)
 
 
 def text_tower(run: Run) -> TextTower:
