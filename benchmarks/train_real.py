@@ -117,9 +117,8 @@ def train(
     data = {**COMMON["data"], "labels": labels, "split_seed": seed}  # type: ignore[dict-item]
     values = {**COMMON, "data": data, "model": model, "method": method, "seeds": [seed]}
     if method["name"] == "ccafl+ccaf":
-        data["masks"] = str(work / f"masks-{seed}")
-        layout = ("--pattern", PATTERN, "--split-seed", seed)
-        crosscam("data", "masks", pics, *layout, "-o", data["masks"], log=log)
+        data["masks"] = str(work / "masks")
+        crosscam("data", "masks", pics, "--pattern", PATTERN, "-o", data["masks"], log=log)
     file.write_text(yaml.safe_dump(values))
     overrides = [f"data.path={pics}"]
     before = untrained(load_recipe(file, overrides))["figures"]

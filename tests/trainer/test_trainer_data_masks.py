@@ -28,6 +28,7 @@ from crosscam_trainer.data.masks import (
 from crosscam_trainer.data.readers.generic import GenericLayout
 from crosscam_trainer.data.registry import load
 from crosscam_trainer.data.silhouette import BOX, BoxParser, read_clothes, with_box_masks
+from crosscam_trainer.data.splits import PersonSplit
 
 
 def test_lip_is_the_published_order() -> None:
@@ -139,16 +140,29 @@ def test_a_box_needs_no_file(tmp_path: Path) -> None:
     assert read_clothes(path, LIP, image).all()
 
 
+def test_only_training_pictures_of_a_divided_set_get_masks_by_the_command(tmp_path: Path) -> None:
+    root, out = trees.ltcc(tmp_path / "set"), tmp_path / "masks"
+    told = CliRunner().invoke(command, ["masks", str(root), "-o", str(out)], catch_exceptions=False)
+    assert told.output.startswith("4 masks made")
+    assert sorted(p.parent.name for p in out.rglob("*.png")) == ["train"] * 4
+
+
 def test_masks_by_the_command(tmp_path: Path) -> None:
     root, out = trees.generic(tmp_path / "set"), tmp_path / "masks"
     words = ["masks", str(root), "--pattern", "{person}/{camera}_{view}.png", "-o"]
     told = CliRunner().invoke(command, [*words, str(out)], catch_exceptions=False)
-    data = with_masks(load(root, None, GenericLayout("{person}/{camera}_{view}.png")), out)
-    assert told.output.startswith(f"{len(data.train)} masks made, 0 were there")
-    for sample in data.train:
-        assert sample.mask is not None
-        assert clothes_of(read_mask(sample.mask, CLOTHES), CLOTHES).mean() > 0.2
+    pictures = len(list(root.rglob("*.png")))
+    assert told.output.startswith(f"{pictures} masks made, 0 were there")
+    seen = set()
+    for seed in range(8):  # whoever is trained on
+        layout = GenericLayout("{person}/{camera}_{view}.png", PersonSplit(seed=seed))
+        data = with_masks(load(root, None, layout), out)
+        for sample in data.train:
+            assert sample.mask is not None
+            assert clothes_of(read_mask(sample.mask, CLOTHES), CLOTHES).mean() > 0.2
+            seen.add(sample.path)
+    assert len(seen) == pictures > len(data.train)
     again = CliRunner().invoke(command, [*words, str(out)], catch_exceptions=False)
-    assert again.output.startswith(f"0 masks made, {len(data.train)} were there")
+    assert again.output.startswith(f"0 masks made, {pictures} were there")
     with pytest.raises(UsageError, match="inside the data set"):
         CliRunner().invoke(command, [*words, str(root / "masks")], catch_exceptions=False)

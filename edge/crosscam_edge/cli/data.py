@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from crosscam_edge.cli.layout import layout_of, layout_options
+from crosscam_edge.cli.layout import layout_of, layout_options, pattern_option
 from crosscam_edge.cli.progress import counting_bar
 from crosscam_kernels.errors import InputError, UsageError
 
@@ -80,20 +80,24 @@ def check_command(
     help="Folder of the masks; those that are in it are kept.",
 )
 @click.option("--kind", help="Kind of the set; recognised by its folders if not given.")
-@layout_options
-@click.option("--intra-camera", is_flag=True, help="Names of people hold inside a camera only.")
-def masks_command(path: Path, output: Path, kind: str | None, **layout: Any) -> None:
+@pattern_option
+def masks_command(path: Path, output: Path, kind: str | None, pattern: str | None) -> None:
     """Make clothes masks for the training pictures of a data set, without any model.
+
+    Where a recipe says who is trained on (--pattern without {split}), all pictures get one: they
+    fit whatever it says.
 
     For methods that hide clothes (ccaf, ccafl+ccaf; data.masks=FOLDER) where nothing better is at
     hand: a rectangle where a standing person's clothes are. Pictures are to be tight boxes. Masks
     of a human parser, one PNG for each picture under its name, do better.
     """
-    from crosscam_trainer.data import load
+    from crosscam_trainer.data import GenericLayout, PersonSplit, load
     from crosscam_trainer.data.masks import write_masks
     from crosscam_trainer.data.silhouette import BoxParser
 
-    data = load(path, kind, layout_of(**layout))
+    everybody = PersonSplit(train_share=1.0)
+    layout = None if pattern is None else GenericLayout(pattern, everybody)
+    data = load(path, kind, layout)
     if output.resolve().is_relative_to(data.root.resolve()):
         raise UsageError(
             f"masks in {output}, inside the data set",

@@ -17,14 +17,18 @@ Function = TypeVar("Function", bound="Callable[..., Any]")
 _NEED_A_PATTERN = ("train_share", "split_seed", "query", "query_cameras", "intra_camera")
 
 
+pattern_option = click.option(
+    "--pattern",
+    help="How pictures are named in any other set: '{person}/{camera}_{view}.png'. Fields: "
+    "person, camera, clothes, tracklet, frame, split; view, ext and _ match anything.",
+)
+"""How pictures are named, where it does not matter how they are divided."""
+
+
 def layout_options(function: Function) -> Function:
     """Add the options that `layout_of` takes, but for ``--intra-camera``."""
     options = (
-        click.option(
-            "--pattern",
-            help="How pictures are named in any other set: '{person}/{camera}_{view}.png'. Fields: "
-            "person, camera, clothes, tracklet, frame, split; view, ext and _ match anything.",
-        ),
+        pattern_option,
         click.option(
             "--train-share",
             default=0.5,

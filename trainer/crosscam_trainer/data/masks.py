@@ -144,8 +144,8 @@ def with_masks(data: ReIDData, folder: Path) -> ReIDData:
             f"{len(absent)} of {len(train)} training pictures have no mask in {folder}: "
             f"{relative(absent[0], folder)}",
             expected="a PNG for each, under the name of the picture",
-            fix="make those that are missing: `crosscam data masks` with the pattern and the split "
-            "of the recipe, or a human parser; or data.masks=box",
+            fix="make those that are missing: `crosscam data masks` with the pattern of the "
+            "recipe, or a human parser; or data.masks=box",
         )
     return replace(data, train=train)
 
