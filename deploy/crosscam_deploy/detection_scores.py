@@ -96,7 +96,7 @@ def _matched(picture: Found, overlap: float) -> list[tuple[float, bool]]:
     """Return score and rightness of each detection that counts."""
     out: list[tuple[float, bool]] = []
     free = ~picture.ignored
-    together = _overlaps(picture.boxes, picture.truth)
+    together = overlaps(picture.boxes, picture.truth)
     for k in np.argsort(-picture.scores, kind="stable"):
         row = np.where(free, together[k], 0.0)
         best = int(row.argmax()) if len(row) else -1
@@ -108,8 +108,8 @@ def _matched(picture: Found, overlap: float) -> list[tuple[float, bool]]:
     return out
 
 
-def _overlaps(a: Floats, b: Floats) -> NDArray[np.float64]:
-    """IoU `(D, N)`."""
+def overlaps(a: Floats, b: Floats) -> NDArray[np.float64]:
+    """Return the IoU `(D, N)` of boxes `(D, 4)` and `(N, 4)`, corners in any unit."""
     a, b = np.asarray(a, float).reshape(-1, 4), np.asarray(b, float).reshape(-1, 4)
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])

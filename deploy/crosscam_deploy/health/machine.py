@@ -45,12 +45,18 @@ def _python() -> Check:
     return Check(_AREA, "Python", Status.OK, found)
 
 
-def _processor() -> Check:
+def processor_name() -> str:
+    """Return what the processor calls itself."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
         model = next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), model)
+    return model
+
+
+def _processor() -> Check:
+    model = processor_name()
     cores = psutil.cpu_count() or 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
     note = f", {usable} of them usable by this process" if usable != cores else ""

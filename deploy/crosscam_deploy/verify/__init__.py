@@ -6,7 +6,9 @@ reference on real pictures: answers first, then time and memory. `Report` holds 
 
 from __future__ import annotations
 
+from crosscam_deploy.verify.crops import read_crops
 from crosscam_deploy.verify.data import Crop, CropSet, FrameSet, VerifyData
+from crosscam_deploy.verify.run import verify
 from crosscam_deploy.verify.types import (
     Candidate,
     DetectAccuracy,
@@ -29,4 +31,6 @@ __all__ = [
     "Row",
     "Speed",
     "VerifyData",
+    "read_crops",
+    "verify",
 ]

@@ -7,6 +7,7 @@ the files themselves.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from crosscam_deploy.verify.types import DataSummary
 from crosscam_kernels.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -51,9 +53,9 @@ class CropSet:
 
     @property
     def labelled(self) -> bool:
-        """Whether it is known who everybody is, and somebody is seen twice."""
-        people = [crop.person for crop in self.crops]
-        return None not in people and len(set(people)) < len(people)
+        """Whether it is known who everybody is, of several people."""
+        people = {crop.person for crop in self.crops}
+        return None not in people and 1 < len(people) < len(self.crops)
 
     def side(self, name: Literal["query", "gallery"]) -> NDArray[np.intp]:
         """Return the indices of the crops that are searched for or searched in."""
@@ -111,10 +113,10 @@ class VerifyData:
             )
         if self.crops:
             labelled = all(each.labelled for each in self.crops)
-            seen = {(each.name, crop.person) for each in self.crops for crop in each.crops}
+            seen = {(k, crop.person) for k, each in enumerate(self.crops) for crop in each.crops}
             return DataSummary(
                 kind="crops",
-                sets={each.name: len(each.crops) for each in self.crops},
+                sets=_sizes((each.name, len(each.crops)) for each in self.crops),
                 people=len(seen) if labelled else None,
                 labelled=labelled,
             )
@@ -122,7 +124,16 @@ class VerifyData:
         boxes = sum(len(rows) for each in self.frames for rows in each.truth or ())
         return DataSummary(
             kind="frames",
-            sets={each.name: len(each.frames) for each in self.frames},
+            sets=_sizes((each.name, len(each.frames)) for each in self.frames),
             people=boxes if labelled else None,
             labelled=labelled,
         )
+
+
+def _sizes(sets: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Return the sizes by name; a name that stands twice gets a number."""
+    sizes: dict[str, int] = {}
+    for name, size in sets:
+        free = (f"{name} ({k})" for k in count(2))
+        sizes[name if name not in sizes else next(n for n in free if n not in sizes)] = size
+    return sizes

@@ -99,7 +99,8 @@ def pull_command(names: tuple[str, ...], as_json: bool) -> None:
             click.echo(f"  {file}  sha256 {sha256}")
 
 
-def _parse_size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
+def parse_size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
+    """Read ``HEIGHTxWIDTH`` of an option."""
     if value is None:
         return None
     parts = value.lower().split("x")
@@ -120,7 +121,7 @@ def _parse_size(_ctx: click.Context, _param: click.Parameter, value: str | None)
     help="Pixel values as trained: 0-255, 0-1, or 0-1 with that mean and deviation.",
 )
 @click.option("--fit", type=click.Choice(["stretch", "letterbox", "letterbox_topleft"]))
-@click.option("--size", callback=_parse_size, metavar="HxW", help="For graphs of free input size.")
+@click.option("--size", callback=parse_size, metavar="HxW", help="For graphs of free input size.")
 @click.option("--family", type=click.Choice(["yolox", "yolo_raw", "end2end", "detr"]))
 @click.option("--person-class", type=click.IntRange(min=0), help="Class index of a person.")
 @click.option("--activation", type=click.Choice(["none", "sigmoid", "softmax"]), help="DETR only.")

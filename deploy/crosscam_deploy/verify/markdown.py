@@ -1,0 +1,66 @@
+"""The report as Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from crosscam_deploy.verify.table import columns
+
+if TYPE_CHECKING:
+    from crosscam_deploy.verify.types import Report, Row
+
+
+def markdown(report: Report) -> str:
+    """Return the table, why rows were refused, and what was measured on what."""
+    wanted = columns(report)
+    lines = [
+        "| " + " | ".join(column.heading for column in wanted) + " |",
+        "| " + " | ".join("---:" if column.number else "---" for column in wanted) + " |",
+    ]
+    lines += [
+        "| " + " | ".join(_escaped(column.cell(row)) for column in wanted) + " |"
+        for row in report.rows
+    ]
+    reasons = [
+        f"* {named(report, row)}: {'; '.join(row.reasons)}" for row in report.rows if row.reasons
+    ]
+    parts = [
+        "\n".join(lines),
+        *(["\n".join(map(_escaped, reasons))] if reasons else []),
+        footer(report),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def named(report: Report, row: Row) -> str:
+    """Return what a row is called where it stands alone."""
+    several = len({each.model for each in report.rows}) > 1
+    how = row.candidate.how()
+    return f"{row.model}, {how}" if several else how
+
+
+def footer(report: Report) -> str:
+    """Return on what and where was measured, in a sentence or two."""
+    data, machine = report.data, report.machine
+    pictures = sum(data.sets.values())
+    things = "crops" if data.kind == "crops" else "frames"
+    known = {
+        ("crops", True): f"{data.people} people",
+        ("frames", True): f"{data.people} labelled boxes",
+    }.get((data.kind, data.labelled), "no labels")
+    cores = f"{machine.cores} core{'s' if machine.cores > 1 else ''}"
+    sets = f" in {len(data.sets)} sets" if len(data.sets) > 1 else ""
+    text = (
+        f"{pictures} {things}{sets} ({known}); {machine.processor}, {cores}; "
+        f"{report.rounds} rounds; {report.created}."
+    )
+    if machine.busy is not None and machine.busy >= 0.1:
+        text += (
+            f" Others kept {machine.busy:.0%} of the processor busy: these times are not those of "
+            "a quiet machine."
+        )
+    return text
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,295 @@
+"""`crosscam verify`: how models answer and how fast, engine by engine."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crosscam_edge.cli.models import parse_size
+from crosscam_edge.cli.progress import counting_bar
+from crosscam_kernels.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from crosscam_deploy.verify import Candidate, Gates, Report, VerifyData
+
+_OUT = click.Path(path_type=Path, allow_dash=True, dir_okay=False)
+
+
+def _gates(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+    from crosscam_deploy.verify import Gates
+
+    found: dict[str, Any] = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if name not in Gates.model_fields or not equals:
+            raise click.BadParameter(
+                f"{value!r} is not NAME=VALUE with a NAME of {', '.join(Gates.model_fields)}"
+            )
+        found[name] = None if text == "off" else text
+    return found
+
+
+@click.command("verify")
+@click.argument("model")
+@click.argument("candidates", nargs=-1)
+@click.option(
+    "--crops",
+    "crop_folders",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Folder with crops of people, for an embedder; repeatable.",
+)
+@click.option("--pattern", help="How crops are named: '{person}/{camera}_{view}.png'.")
+@click.option(
+    "--frames",
+    "frame_sources",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Video or folder of pictures, for a detector; repeatable.",
+)
+@click.option(
+    "--truth",
+    "truth_files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Boxes of people in --frames, in the same order: a MOT file, or a folder with COCO's "
+    "annotations.json.",
+)
+@click.option("--every", type=click.IntRange(min=1), help="Only every so many frames of a video.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="Most crops of a folder (2000 if not given) or frames of a video (100).",
+)
+@click.option(
+    "--runtime",
+    "runtimes",
+    multiple=True,
+    type=click.Choice(["onnxruntime", "openvino"]),
+    help="Engine; all that are installed if not given; repeatable.",
+)
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    type=click.Choice(["f32", "bf16", "auto"]),
+    help="What the engine computes in; all it knows here if not given; repeatable.",
+)
+@click.option(
+    "--threads", multiple=True, type=click.IntRange(min=0), help="Threads; 0: all; repeatable."
+)
+@click.option(
+    "--streams", multiple=True, type=click.IntRange(min=1), help="Batches at a time; repeatable."
+)
+@click.option("--size", callback=parse_size, metavar="HxW", help="Input size of a detector.")
+@click.option(
+    "--batch",
+    "batches",
+    multiple=True,
+    type=click.IntRange(min=1),
+    help="Batch size to time; 1 and 8 for crops, 1 for frames if not given; repeatable.",
+)
+@click.option(
+    "--baseline/--no-baseline",
+    default=True,
+    show_default=True,
+    help="Also time ONNX Runtime with none of its options set, and tell speed in multiples of it.",
+)
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0),
+    default=0.3,
+    show_default=True,
+    help="Least length of a turn of a candidate in a round.",
+)
+@click.option(
+    "--limit-seconds",
+    type=click.FloatRange(min=1),
+    default=600.0,
+    show_default=True,
+    help="Longest wait for an answer of a candidate.",
+)
+@click.option(
+    "--gate",
+    "gates",
+    multiple=True,
+    callback=_gates,
+    metavar="NAME=VALUE",
+    help="What a candidate must reach, for example max_mean_ap_drop=0.01 or min_cosine=off; "
+    "repeatable.",
+)
+@click.option("--report-only", is_flag=True, help="Status 0 even when a candidate is refused.")
+@click.option("--json", "json_file", type=_OUT, help="Also write the report; - prints it instead.")
+@click.option("--markdown", "markdown_file", type=_OUT, help="Also write Markdown; - prints it.")
+def command(
+    model: str,
+    candidates: tuple[str, ...],
+    crop_folders: tuple[Path, ...],
+    pattern: str | None,
+    frame_sources: tuple[Path, ...],
+    truth_files: tuple[Path, ...],
+    every: int | None,
+    limit: int | None,
+    json_file: Path | None,
+    markdown_file: Path | None,
+    batches: tuple[int, ...],
+    rounds: int,
+    seconds: float,
+    limit_seconds: float,
+    gates: dict[str, Any],
+    *,
+    baseline: bool,
+    report_only: bool,
+    **settings: Any,
+) -> int:
+    """Compare MODEL in float32 with other ways of running it, and with CANDIDATEs.
+
+    Each bundle is run by each engine, precision and number of threads, each in a process of its
+    own: what it answers to real pictures is compared first, then it is timed, in turns with the
+    others. Status 4 when one is refused or fails.
+    """
+    from crosscam_deploy.verify import verify
+    from crosscam_deploy.verify.settings import plain, reference_for
+    from crosscam_deploy.zoo import resolve
+
+    limits = _checked(gates)
+    if truth_files and len(truth_files) != len(frame_sources):
+        raise UsageError(
+            f"{len(truth_files)} --truth for {len(frame_sources)} --frames",
+            expected="one for each, in the same order",
+        )
+    bundle = resolve(model)
+    embeds = bundle.manifest.task == "embed"
+    silent = "-" in (str(json_file), str(markdown_file))
+    with tempfile.TemporaryDirectory(prefix="crosscam-frames-") as folder:
+        data = _data(
+            embeds, crop_folders, pattern, frame_sources, truth_files, every, limit, Path(folder)
+        )
+        reference = reference_for(bundle, input_size=settings["size"])
+        with counting_bar("verifying", "steps", silent=silent) as bar:
+            report = verify(
+                reference,
+                _candidates([bundle, *map(resolve, candidates)], reference, settings),
+                data,
+                batches=batches or ((1, 8) if embeds else (1,)),
+                gates=limits,
+                baseline=plain(bundle) if baseline else None,
+                rounds=rounds,
+                seconds=seconds,
+                limit_s=limit_seconds,
+                progress=lambda _, done, total: bar(done, total),
+            )
+    _deliver(report, json_file, markdown_file)
+    return 0 if report.passed or report_only else RunError.exit_code
+
+
+def _checked(gates: dict[str, Any]) -> Gates:
+    from pydantic import ValidationError
+
+    from crosscam_deploy.verify import Gates
+
+    try:
+        return Gates(**gates)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise UsageError(f"--gate {first['loc'][0]}={first['input']}: {first['msg']}") from None
+
+
+def _candidates(
+    bundles: list[Any], reference: Candidate, settings: dict[str, Any]
+) -> list[Candidate]:
+    from crosscam_deploy.verify.settings import combinations
+
+    found: list[Candidate] = []
+    for bundle in bundles:
+        for each in combinations(
+            bundle,
+            runtimes=settings["runtimes"],
+            precisions=settings["precisions"],
+            threads=settings["threads"] or (0,),
+            streams=settings["streams"] or (1,),
+            input_size=settings["size"],
+        ):
+            if each != reference and each not in found:
+                found.append(each)
+    return found
+
+
+def _data(
+    embeds: bool,
+    crops: tuple[Path, ...],
+    pattern: str | None,
+    frames: tuple[Path, ...],
+    truth: tuple[Path, ...],
+    every: int | None,
+    limit: int | None,
+    folder: Path,
+) -> VerifyData:
+    from crosscam_deploy.verify import VerifyData, read_crops
+
+    if embeds:
+        if not crops or frames:
+            raise UsageError("an embedder is judged on crops of people", fix="--crops FOLDER")
+        most = 2000 if limit is None else limit
+        return VerifyData(
+            crops=tuple(read_crops(each, pattern=pattern, limit=most) for each in crops)
+        )
+    if not frames or crops:
+        raise UsageError("a detector is judged on frames", fix="--frames VIDEO")
+    from crosscam_edge.cli.verify_frames import read_frames
+
+    labels: tuple[Path | None, ...] = truth or (None,) * len(frames)
+    return VerifyData(
+        frames=tuple(
+            read_frames(each, label, folder / str(k), every=every, limit=limit or 100)
+            for k, (each, label) in enumerate(zip(frames, labels, strict=True))
+        )
+    )
+
+
+def _deliver(report: Report, json_file: Path | None, markdown_file: Path | None) -> None:
+    from crosscam_deploy.verify.markdown import markdown
+    from crosscam_edge.sinks.atomic import write_text
+
+    printed = False
+    for file, render in ((json_file, _json), (markdown_file, markdown)):
+        if file is not None and str(file) == "-":
+            click.echo(render(report), nl=False)
+            printed = True
+        elif file is not None:
+            write_text(file, render(report))
+    if not printed:
+        print_report(report)
+
+
+def _json(report: Report) -> str:
+    return report.model_dump_json(indent=1) + "\n"
+
+
+def print_report(report: Report) -> None:
+    """Print the table, the reasons of refusals, and what was measured where."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from crosscam_deploy.verify.markdown import footer, named
+    from crosscam_deploy.verify.table import columns
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=300)  # a file or a pipe has no edge to fold at
+    wanted = columns(report)
+    table = Table(box=None, pad_edge=False)
+    for column in wanted:
+        table.add_column(column.heading, justify="right" if column.number else "left")
+    styles = {"refused": "yellow", "failed": "red"}
+    for row in report.rows:
+        table.add_row(*(column.cell(row) for column in wanted), style=styles.get(row.status))
+    console.print(table, highlight=False)
+    for row in report.rows:
+        for reason in row.reasons:
+            console.print(f"{named(report, row)}: {reason}", markup=False, highlight=False)
+    console.print(footer(report), markup=False, highlight=False)
