@@ -94,6 +94,17 @@ class Decoder(Strict):
         return self
 
 
+GraphPrecision = Literal["f32", "f16", "bf16", "int8", "mixed"]
+"""Numbers that a graph was written for; ``mixed``: int8 but for some nodes, which stayed float."""
+
+
+class RunWith(Strict):
+    """How a built model was found to run best on its target, and was verified."""
+
+    runtime: Literal["openvino", "onnxruntime"]
+    precision: Literal["f32", "bf16"] = Field(description="of what the graph leaves in float")
+
+
 class Manifest(Strict):
     """Contents of ``manifest.json``."""
 
@@ -116,6 +127,13 @@ class Manifest(Strict):
     training: str = ""
     accuracy: dict[str, float] = Field(default_factory=dict)
     thresholds: dict[str, float] = Field(default_factory=dict)
+    precision: GraphPrecision = "f32"
+    built_from: Sha256 | None = Field(
+        default=None, description="model_id of the model that `crosscam build` made it from"
+    )
+    run_with: RunWith | None = Field(
+        default=None, description="what `auto` means for it, where that engine is installed"
+    )
     model_id: Sha256 = Field(description="identity of the embedding space / detector")
 
     @model_validator(mode="after")

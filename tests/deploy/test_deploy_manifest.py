@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crosscam_deploy.bundle import parse_manifest
-from crosscam_deploy.manifest import Decoder, Manifest, Preprocessing, compute_model_id
+from crosscam_deploy.manifest import (
+    Decoder,
+    Manifest,
+    Preprocessing,
+    RunWith,
+    compute_model_id,
+)
 from crosscam_kernels.errors import InputError
 
 positive = st.floats(1e-3, 1e3, allow_nan=False)
@@ -59,6 +65,16 @@ def manifests(draw):
         embedding_dim=128 if task == "embed" else None,
         licence=draw(st.text(max_size=20)),
         source="here",
+        precision=draw(st.sampled_from(["f32", "f16", "bf16", "int8", "mixed"])),
+        built_from=draw(st.none() | sha),
+        run_with=draw(
+            st.none()
+            | st.builds(
+                RunWith,
+                runtime=st.sampled_from(["openvino", "onnxruntime"]),
+                precision=st.sampled_from(["f32", "bf16"]),
+            )
+        ),
         model_id=compute_model_id(
             task=task, files=files, output_names=outputs, preprocessing=prep, decoder=decoder
         ),
@@ -95,6 +111,17 @@ def test_any_key_removed_or_added_is_noticed(manifest, data):
     extra = dict(fields, licencce="MIT")
     with pytest.raises(InputError, match="licencce"):
         parse_manifest(json.dumps(extra), origin="test")
+
+
+@given(manifests())
+@settings(deadline=None, max_examples=20)
+def test_manifests_from_before_builds_stay_valid(manifest):
+    fields = manifest.model_dump(mode="json")
+    for name in ("precision", "built_from", "run_with"):
+        del fields[name]
+    parsed = parse_manifest(json.dumps(fields), origin="test")
+    assert (parsed.precision, parsed.built_from, parsed.run_with) == ("f32", None, None)
+    assert parsed.computed_model_id() == manifest.model_id
 
 
 json_values = st.recursive(

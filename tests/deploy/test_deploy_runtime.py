@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from crosscam_deploy.bundle import Bundle
+from crosscam_deploy.manifest import RunWith
 from crosscam_deploy.runtime import available_runtimes, open_runtime
 from crosscam_deploy.runtime.openvino_engine import opens_to_any_batch
 from crosscam_kernels.errors import InputError, RunError, ShapeError, UsageError
@@ -236,6 +237,20 @@ def test_graphs_that_quantise_while_running_go_to_the_engine_that_computes_them_
             assert runtime.name == engine
         with open_runtime(bundle, runtime="openvino") as runtime:
             assert runtime.name == "openvino"
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_a_built_model_runs_as_it_was_verified(tiny, engine, monkeypatch):
+    chosen = RunWith(runtime=engine, precision="f32")
+    built = Bundle(tiny.path, tiny.manifest.model_copy(update={"run_with": chosen}))
+    with open_runtime(built) as runtime:
+        assert (runtime.name, runtime.precision) == (engine, "f32")
+    other = "onnxruntime" if engine == "openvino" else "openvino"
+    with open_runtime(built, runtime=other) as runtime:  # what the user says comes first
+        assert runtime.name == other
+    monkeypatch.setattr("crosscam_deploy.runtime.open.available_runtimes", lambda: [other])
+    with open_runtime(built) as runtime:  # not installed here
+        assert runtime.name == other
 
 
 def test_no_usage_reports_and_no_network(tiny):

@@ -46,7 +46,8 @@ def open_runtime(
         bundle: From `load_bundle` or `resolve`.
         runtime: Engine; ``"auto"`` takes OpenVINO where its wheel exists, else ONNX Runtime, and
             ONNX Runtime for graphs that quantise while running, which OpenVINO computes in float
-            at half the speed (YOLOv8n on an AVX-512 CPU: 108 against 55 ms).
+            at half the speed (YOLOv8n on an AVX-512 CPU: 108 against 55 ms). A built model names
+            its own (`Manifest.run_with`).
         precision: ``"auto"`` leaves it to the engine (OpenVINO: bf16 on CPUs that have it),
             ``"f32"`` is for comparisons.
         threads: Threads of the engine; 0 for one a core.
@@ -64,6 +65,12 @@ def open_runtime(
         UsageError: The engine cannot do what was asked.
     """
     installed = available_runtimes()
+    chosen = bundle.manifest.run_with
+    if chosen is not None and runtime in ("auto", chosen.runtime) and chosen.runtime in installed:
+        runtime = chosen.runtime
+        # bf16 stays auto: that is what OpenVINO takes wherever the CPU has it, and f32 elsewhere
+        if precision == "auto" and chosen.precision == "f32":
+            precision = "f32"
     if runtime == "auto":
         usable = [n for n in installed if n == "openvino" or bundle.manifest.format == "onnx"]
         if not usable:
