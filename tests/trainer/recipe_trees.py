@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,6 +88,23 @@ def _masked(root: Path, names: list[str]) -> Path:
     return root
 
 
+def simulated(root: Path) -> Path:
+    """Two days, in other clothes on the second, each before both cameras."""
+    days = [{"day": day, "caption": f"a {top}", "clothes": {"top": top}}
+            for day, top in ((1, "jacket"), (2, "coat"))]  # fmt: skip
+    people = [{"id": person, "days": days} for person in (*range(1, PEOPLE + 1), _TESTED)]
+    lines(root / "people.json", json.dumps({"people": people}))
+    lines(root / "site.yaml", "cameras:", "- id: hall", "- id: door")
+    for person in range(1, PEOPLE + 1):
+        for camera in (1, 2):
+            for day in (1, 2):
+                name = f"{person:04d}_c{camera}s{day}_000001_00.jpg"
+                pictures(root, f"crops/bounding_box_train/{name}")
+    pictures(root, f"crops/query/{_TESTED:04d}_c1s1_000001_00.jpg")
+    pictures(root, f"crops/bounding_box_test/{_TESTED:04d}_c2s2_000001_00.jpg")
+    return root
+
+
 def own_site(root: Path) -> Path:
     for person in range(24):
         for camera in ("hall", "door"):
@@ -113,4 +131,5 @@ WRITERS: dict[str | None, Callable[[Path], Path]] = {
     "msmt17": msmt17,
     "ltcc": ltcc,
     "prcc": prcc,
+    "simulated": simulated,
 }
