@@ -47,11 +47,11 @@ test-slow: $(VENV)/.dev  ## everything that needs no GPU and no network
 	$(BIN)/pytest -m 'slow and not gpu and not network'
 
 $(VENV)/.torch: $(VENV)/.dev
-	$(UV) -e '.[dev,train,synth]'
+	$(UV) -e '.[dev,train,synth,tensorrt-rtx]'
 	@touch $@
 
 test-torch: $(VENV)/.torch  ## kernels and training on torch: installs the train extra (several GB)
-	$(BIN)/pytest -n auto --dist worksteal tests/kernels tests/trainer
+	$(BIN)/pytest -n auto --dist worksteal tests/kernels tests/trainer tests/deploy/test_deploy_engines.py
 	@if ls tests/kernels/interpreted/test_*.py >/dev/null 2>&1; then \
 	  TRITON_INTERPRET=1 $(BIN)/pytest -n auto --dist worksteal tests/kernels/interpreted; fi
 
@@ -136,7 +136,7 @@ wheelhouse: $(VENV)/.core  ## everything for a machine without network: wheels, 
 
 constraints: $(BIN)/uv  ## resolve the pinned versions anew
 	printf 'torch==2.14.1\ntorchvision==0.29.1\n' > build/pins.txt
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra train --extra synth --extra yolo --extra bench --universal --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra train --extra synth --extra yolo --extra bench --extra tensorrt-rtx --universal --upgrade \
 	  --no-emit-index-url --no-header --no-annotate --quiet -c build/pins.txt -o constraints.txt
 
 clean:  ## remove what was built

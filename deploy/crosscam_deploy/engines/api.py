@@ -24,7 +24,7 @@ _MODULES: dict[Flavour, tuple[str, ...]] = {
 _OLDEST: dict[Flavour, tuple[int, int]] = {"tensorrt": (10, 7), "tensorrt-rtx": (1, 0)}
 _FIX: dict[Flavour, str] = {
     "tensorrt": "pip install 'crosscam[tensorrt]'; on a Jetson it comes with JetPack",
-    "tensorrt-rtx": "pip install tensorrt-rtx-cu13",
+    "tensorrt-rtx": "pip install 'crosscam[tensorrt-rtx]'",
 }
 _MOST_ERRORS = 100
 _log = get_logger("tensorrt")
