@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import time
 from typing import TYPE_CHECKING
@@ -60,11 +61,17 @@ def _own_seconds(workers: Iterable[int]) -> float:
     return total
 
 
-def describe(busy: float | None) -> Machine:
+def load() -> float | None:
+    """Return how many tasks ran or waited to, as a mean of the last minute."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def describe(busy: float | None, before: float | None) -> Machine:
     """Return this machine.
 
     Args:
         busy: From `Busyness.share`.
+        before: From `load`, before the run.
     """
     versions = {"python": platform.python_version()}
     for name in _PACKAGES:
@@ -79,4 +86,5 @@ def describe(busy: float | None) -> Machine:
         system=f"{platform.system()} {platform.machine()}",
         versions=versions,
         busy=busy,
+        load=before,
     )

@@ -9,6 +9,8 @@ from crosscam_deploy.verify.table import columns
 if TYPE_CHECKING:
     from crosscam_deploy.verify.types import Report, Row
 
+_BUSY = 0.1  # share of the processor that others may use before it is told
+
 
 def markdown(report: Report) -> str:
     """Return the table, why rows were refused, and what was measured on what."""
@@ -50,15 +52,20 @@ def footer(report: Report) -> str:
     }.get((data.kind, data.labelled), "no labels")
     cores = f"{machine.cores} core{'s' if machine.cores > 1 else ''}"
     sets = f" in {len(data.sets)} sets" if len(data.sets) > 1 else ""
+    rounds = f"{report.rounds} round{'s' if report.rounds > 1 else ''}"
     text = (
-        f"{pictures} {things}{sets} ({known}); {machine.processor}, {cores}; "
-        f"{report.rounds} rounds; {report.created}."
+        f"{pictures} {things}{sets} ({known}); {machine.processor}, {cores}; {rounds}; "
+        f"{report.created}."
     )
-    if machine.busy is not None and machine.busy >= 0.1:
-        text += (
-            f" Others kept {machine.busy:.0%} of the processor busy: these times are not those of "
-            "a quiet machine."
-        )
+    busy = machine.busy is not None and machine.busy >= _BUSY
+    waiting = machine.load is not None and machine.load >= 0.5 * machine.cores
+    if busy or waiting:
+        text += " The machine was busy"
+        if busy:
+            text += f" (others used {machine.busy:.0%} of its processor)"
+        elif waiting:
+            text += f" (a load of {machine.load:.1f} before the run)"
+        text += ": these times are not those of a quiet one."
     return text
 
 

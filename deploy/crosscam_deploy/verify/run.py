@@ -14,7 +14,7 @@ from crosscam_deploy.bundle import load_bundle
 from crosscam_deploy.verify.accuracy import detect_accuracy, embed_accuracy
 from crosscam_deploy.verify.answers import Answers
 from crosscam_deploy.verify.gates import refusals
-from crosscam_deploy.verify.machine import Busyness, describe
+from crosscam_deploy.verify.machine import Busyness, describe, load
 from crosscam_deploy.verify.timing import Clocked, Plan, summary, take_turns
 from crosscam_deploy.verify.types import Accuracy, Gates, Report, Row, Speed
 from crosscam_deploy.verify.worker import UnusableError, Worker
@@ -130,6 +130,7 @@ def verify(
     sizes = tuple(sorted(set(batches)))
     if not sizes or sizes[0] < 1 or rounds < 1:
         raise InputError(f"batches {list(batches)}, rounds {rounds}", expected="at least 1 of each")
+    before = load()
     with tempfile.TemporaryDirectory(prefix="crosscam-verify-") as folder:
         run = _Run(Path(folder), data, Plan(sizes, rounds, seconds), limit_s, progress)
         subjects = run.all(reference, candidates, baseline, at_once)
@@ -138,7 +139,7 @@ def verify(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         task=bundle.manifest.task,
         data=counted,
-        machine=describe(run.busy),
+        machine=describe(run.busy, before),
         batches=sizes,
         rounds=rounds,
         gates=limits,

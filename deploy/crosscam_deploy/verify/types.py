@@ -171,6 +171,9 @@ class Machine(Strict):
     system: str
     versions: dict[str, str]
     busy: float | None = Field(description="share of all cores that others used while timing")
+    load: float | None = Field(
+        default=None, description="tasks that ran or waited, mean of the minute before the run"
+    )
 
 
 class Report(Strict):

@@ -161,14 +161,24 @@ def import_command(
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show_command(name: str, as_json: bool) -> None:
-    """Show a model's manifest after checking its files. Downloads nothing."""
+    """Show a model's manifest after checking its files, and how it was verified.
+
+    Downloads nothing. What `crosscam verify` found is shown when it is of exactly this model.
+    """
+    from crosscam_deploy.verify.store import load_report
     from crosscam_deploy.zoo import resolve
+    from crosscam_edge.cli.verify_print import print_report
 
     bundle = resolve(name, download=False)
+    report = load_report(bundle)
     if as_json:
-        _say_json(_bundle_fields(bundle))
-    else:
-        _print_bundle(bundle)
+        found = report.model_dump(mode="json") if report else None
+        _say_json({**_bundle_fields(bundle), "verified": found})
+        return
+    _print_bundle(bundle)
+    if report is not None:
+        click.echo("\nverified")
+        print_report(report)
 
 
 def _bundle_fields(bundle: Bundle) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -125,6 +125,13 @@ def _gates(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
 @click.option("--report-only", is_flag=True, help="Status 0 even when a candidate is refused.")
 @click.option("--json", "json_file", type=_OUT, help="Also write the report; - prints it instead.")
 @click.option("--markdown", "markdown_file", type=_OUT, help="Also write Markdown; - prints it.")
+@click.option("--html", "html_file", type=_OUT, help="Also write a page.")
+@click.option(
+    "--save/--no-save",
+    default=True,
+    show_default=True,
+    help="Keep the report beside each bundle, for `crosscam models show`.",
+)
 def command(
     model: str,
     candidates: tuple[str, ...],
@@ -136,6 +143,7 @@ def command(
     limit: int | None,
     json_file: Path | None,
     markdown_file: Path | None,
+    html_file: Path | None,
     batches: tuple[int, ...],
     rounds: int,
     seconds: float,
@@ -144,6 +152,7 @@ def command(
     *,
     baseline: bool,
     report_only: bool,
+    save: bool,
     **settings: Any,
 ) -> int:
     """Compare MODEL in float32 with other ways of running it, and with CANDIDATEs.
@@ -154,6 +163,7 @@ def command(
     """
     from crosscam_deploy.verify import verify
     from crosscam_deploy.verify.settings import plain, reference_for
+    from crosscam_deploy.verify.store import save_for_all
     from crosscam_deploy.zoo import resolve
 
     limits = _checked(gates)
@@ -164,16 +174,17 @@ def command(
         )
     bundle = resolve(model)
     embeds = bundle.manifest.task == "embed"
-    silent = "-" in (str(json_file), str(markdown_file))
+    outputs = _Outputs(json_file, markdown_file, html_file)
+    bundles = [bundle, *map(resolve, candidates)]
     with tempfile.TemporaryDirectory(prefix="crosscam-frames-") as folder:
         data = _data(
             embeds, crop_folders, pattern, frame_sources, truth_files, every, limit, Path(folder)
         )
         reference = reference_for(bundle, input_size=settings["size"])
-        with counting_bar("verifying", "steps", silent=silent) as bar:
+        with counting_bar("verifying", "steps", silent=outputs.printed) as bar:
             report = verify(
                 reference,
-                _candidates([bundle, *map(resolve, candidates)], reference, settings),
+                _candidates(bundles, reference, settings),
                 data,
                 batches=batches or ((1, 8) if embeds else (1,)),
                 gates=limits,
@@ -183,7 +194,9 @@ def command(
                 limit_s=limit_seconds,
                 progress=lambda _, done, total: bar(done, total),
             )
-    _deliver(report, json_file, markdown_file)
+    outputs.deliver(report)
+    if save:
+        save_for_all(report, {each.model_id: each for each in bundles}.values())
     return 0 if report.passed or report_only else RunError.exit_code
 
 
@@ -251,45 +264,33 @@ def _data(
     )
 
 
-def _deliver(report: Report, json_file: Path | None, markdown_file: Path | None) -> None:
-    from crosscam_deploy.verify.markdown import markdown
-    from crosscam_edge.sinks.atomic import write_text
+class _Outputs(NamedTuple):
+    """Where the report goes, beside the table; ``-`` is standard output, instead of it."""
 
-    printed = False
-    for file, render in ((json_file, _json), (markdown_file, markdown)):
-        if file is not None and str(file) == "-":
-            click.echo(render(report), nl=False)
-            printed = True
-        elif file is not None:
-            write_text(file, render(report))
-    if not printed:
-        print_report(report)
+    json: Path | None
+    markdown: Path | None
+    html: Path | None
+
+    @property
+    def printed(self) -> bool:
+        """Whether one of them is standard output."""
+        return any(file is not None and str(file) == "-" for file in self)
+
+    def deliver(self, report: Report) -> None:
+        """Write what was asked for, and print."""
+        from crosscam_deploy.verify.html import html
+        from crosscam_deploy.verify.markdown import markdown
+        from crosscam_edge.cli.verify_print import print_report
+        from crosscam_edge.sinks.atomic import write_text
+
+        for file, render in zip(self, (_json, markdown, html), strict=True):
+            if file is not None and str(file) == "-":
+                click.echo(render(report), nl=False)
+            elif file is not None:
+                write_text(file, render(report))
+        if not self.printed:
+            print_report(report)
 
 
 def _json(report: Report) -> str:
     return report.model_dump_json(indent=1) + "\n"
-
-
-def print_report(report: Report) -> None:
-    """Print the table, the reasons of refusals, and what was measured where."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from crosscam_deploy.verify.markdown import footer, named
-    from crosscam_deploy.verify.table import columns
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=300)  # a file or a pipe has no edge to fold at
-    wanted = columns(report)
-    table = Table(box=None, pad_edge=False)
-    for column in wanted:
-        table.add_column(column.heading, justify="right" if column.number else "left")
-    styles = {"refused": "yellow", "failed": "red"}
-    for row in report.rows:
-        table.add_row(*(column.cell(row) for column in wanted), style=styles.get(row.status))
-    console.print(table, highlight=False)
-    for row in report.rows:
-        for reason in row.reasons:
-            console.print(f"{named(report, row)}: {reason}", markup=False, highlight=False)
-    console.print(footer(report), markup=False, highlight=False)
