@@ -68,7 +68,7 @@ class _Subject:
             candidate=self.candidate,
             model=manifest.name if manifest else self.name,
             model_id=manifest.model_id if manifest else None,
-            graph_precision=getattr(manifest, "precision", "f32"),
+            graph_precision=manifest.precision if manifest else "f32",
             ran_precision=self.ran_precision,
             status=status,
             reasons=reasons,
@@ -290,7 +290,5 @@ class _Run:
 
 def _same_space(one: Manifest, other: Manifest) -> bool:
     """Whether two manifests are of one trained model, in whatever numbers."""
-    origins = {
-        getattr(manifest, "built_from", None) or manifest.model_id for manifest in (one, other)
-    }
+    origins = {manifest.built_from or manifest.model_id for manifest in (one, other)}
     return len(origins) == 1

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from crosscam_deploy.manifest import Sha256, Strict
+from crosscam_deploy.manifest import GraphPrecision, Sha256, Strict
 from crosscam_deploy.runtime.base import Precision
 
 Engine = Literal["openvino", "onnxruntime", "onnxruntime-plain"]
@@ -116,7 +116,9 @@ class Row(Strict):
     candidate: Candidate
     model: str = Field(description="name in the manifest; the path where there is none")
     model_id: Sha256 | None
-    graph_precision: str = Field(default="f32", description="numbers the graph was written for")
+    graph_precision: GraphPrecision = Field(
+        default="f32", description="numbers the graph was written for"
+    )
     ran_precision: str = Field(default="", description="what the engine said that it computes in")
     status: Status
     reasons: tuple[str, ...] = Field(default=(), description="why refused or failed")
