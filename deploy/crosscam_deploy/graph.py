@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from crosscam_deploy.graph_safety import check_safe
 from crosscam_kernels.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def inspect(path: Path) -> GraphInfo:
         path: ``.onnx`` file or OpenVINO ``.xml`` with its ``.bin`` beside it.
 
     Raises:
-        InputError: Another kind of file, or a damaged one.
+        InputError: Another kind of file, a damaged one, or one that `check_safe` refuses.
         RunError: OpenVINO is needed and not installed.
     """
     suffix = path.suffix.lower()
@@ -58,6 +59,7 @@ def inspect(path: Path) -> GraphInfo:
 def _inspect_onnx(path: Path) -> GraphInfo:
     from crosscam_deploy.runtime.onnxruntime_engine import free_or_size, session
 
+    check_safe(path)
     opened = session(path, threads=1, optimise=False)
     return GraphInfo(
         format="onnx",

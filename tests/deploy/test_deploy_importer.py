@@ -158,7 +158,7 @@ def test_network_that_returns_nan_is_refused(tmp_path, make):
     [
         ("m.pt", b"x", "not a model file"),
         ("m.onnx", b"", "cannot open"),
-        ("m.onnx", b"\x08\x07garbage", "cannot open"),
+        ("m.onnx", b"\x08\x07garbage", "is no ONNX graph"),
         ("m.xml", b"<net/>", "no weights beside it"),
     ],
 )

@@ -131,7 +131,7 @@ class TestManifestThatDoesNotFit:
     def test_not_a_graph(self, tiny, engine):
         tiny.model_path.unlink()
         tiny.model_path.write_bytes(b"not a graph" * 50)
-        with pytest.raises(InputError, match="cannot open"):
+        with pytest.raises(InputError, match="is no ONNX graph"):
             open_runtime(tiny, runtime=engine)
 
     def test_wrong_batch_shape_and_type(self, tiny, engine):

@@ -158,7 +158,7 @@ def test_raw_file_that_is_not_a_model(tmp_path, monkeypatch):
     models.mkdir()
     (models / "yolox_nano.onnx").write_bytes(b"<html>404</html>")
     monkeypatch.setenv("CROSSCAM_MODELS", str(models))
-    with pytest.raises(InputError, match=r"cannot open yolox_nano\.onnx"):
+    with pytest.raises(InputError, match=r"yolox_nano\.onnx is no ONNX graph"):
         resolve("yolox-nano")
     assert best_available("detect") is None
 

@@ -15,6 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crosscam_deploy.engines.manifest import EngineManifest, Tensor
+from crosscam_deploy.graph_safety import check_safe
 from crosscam_deploy.log import get_logger
 from crosscam_kernels.errors import CrosscamError, InputError, RunError, UsageError
 
@@ -159,6 +160,7 @@ class EngineBuilder:
                 expected=f"sha256 {expected}",
                 fix="load the bundle again",
             )
+        check_safe(bundle.model_path)
         parser = self.tensorrt.module.OnnxParser(network, messages.logger)
         if not parser.parse(content, str(bundle.model_path)):
             errors = [parser.get_error(k) for k in range(min(parser.num_errors, 3))]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crosscam_deploy.graph_safety import check_safe
 from crosscam_deploy.log import get_logger
 from crosscam_deploy.resize_graph import resized
 from crosscam_deploy.runtime import compiled_cache, verdicts
@@ -71,8 +72,10 @@ def read(graph: Path | bytes) -> Any:
         graph: An ONNX file, the ``.xml`` of an OpenVINO model, or the content of an ONNX file.
 
     Raises:
-        InputError: The file is not a graph that OpenVINO takes.
+        InputError: The file is not a graph that OpenVINO takes, or one that `check_safe` refuses.
     """
+    if not isinstance(graph, bytes) and graph.suffix.lower() == ".onnx":
+        check_safe(graph)
     try:
         return core().read_model(graph if isinstance(graph, bytes) else str(graph))
     except RuntimeError as error:
