@@ -303,7 +303,7 @@ def test_a_full_disk_is_told_and_finished_work_stays(
         assert done.returncode == 0, done.stderr
         assert _results(small / "out") == _results(undisturbed)
     finally:
-        subprocess.run(["umount", str(small)], check=False)
+        subprocess.run(["umount", str(small)], check=True)  # fails where a file was left open
 
 
 def test_unwritable_output(tmp_path: Path) -> None:

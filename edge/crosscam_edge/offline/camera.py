@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -167,6 +168,9 @@ class CameraRun:
             else:
                 self._decode_on()
         except StorageError:
+            for spool in (result.tracks, result.embeddings):
+                with suppress(CrosscamError):  # closed even so; the first error is the one to tell
+                    spool.close()
             raise
         except CrosscamError as error:
             result.error = str(error)

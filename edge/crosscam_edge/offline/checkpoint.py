@@ -142,8 +142,12 @@ class CameraCache:
         ]
         arrays = [pa.array(c, f.type) for c, f in zip(columns, _SCHEMA, strict=True)]
         table = pa.Table.from_arrays(arrays, schema=_SCHEMA)
-        with atomic_path(self._folder / f"part-{self._next_part:06d}.parquet") as temporary:
-            pq.write_table(table, temporary, compression="zstd", use_dictionary=False)
+        with (
+            atomic_path(self._folder / f"part-{self._next_part:06d}.parquet") as temporary,
+            # a file that pyarrow opens itself stays open when the disk is full
+            pa.OSFile(str(temporary), "wb") as file,
+        ):
+            pq.write_table(table, file, compression="zstd", use_dictionary=False)
         self._next_part += 1
         self._held = []
 
