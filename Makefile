@@ -43,7 +43,7 @@ demo: $(VENV)/.core  ## the main job: simulate a site, find every person in it, 
 test: $(VENV)/.dev  ## the fast tests, two minutes
 	$(BIN)/pytest -n auto --dist worksteal
 
-test-slow: $(VENV)/.dev  ## everything that needs no GPU and no network
+test-slow: $(VENV)/.torch  ## the slow tests that need no GPU and no network: installs the train extra (several GB)
 	$(BIN)/pytest -m 'slow and not gpu and not network'
 
 $(VENV)/.torch: $(VENV)/.dev
