@@ -111,6 +111,9 @@ def test_crops_without_labels_and_without_a_common_space_judge_nobody():
     assert found.mean_ap is None
     (reason,) = refusals(Gates(), found)
     assert "nothing to judge it by" in reason
+    vectors = embed_accuracy(rows, rows, data, same_space=True)
+    assert (vectors.cosine_mean, vectors.top1_agreement, vectors.mean_ap) == (1.0, 1.0, None)
+    assert refusals(Gates(), vectors) == (), "without labels the vectors decide"
 
 
 @pytest.mark.parametrize(

@@ -161,24 +161,6 @@ def test_candidates_that_break_are_rows_and_the_others_go_on(tiny, tmp_path, mak
     assert not report.passed
 
 
-def test_without_labels_the_vectors_decide(tiny, tmp_path):
-    from dataclasses import replace
-
-    data = painted(tmp_path / "crops")
-    bare = replace(data.crops[0], crops=tuple(type(c)(c.path) for c in data.crops[0].crops))
-    report = verify(
-        Candidate(bundle=tiny.path),
-        [Candidate(bundle=tiny.path, threads=1)],
-        replace(data, crops=(bare,)),
-        **QUICK,
-    )
-    (row,) = report.candidates
-    assert row.status == "passed"
-    assert row.accuracy.mean_ap is None
-    assert row.accuracy.top1_agreement == 1.0
-    assert report.data.people is None
-
-
 def test_a_reference_that_gives_no_answers_is_an_error(tiny, tmp_path, make):
     with pytest.raises(InputError, match="there is no bundle"):
         verify(Candidate(bundle=tmp_path / "no"), [], painted(tmp_path / "crops"))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from crosscam_edge.cli.models import parse_size
+from crosscam_edge.cli.pictures import PictureOptions, picture_options, pictures_of
 from crosscam_edge.cli.progress import counting_bar
 from crosscam_kernels.errors import RunError, UsageError
 
 if TYPE_CHECKING:
-    from crosscam_deploy.verify import Candidate, Gates, Report, VerifyData
+    from crosscam_deploy.verify import Candidate, Gates, Report
 
 _OUT = click.Path(path_type=Path, allow_dash=True, dir_okay=False)
 
@@ -35,35 +35,7 @@ def _gates(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
 @click.command("verify")
 @click.argument("model")
 @click.argument("candidates", nargs=-1)
-@click.option(
-    "--crops",
-    "crop_folders",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Folder with crops of people, for an embedder; repeatable.",
-)
-@click.option("--pattern", help="How crops are named: '{person}/{camera}_{view}.png'.")
-@click.option(
-    "--frames",
-    "frame_sources",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Video or folder of pictures, for a detector; repeatable.",
-)
-@click.option(
-    "--truth",
-    "truth_files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Boxes of people in --frames, in the same order: a MOT file, or a folder with COCO's "
-    "annotations.json.",
-)
-@click.option("--every", type=click.IntRange(min=1), help="Only every so many frames of a video.")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    help="Most crops of a folder (2000 if not given) or frames of a video (100).",
-)
+@picture_options
 @click.option(
     "--runtime",
     "runtimes",
@@ -96,7 +68,8 @@ def _gates(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
     "--baseline/--no-baseline",
     default=True,
     show_default=True,
-    help="Also time ONNX Runtime with none of its options set, and tell speed in multiples of it.",
+    help="Also time ONNX Runtime with none of its options set, and tell speed in multiples of it "
+    "(not with --size, which it does not know).",
 )
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option(
@@ -135,10 +108,10 @@ def _gates(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
 def command(
     model: str,
     candidates: tuple[str, ...],
-    crop_folders: tuple[Path, ...],
+    crops: tuple[Path, ...],
     pattern: str | None,
-    frame_sources: tuple[Path, ...],
-    truth_files: tuple[Path, ...],
+    frames: tuple[Path, ...],
+    truth: tuple[Path, ...],
     every: int | None,
     limit: int | None,
     json_file: Path | None,
@@ -167,33 +140,27 @@ def command(
     from crosscam_deploy.zoo import resolve
 
     limits = _checked(gates)
-    if truth_files and len(truth_files) != len(frame_sources):
-        raise UsageError(
-            f"{len(truth_files)} --truth for {len(frame_sources)} --frames",
-            expected="one for each, in the same order",
-        )
     bundle = resolve(model)
-    embeds = bundle.manifest.task == "embed"
-    outputs = _Outputs(json_file, markdown_file, html_file)
     bundles = [bundle, *map(resolve, candidates)]
-    with tempfile.TemporaryDirectory(prefix="crosscam-frames-") as folder:
-        data = _data(
-            embeds, crop_folders, pattern, frame_sources, truth_files, every, limit, Path(folder)
+    task = bundle.manifest.task
+    outputs = _Outputs(json_file, markdown_file, html_file)
+    reference = reference_for(bundle, input_size=settings["size"])
+    with (
+        pictures_of(task, PictureOptions(crops, pattern, frames, truth, every, limit)) as data,
+        counting_bar("verifying", "steps", silent=outputs.printed) as bar,
+    ):
+        report = verify(
+            reference,
+            _candidates(bundles, reference, settings),
+            data,
+            batches=batches or ((1, 8) if task == "embed" else (1,)),
+            gates=limits,
+            baseline=plain(bundle) if baseline and settings["size"] is None else None,
+            rounds=rounds,
+            seconds=seconds,
+            limit_s=limit_seconds,
+            progress=lambda _, done, total: bar(done, total),
         )
-        reference = reference_for(bundle, input_size=settings["size"])
-        with counting_bar("verifying", "steps", silent=outputs.printed) as bar:
-            report = verify(
-                reference,
-                _candidates(bundles, reference, settings),
-                data,
-                batches=batches or ((1, 8) if embeds else (1,)),
-                gates=limits,
-                baseline=plain(bundle) if baseline else None,
-                rounds=rounds,
-                seconds=seconds,
-                limit_s=limit_seconds,
-                progress=lambda _, done, total: bar(done, total),
-            )
     outputs.deliver(report)
     if save:
         save_for_all(report, {each.model_id: each for each in bundles}.values())
@@ -230,38 +197,6 @@ def _candidates(
             if each != reference and each not in found:
                 found.append(each)
     return found
-
-
-def _data(
-    embeds: bool,
-    crops: tuple[Path, ...],
-    pattern: str | None,
-    frames: tuple[Path, ...],
-    truth: tuple[Path, ...],
-    every: int | None,
-    limit: int | None,
-    folder: Path,
-) -> VerifyData:
-    from crosscam_deploy.verify import VerifyData, read_crops
-
-    if embeds:
-        if not crops or frames:
-            raise UsageError("an embedder is judged on crops of people", fix="--crops FOLDER")
-        most = 2000 if limit is None else limit
-        return VerifyData(
-            crops=tuple(read_crops(each, pattern=pattern, limit=most) for each in crops)
-        )
-    if not frames or crops:
-        raise UsageError("a detector is judged on frames", fix="--frames VIDEO")
-    from crosscam_edge.cli.verify_frames import read_frames
-
-    labels: tuple[Path | None, ...] = truth or (None,) * len(frames)
-    return VerifyData(
-        frames=tuple(
-            read_frames(each, label, folder / str(k), every=every, limit=limit or 100)
-            for k, (each, label) in enumerate(zip(frames, labels, strict=True))
-        )
-    )
 
 
 class _Outputs(NamedTuple):

@@ -1,4 +1,4 @@
-"""Frames for `crosscam verify`, and the boxes of people in them."""
+"""Frames of videos and folders as files, and the boxes of people in them."""
 
 from __future__ import annotations
 
