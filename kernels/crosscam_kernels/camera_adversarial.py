@@ -47,7 +47,8 @@ def camera_classifier_loss(
         temperature: tau; the official code of CCAFL and of CAL uses 1/16.
         margin: Angular margin (ArcFace, radians) of the own class, 0 in both papers' code.
         reduction: Over the samples that count.
-        threads: At most this many on the CPU; None for one per processor.
+        threads: At most this many on the CPU; None for one per processor, and for tensors as many
+            as torch uses.
 
     Returns:
         Tensors: the loss, float32 (float64 for float64), with a gradient for `classifier` only.
@@ -134,7 +135,8 @@ def camera_adversarial_loss(
             through a chain: ``"negative"`` (the paper and its code: labels within a camera are
             certain, so it is somebody else) or ``"ignore"``.
         reduction: Over the samples that count; the paper sums, its code takes the mean.
-        threads: At most this many on the CPU; None for one per processor.
+        threads: At most this many on the CPU; None for one per processor, and for tensors as many
+            as torch uses.
 
     Returns:
         Tensors: the loss, float32 (float64 for float64), with a gradient for `features` only.

@@ -78,7 +78,8 @@ def crop_resize_normalize(
         yuv_range: Of NV12: ``"limited"`` (16..235) or ``"full"`` (0..255).
         out: Where to write: (N, 3, h, w) of `dtype` whose last axis is dense. May be a view into a
             larger array, such as the inner part of a canvas. Not for tensors.
-        threads: At most this many threads; None for one per processor. Small problems use fewer.
+        threads: At most this many threads; None for one per processor, and for tensors as many as
+            torch uses. Small problems use fewer.
 
     Returns:
         (N, 3, h, w), ``(pixel * scale - mean[c]) / std[c]`` in `dtype`; `out` when it was given; a

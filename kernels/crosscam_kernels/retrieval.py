@@ -144,7 +144,8 @@ def retrieval_metrics(
         single_shot_trials: When positive, the average over this many random galleries with one row
             per identity (PRCC's own protocol: 10), see `single_shot_galleries`.
         seed: Seed of those galleries.
-        threads: At most this many threads; None for one per processor.
+        threads: At most this many threads; None for one per processor, and for tensors as many as
+            torch uses.
 
     Returns:
         `RetrievalMetrics`.
@@ -224,7 +225,8 @@ def retrieval_metrics_from_distances(
         junk_id: Identity of rows to drop from the gallery; None drops nothing.
         max_rank: Length of the CMC.
         block_rows: Rows asked for at a time.
-        threads: At most this many threads; None for one per processor.
+        threads: At most this many threads; None for one per processor, and for tensors as many as
+            torch uses.
 
     Returns:
         `RetrievalMetrics`.

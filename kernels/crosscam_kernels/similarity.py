@@ -105,7 +105,8 @@ def similarity_topk(
         gallery_time: (G,) integer time of each gallery row, ns.
         window: Inclusive bounds (lo, hi) of ``query_time - gallery_time``, ns, also where the
             difference does not fit int64; None, or the end of int64, is unbounded.
-        threads: At most this many threads; None for one per processor. Small problems use fewer.
+        threads: At most this many threads; None for one per processor, and for tensors as many as
+            torch uses. Small problems use fewer.
 
     Returns:
         `TopK` with (Q, k) similarities and indices; index -1 and similarity -inf pad the rows of

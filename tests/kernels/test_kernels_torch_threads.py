@@ -1,4 +1,4 @@
-"""Operators on tensors run on torch's own threads, and in forked children on others."""
+"""Operators on tensors run on torch's own threads, as many as it uses; forked children on others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ import sys
 
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
+
+from crosscam_kernels import (  # noqa: E402
+    _native,
+    camera_adversarial_loss,
+    camera_classifier_loss,
+    crop_resize_normalize,
+    retrieval_metrics,
+    similarity_topk,
+)
 
 PROGRAM = """
 import os, sys, torch
@@ -46,3 +55,42 @@ def test_a_forked_child_computes_after_its_parent_did() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+ROWS = torch.nn.functional.normalize(torch.randn(6, 8, generator=torch.Generator().manual_seed(0)))
+LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
+FRAME = torch.zeros(32, 32, 3, dtype=torch.uint8)
+BOX = torch.tensor([[0.0, 0.0, 16.0, 16.0]])
+
+CALLS = {
+    "camera_adversarial": lambda: camera_adversarial_loss(ROWS, ROWS[:3], LABELS, LABELS[:3]),
+    "camera_classifier_gradient": lambda: camera_classifier_loss(
+        ROWS, ROWS[:3].clone().requires_grad_(), LABELS
+    ).backward(),
+    "similarity_topk": lambda: similarity_topk(ROWS, ROWS, 2),
+    "crop_resize_normalize": lambda: crop_resize_normalize(FRAME, BOX, size=(8, 8)),
+    "retrieval_ranks": lambda: retrieval_metrics(ROWS, ROWS, LABELS, LABELS, LABELS, LABELS + 1),
+}
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.parametrize("name", CALLS)
+def test_as_many_threads_as_torch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    real = getattr(_native, name)
+
+    def spy(*args, **options):
+        given.append(options["threads"])
+        return real(*args, **options)
+
+    monkeypatch.setattr(_native, name, spy)
+    CALLS[name]()
+    assert set(given) == {3}

@@ -56,7 +56,7 @@ def camera_adversarial(
         boost: Of other classes of the own camera.
         ignore_linked: Whether linked classes of the own camera are left out.
         want_gradient: Whether the last output is filled.
-        threads: At most this many on the CPU; 0 for one per processor.
+        threads: At most this many on the CPU; 0 for torch's number.
 
     Returns:
         loss (N,), log of the sum over the negatives (N,), slope (N,): sum over the positives of
@@ -81,7 +81,7 @@ def camera_adversarial(
         scale=scale,
         margin=margin,
         boost=boost,
-        threads=threads,
+        threads=threads or torch.get_num_threads(),
         simd=simd_level(),
         loss=loss,
         log_sum=log_sum,
@@ -199,7 +199,7 @@ def camera_classifier_gradient(
         slope=slope.numpy(),
         scale=scale,
         margin=margin,
-        threads=threads,
+        threads=threads or torch.get_num_threads(),
         simd=simd_level(),
         gradient=gradient.numpy(),
     )

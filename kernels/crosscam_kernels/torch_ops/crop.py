@@ -54,7 +54,7 @@ def crop_resize_normalize(
         quant_scale: Of int8.
         zero_point: Of int8.
         yuv: Six factors, see `yuv_factors`.
-        threads: At most this many on the CPU; 0 for one per processor.
+        threads: At most this many on the CPU; 0 for torch's number.
 
     Returns:
         (N, 3, h, w) of `dtype` on the device of the images.
@@ -85,7 +85,7 @@ def crop_resize_normalize(
         gain=_three(gain),
         bias=_three(bias),
         quantization=(quant_scale, zero_point),
-        threads=threads,
+        threads=threads or torch.get_num_threads(),
         simd=simd_level(),
         out=out.numpy(),
     )

@@ -45,7 +45,7 @@ def retrieval_ranks(
         valid: (G,) bool: rows that are False are not in the gallery.
         protocol: ``"standard"``, ``"clothes_changing"``, ``"same_clothes"`` or ``"any"``.
         metric: ``"cosine"``, ``"euclidean"`` or ``"inner_product"``.
-        threads: At most this many threads on the CPU; 0 for one per processor.
+        threads: At most this many threads on the CPU; 0 for torch's number.
 
     Returns:
         (Q,) float64 average precision, and (Q,) int64 first rank, last rank and positives.
@@ -65,7 +65,7 @@ def retrieval_ranks(
         protocol,
     )
     q, g = (t.contiguous().numpy() for t in (query, gallery))
-    ranks = native_ranks(labels, q, g, None, metric, threads or None)
+    ranks = native_ranks(labels, q, g, None, metric, threads or torch.get_num_threads())
     return cast(Ranks, tuple(torch.from_numpy(figure) for figure in ranks))
 
 
