@@ -1,4 +1,4 @@
-"""Operators on tensors run on torch's own threads, as many as it uses; forked children on others."""
+"""Operators on tensors run on torch's threads, as many as it uses; forked children on others."""
 
 from __future__ import annotations
 
