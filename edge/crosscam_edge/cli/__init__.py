@@ -40,6 +40,9 @@ COMMANDS: dict[str, _Lazy] = {
         "crosscam_edge.cli.train_detector", "Train a small detector of people."
     ),
     "models": _Lazy("crosscam_edge.cli.models", "List, pull, import and show models."),
+    "build": _Lazy(
+        "crosscam_edge.cli.build", "Build a model for a box: the fastest that is as good."
+    ),
     "verify": _Lazy(
         "crosscam_edge.cli.verify", "Compare engines and precisions: answers, speed, memory."
     ),

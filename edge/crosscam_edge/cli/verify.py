@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 _OUT = click.Path(path_type=Path, allow_dash=True, dir_okay=False)
 
 
-def _gates(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> dict[str, Any]:
+def parse_gates(
+    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, Any]:
+    """Read ``--gate`` options; `checked_gates` makes limits of them."""
     from crosscam_deploy.verify import Gates
 
     found: dict[str, Any] = {}
@@ -90,7 +93,7 @@ def _gates(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
     "--gate",
     "gates",
     multiple=True,
-    callback=_gates,
+    callback=parse_gates,
     metavar="NAME=VALUE",
     help="What a candidate must reach, for example max_mean_ap_drop=0.01 or min_cosine=off; "
     "repeatable.",
@@ -139,7 +142,7 @@ def command(
     from crosscam_deploy.verify.store import save_for_all
     from crosscam_deploy.zoo import resolve
 
-    limits = _checked(gates)
+    limits = checked_gates(gates)
     bundle = resolve(model)
     bundles = [bundle, *map(resolve, candidates)]
     task = bundle.manifest.task
@@ -167,7 +170,12 @@ def command(
     return 0 if report.passed or report_only else RunError.exit_code
 
 
-def _checked(gates: dict[str, Any]) -> Gates:
+def checked_gates(gates: dict[str, Any]) -> Gates:
+    """Return the limits that `parse_gates` read.
+
+    Raises:
+        UsageError: A value is out of its range.
+    """
     from pydantic import ValidationError
 
     from crosscam_deploy.verify import Gates
