@@ -21,11 +21,17 @@ KNOWN_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "org.op
 """Operators of the standard and of the engines. Others would need libraries that crosscam lacks."""
 
 
-def check_safe(path: Path) -> None:
+PLUGIN_DOMAIN = "crosscam"
+"""Operators that crosscam itself has plugins for; see `crosscam_deploy.export.search_ops`."""
+
+
+def check_safe(path: Path, *, plugins: bool = False) -> None:
     """Refuse a graph that reaches outside its folder, lies about sizes, or needs foreign code.
 
     Args:
         path: An ``.onnx`` file.
+        plugins: Whether crosscam's own plugins are there to run its own operators. Without, they
+            are taken only from a graph that carries what they mean.
 
     Raises:
         InputError: It is not ONNX, or one of the above.
@@ -41,16 +47,17 @@ def check_safe(path: Path) -> None:
             expected="a whole .onnx file",
             fix="copy or export the model again",
         ) from None
-    _check_operators(path, model)
+    _check_operators(path, model, {PLUGIN_DOMAIN} if plugins else set())
     for tensor in _tensors(model):
         _check_tensor(path, tensor)
 
 
-def _check_operators(path: Path, model: Any) -> None:
+def _check_operators(path: Path, model: Any, plugin_domains: set[str]) -> None:
+    known = KNOWN_DOMAINS | plugin_domains
     own = {(function.domain, function.name) for function in model.functions}
     for graph in _graphs(model):
         for node in graph.node:
-            if node.domain in KNOWN_DOMAINS or (node.domain, node.op_type) in own:
+            if node.domain in known or (node.domain, node.op_type) in own:
                 continue
             raise InputError(
                 f"{path.name} needs the operator {node.op_type[:80]!r} of {node.domain[:80]!r}",

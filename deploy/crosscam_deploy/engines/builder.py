@@ -15,7 +15,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crosscam_deploy.engines.manifest import EngineManifest, Tensor
-from crosscam_deploy.graph_safety import check_safe
+from crosscam_deploy.export.search_ops import plugin_free
+from crosscam_deploy.graph_safety import PLUGIN_DOMAIN, check_safe
 from crosscam_deploy.log import get_logger
 from crosscam_kernels.errors import CrosscamError, InputError, RunError, UsageError
 
@@ -161,6 +162,7 @@ class EngineBuilder:
                 fix="load the bundle again",
             )
         check_safe(bundle.model_path)
+        content = _without_own_operators(content)
         parser = self.tensorrt.module.OnnxParser(network, messages.logger)
         if not parser.parse(content, str(bundle.model_path)):
             errors = [parser.get_error(k) for k in range(min(parser.num_errors, 3))]
@@ -171,12 +173,7 @@ class EngineBuilder:
                 expected="operators that TensorRT has, in types that it has them in",
                 fix="export without the operator that is named, or in another precision",
             )
-        if network.num_inputs != 1:
-            raise InputError(
-                f"{bundle.manifest.name} has {network.num_inputs} inputs",
-                expected="one, the pictures",
-                fix="export the model without other inputs",
-            )
+        _check_inputs(bundle, network)
         return found
 
     def _add_profiles(
@@ -187,15 +184,16 @@ class EngineBuilder:
         config: Any,
         profiles: tuple[Profile, ...],
     ) -> None:
-        pictures = network.get_input(0)
-        prep = bundle.manifest.preprocessing
+        inputs, prep = _inputs(network), bundle.manifest.preprocessing
+        pictures = inputs.pop(bundle.manifest.input_name)
+        a_number_each = [name for name, tensor in inputs.items() if -1 in tuple(tensor.shape)]
         for profile in profiles:
             made = builder.create_optimization_profile()
-            shapes = [
-                (count, 3, prep.height, prep.width)
-                for count in (profile.least, profile.typical, profile.most)
-            ]
+            counts = (profile.least, profile.typical, profile.most)
+            shapes = [(count, 3, prep.height, prep.width) for count in counts]
             made.set_shape(pictures.name, *shapes)
+            for name in a_number_each:
+                made.set_shape(name, *((count,) for count in counts))
             if config.add_optimization_profile(made) < 0:
                 raise InputError(
                     f"{bundle.manifest.name} does not take batches of {shapes[0]} to {shapes[2]}",
@@ -264,6 +262,48 @@ class EngineBuilder:
         inspector = engine.create_engine_inspector()
         told = json.loads(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
         return layer_types(told)
+
+
+def _without_own_operators(content: bytes) -> bytes:
+    """Return a graph in which crosscam's own operators, which TensorRT lacks, are written out."""
+    if PLUGIN_DOMAIN.encode() not in content:
+        return content
+    import onnx
+
+    model = onnx.load_from_string(content)
+    free = plugin_free(model)
+    if free is model:
+        return content
+    written: bytes = free.SerializeToString()
+    return written
+
+
+_A_NUMBER_EACH = (-1,)
+"""Shape of an input with one number for each picture."""
+
+
+def _inputs(network: Any) -> dict[str, Any]:
+    tensors = [network.get_input(place) for place in range(network.num_inputs)]
+    return {tensor.name: tensor for tensor in tensors}
+
+
+def _check_inputs(bundle: Bundle, network: Any) -> None:
+    """Refuse a network whose shapes do not follow from the number of pictures alone."""
+    inputs, pictures = _inputs(network), bundle.manifest.input_name
+    if pictures not in inputs:
+        raise InputError(
+            f"{bundle.manifest.name} has the inputs {', '.join(inputs)}",
+            expected=f"the pictures, {pictures!r}",
+            fix="correct input_name in the manifest",
+        )
+    for name, tensor in inputs.items():
+        shape = tuple(int(size) for size in tensor.shape)
+        if name != pictures and -1 in shape and shape != _A_NUMBER_EACH:
+            raise InputError(
+                f"{bundle.manifest.name} has the input {name!r} of shape {shape}",
+                expected="sizes that are fixed, in every input but the pictures",
+                fix="export it with fixed sizes: a retrieval head with a capacity",
+            )
 
 
 def layer_types(told: dict[str, Any]) -> dict[str, int]:
