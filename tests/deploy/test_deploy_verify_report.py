@@ -14,6 +14,7 @@ from crosscam_deploy.verify import Candidate, EmbedAccuracy, Gates, Report, Row,
 from crosscam_deploy.verify.html import html
 from crosscam_deploy.verify.markdown import footer, markdown
 from crosscam_deploy.verify.store import SUFFIX, load_report, save_for_all, save_report
+from crosscam_deploy.verify.table import columns
 from crosscam_deploy.verify.types import DataSummary, Machine
 from crosscam_kernels.errors import RunError
 
@@ -103,6 +104,24 @@ def test_markdown_is_a_table_with_reasons_and_circumstances(tiny):
     assert "50.00 (-0.10)" in table[3]
     assert "mAP fell by 9 \\| points" in text
     assert "8 crops (4 people)" in text
+
+
+def test_columns_that_say_nothing_are_left_out(tiny):
+    alone = a_row(tiny)
+    bare = alone.model_copy(
+        update={"speed": (alone.speed[0].model_copy(update={"ratio": None}),), "accuracy": None}
+    )
+    headings = [column.heading for column in columns(a_report(bare))]
+    assert not {"model", "graph", "x, batch 8"} & set(headings)
+    built = alone.model_copy(update={"model": "other", "graph_precision": "int8"})
+    headings = [column.heading for column in columns(a_report(alone, built))]
+    assert {"model", "graph", "x, batch 8"} <= set(headings)
+
+
+def test_what_auto_became_is_told(tiny):
+    how = Candidate(bundle=tiny.path, runtime="openvino", precision="auto", threads=2)
+    row = a_row(tiny, candidate=how, ran_precision="bf16")
+    assert row.how() == "OpenVINO auto (bf16), 2 threads"
 
 
 def test_a_busy_machine_is_told(tiny):

@@ -164,6 +164,10 @@ def test_candidates_that_break_are_rows_and_the_others_go_on(tiny, tmp_path, mak
 def test_a_reference_that_gives_no_answers_is_an_error(tiny, tmp_path, make):
     with pytest.raises(InputError, match="there is no bundle"):
         verify(Candidate(bundle=tmp_path / "no"), [], painted(tmp_path / "crops"))
+    with pytest.raises(InputError, match="without a baseline"):
+        verify(
+            Candidate(bundle=tiny.path), [], painted(tmp_path / "c1"), gates=Gates(min_ratio=2.0)
+        )
     with pytest.raises(RunError, match="reference"):
         verify(
             Candidate(bundle=tiny.path, input_size=(7, 7)), [], painted(tmp_path / "c2"), **QUICK

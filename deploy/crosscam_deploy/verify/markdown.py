@@ -37,7 +37,7 @@ def markdown(report: Report) -> str:
 def named(report: Report, row: Row) -> str:
     """Return what a row is called where it stands alone."""
     several = len({each.model for each in report.rows}) > 1
-    how = row.candidate.how()
+    how = row.how()
     return f"{row.model}, {how}" if several else how
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crosscam_deploy.runtime.base import check_outputs, native_size
+from crosscam_deploy.runtime.onnxruntime_engine import takes_any_size
 from crosscam_kernels.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class PlainSession:
                 f"{bundle.manifest.name} is an OpenVINO model, ONNX Runtime cannot run it",
                 expected="an ONNX bundle",
             )
+        takes_any_size(bundle)  # what every graph is checked for, before an engine reads it
         try:
             self._session = ort.InferenceSession(
                 str(bundle.model_path), providers=["CPUExecutionProvider"]

@@ -116,7 +116,8 @@ def verify(
         progress: Hears what is being done.
 
     Raises:
-        InputError: The reference is not a bundle, or the pictures are not for its task.
+        InputError: The reference is not a bundle, the pictures are not for its task, or a gate asks
+            for what is not measured.
         RunError: The reference itself gives no answers.
     """
     bundle = load_bundle(reference.bundle)
@@ -130,11 +131,17 @@ def verify(
     sizes = tuple(sorted(set(batches)))
     if not sizes or sizes[0] < 1 or rounds < 1:
         raise InputError(f"batches {list(batches)}, rounds {rounds}", expected="at least 1 of each")
+    limits = gates or Gates()
+    if limits.min_ratio is not None and baseline is None:
+        raise InputError(
+            f"the gate min_ratio={limits.min_ratio:g} without a baseline",
+            expected="something to be faster than",
+            fix="time the baseline as well, or leave the gate out",
+        )
     before = load()
     with tempfile.TemporaryDirectory(prefix="crosscam-verify-") as folder:
         run = _Run(Path(folder), data, Plan(sizes, rounds, seconds), limit_s, progress)
         subjects = run.all(reference, candidates, baseline, at_once)
-    limits = gates or Gates()
     return Report(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         task=bundle.manifest.task,

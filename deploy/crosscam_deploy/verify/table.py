@@ -45,13 +45,11 @@ def columns(report: Report) -> list[Column]:
                 number=False,
             )
         )
-    out.append(
-        Column("runs in", "engine and its settings", lambda row: row.candidate.how(), number=False)
-    )
+    out.append(Column("runs in", "engine and its settings", lambda row: row.how(), number=False))
     out.append(Column("verdict", "whether it may be used", _verdict, number=False))
     out += _embed(report) if report.task == "embed" else _detect(report)
     for batch in report.batches:
-        out += _speed(batch, "crops" if report.task == "embed" else "frames")
+        out += _speed(report, batch, "crops" if report.task == "embed" else "frames")
     out += [
         Column(
             "memory",
@@ -133,7 +131,7 @@ def _with_change(row: Row, name: str, change: str) -> str:
     return f"{100 * value:.2f} ({100 * moved:+.2f})"
 
 
-def _speed(batch: int, things: str) -> list[Column]:
+def _speed(report: Report, batch: int, things: str) -> list[Column]:
     def cell(text: Callable[[Row], str | None]) -> Callable[[Row], str]:
         return lambda row: (text(row) if row.at(batch) else None) or NONE
 
@@ -149,15 +147,16 @@ def _speed(batch: int, things: str) -> list[Column]:
         speed = row.at(batch)
         return f"{speed.ratio:.2f}x" if speed and speed.ratio is not None else None
 
-    return [
+    out = [
         Column(
             f"ms, batch {batch}", f"of a batch of {batch}: median / 95th percentile", cell(times)
         ),
         Column(f"{things}/s, batch {batch}", "median over rounds", cell(rate)),
-        Column(
-            f"x, batch {batch}", "times as fast as the baseline, median over rounds", cell(ratio)
-        ),
     ]
+    if any(ratio(row) for row in report.rows):
+        meaning = "times as fast as the baseline, median over rounds"
+        out.append(Column(f"x, batch {batch}", meaning, cell(ratio)))
+    return out
 
 
 def _ms(value: float) -> str:

@@ -133,6 +133,13 @@ class Row(Strict):
     accuracy: Accuracy | None = None
     speed: tuple[Speed, ...] = ()
 
+    def how(self) -> str:
+        """Return how it ran, in words, with what ``auto`` became."""
+        words = self.candidate.how()
+        if self.candidate.precision == "auto" and self.ran_precision:
+            words = words.replace(" auto", f" auto ({self.ran_precision})", 1)
+        return words
+
     def at(self, batch: int) -> Speed | None:
         """Return what was measured at a batch size."""
         return next((speed for speed in self.speed if speed.batch == batch), None)

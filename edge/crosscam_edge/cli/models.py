@@ -178,7 +178,9 @@ def show_command(name: str, as_json: bool) -> None:
     _print_bundle(bundle)
     if report is not None:
         click.echo("\nverified")
-        print_report(report)
+        # what else was compared on that day is told by its own model
+        mine = [r for r in report.rows if r.role != "candidate" or r.model_id == bundle.model_id]
+        print_report(report.model_copy(update={"rows": tuple(mine)}))
 
 
 def _bundle_fields(bundle: Bundle) -> dict[str, Any]:
