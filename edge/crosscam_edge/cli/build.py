@@ -28,7 +28,8 @@ _SHARE = 0.25  # of the people or frames, to calibrate with where no others are 
     type=click.Choice(_TARGETS),
     default="cpu",
     show_default=True,
-    help="The box that it is for; cpu is this machine's processor. For GPUs there is only a plan yet.",
+    help="The box that it is for; cpu is this machine's processor. For GPUs there is only a plan "
+    "yet.",
 )
 @click.option(
     "--precision",
