@@ -7,6 +7,7 @@ logger hears why.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,17 @@ import onnxruntime as ort
 from fake_cuda import FakeCuda, Misuse
 from fake_tensorrt import FakeTensorRT, ILogger, Severity
 
+from crosscam_deploy.bundle import Bundle
+from crosscam_deploy.engines import (
+    Engine,
+    EngineBuilder,
+    EngineOptions,
+    EngineStore,
+    TensorRT,
+)
+from crosscam_deploy.runtime.tensorrt_engine import TensorRtEngine
+
+VERSION = "10.16.1.11"
 _PLAN = b"plan of "
 _SCRATCH = 4096
 
@@ -222,3 +234,23 @@ class FakeContext:
 
         self.cuda.enqueue(stream, run, scratch[0], *addresses.values())
         return True
+
+
+class Machine:
+    """A GPU, a TensorRT and an engine store."""
+
+    def __init__(self, root: Path, *, rtx: bool = False, **cuda: Any) -> None:
+        self.cuda = FakeCuda(**cuda)
+        self.module = RunningTensorRT(VERSION, self.cuda, rtx=rtx)
+        self.tensorrt = TensorRT("tensorrt-rtx" if rtx else "tensorrt", self.module, VERSION)
+        self.store = EngineStore(root / "engines")
+
+    def build(self, bundle: Bundle, **options: Any) -> Engine:
+        chosen = EngineOptions(**({"buckets": (1, 4, 8)} | options))
+        built = EngineBuilder(self.tensorrt, self.cuda.device).build(bundle, chosen)
+        key = self.store.key(bundle, chosen, self.tensorrt, self.cuda.device)
+        return self.store.keep(key, built)
+
+    def open(self, bundle: Bundle, engine: Engine | None = None, **options: Any) -> TensorRtEngine:
+        engine = engine or self.build(bundle)
+        return TensorRtEngine(bundle, engine, self.tensorrt, self.cuda, **options)

@@ -8,47 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_cuda import ORIN, FakeCuda
-from fake_tensorrt_run import RunningTensorRT
+from fake_cuda import ORIN
+from fake_tensorrt_run import Machine
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crosscam_deploy.bundle import Bundle
-from crosscam_deploy.engines import (
-    Device,
-    Engine,
-    EngineBuilder,
-    EngineOptions,
-    EngineStore,
-    TensorRT,
-)
+from crosscam_deploy.engines import Device, TensorRT
 from crosscam_deploy.runtime import open_runtime
 from crosscam_deploy.runtime.cuda import OutOfMemoryError
-from crosscam_deploy.runtime.tensorrt_engine import TensorRtEngine, split
+from crosscam_deploy.runtime.tensorrt_engine import split
 from crosscam_deploy.runtime.tensorrt_plan import Bucket
 from crosscam_kernels.errors import InputError, RunError
-
-VERSION = "10.16.1.11"
-
-
-class Machine:
-    """A GPU, a TensorRT and an engine store."""
-
-    def __init__(self, root: Path, *, rtx: bool = False, **cuda: Any) -> None:
-        self.cuda = FakeCuda(**cuda)
-        self.module = RunningTensorRT(VERSION, self.cuda, rtx=rtx)
-        self.tensorrt = TensorRT("tensorrt-rtx" if rtx else "tensorrt", self.module, VERSION)
-        self.store = EngineStore(root / "engines")
-
-    def build(self, bundle: Bundle, **options: Any) -> Engine:
-        chosen = EngineOptions(**({"buckets": (1, 4, 8)} | options))
-        built = EngineBuilder(self.tensorrt, self.cuda.device).build(bundle, chosen)
-        key = self.store.key(bundle, chosen, self.tensorrt, self.cuda.device)
-        return self.store.keep(key, built)
-
-    def open(self, bundle: Bundle, engine: Engine | None = None, **options: Any) -> TensorRtEngine:
-        engine = engine or self.build(bundle)
-        return TensorRtEngine(bundle, engine, self.tensorrt, self.cuda, **options)
 
 
 @pytest.fixture(params=[False, True], ids=["tensorrt", "tensorrt-rtx"])

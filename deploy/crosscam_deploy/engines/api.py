@@ -8,6 +8,7 @@ that it shall build for, builds without a GPU, and has no timing cache.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -103,6 +104,11 @@ def _logger_class(module: Any) -> Any:
                 _log.warning(message)
 
     return Logger
+
+
+def is_installed(flavour: Flavour) -> bool:
+    """Return whether a TensorRT's Python package is there; whether it works is not tried."""
+    return any(importlib.util.find_spec(name) is not None for name in _MODULES[flavour])
 
 
 def find_tensorrt(flavour: Flavour) -> TensorRT:

@@ -31,21 +31,32 @@ class Runtime(Protocol):
     """A model ready to run.
 
     Attributes:
-        name: ``"openvino"`` or ``"onnxruntime"``.
-        device: Where it runs, in words.
-        precision: Numbers it computes in: ``"f32"``, ``"bf16"``, …
-        max_batch: Most images that one call of the graph takes; None when any. `infer` takes any
-            number either way.
         bundle: The model.
         input_size: Height and width in pixels that it takes: the manifest's, or another one.
     """
 
-    name: str
-    device: str
-    precision: str
-    max_batch: int | None
     bundle: Bundle
     input_size: tuple[int, int]
+
+    @property
+    def name(self) -> str:
+        """``"openvino"``, ``"onnxruntime"``, ``"tensorrt"`` or ``"tensorrt-rtx"``."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it runs, in words."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """Numbers it computes in, as ``"f32"`` or ``"bf16"``."""
+        ...
+
+    @property
+    def max_batch(self) -> int | None:
+        """Most images that one call takes; None when any. `infer` takes any number either way."""
+        ...
 
     def infer(self, batch: NDArray[np.float32]) -> Outputs:
         """Run a `(B, 3, H, W)` float32 batch; returns the outputs in manifest order."""

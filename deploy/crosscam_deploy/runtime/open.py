@@ -5,18 +5,36 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING, Literal
 
-from crosscam_kernels.errors import RunError, UsageError
+from crosscam_deploy.engines.api import is_installed
+from crosscam_deploy.engines.device import find_device
+from crosscam_deploy.log import get_logger
+from crosscam_kernels.errors import CrosscamError, RunError, UsageError
 
 if TYPE_CHECKING:
     from crosscam_deploy.bundle import Bundle
+    from crosscam_deploy.engines.api import Flavour
+    from crosscam_deploy.engines.builder import Progress
     from crosscam_deploy.runtime.base import Precision, Runtime
 
-RuntimeName = Literal["auto", "openvino", "onnxruntime"]
+RuntimeName = Literal["auto", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx"]
+FLAVOURS: tuple[Flavour, ...] = ("tensorrt", "tensorrt-rtx")
+
+_log = get_logger("runtime")
 
 
 def available_runtimes() -> list[str]:
-    """Return the engines whose packages are installed, best first."""
+    """Return the engines for processors whose packages are installed, best first."""
     return [name for name in ("openvino", "onnxruntime") if importlib.util.find_spec(name)]
+
+
+def gpu_runtime() -> Flavour | None:
+    """Return the TensorRT that can run engines here; None without one, or without a CUDA device."""
+    flavour = next((each for each in FLAVOURS if is_installed(each)), None)
+    try:
+        return flavour if flavour is not None and find_device() is not None else None
+    except CrosscamError as error:  # a driver that is out of order
+        _log.warning("the GPU is not used", reason=str(error))
+        return None
 
 
 def quantises_while_running(bundle: Bundle) -> bool:
@@ -47,16 +65,18 @@ def open_runtime(
         runtime: Engine; ``"auto"`` takes OpenVINO where its wheel exists, else ONNX Runtime, and
             ONNX Runtime for graphs that quantise while running, which OpenVINO computes in float
             at half the speed (YOLOv8n on an AVX-512 CPU: 108 against 55 ms). A built model names
-            its own (`Manifest.run_with`).
+            its own (`Manifest.run_with`). Where TensorRT and a CUDA device are found, and
+            `precision` is ``"auto"``, that engine serves until one for the GPU is built and agrees
+            with it (`FirstUse`). ``"tensorrt"`` and ``"tensorrt-rtx"`` build before they return.
         precision: ``"auto"`` leaves it to the engine (OpenVINO: bf16 on CPUs that have it),
-            ``"f32"`` is for comparisons.
+            ``"f32"`` is for comparisons. TensorRT computes in the types of the graph.
         threads: Threads of the engine; 0 for one a core.
         streams: Batches that run at the same time (`submit`); each gets its share of the threads.
         input_size: Height and width in pixels to run at instead of the manifest's. Convolutional
             graphs can, and heads that hold the size are written anew (`resize_graph`); what the
             outputs then mean is for the caller to know.
         lazy: Check the graph now, prepare it at the first inference: for a runtime that may never
-            be used.
+            be used. Not for TensorRT.
 
     Raises:
         InputError: The manifest does not fit the graph, the file is not a valid graph, or the graph
@@ -64,6 +84,20 @@ def open_runtime(
         RunError: No engine on this machine runs this format.
         UsageError: The engine cannot do what was asked.
     """
+    if threads < 0 or streams < 1:
+        raise UsageError(
+            f"threads={threads}, streams={streams}",
+            expected="threads ≥ 0 and streams ≥ 1",
+            fix="leave them at their defaults",
+        )
+    if runtime in FLAVOURS:
+        if precision == "bf16":
+            raise UsageError(
+                f"{runtime} computes in the types of the graph",
+                expected="precision auto or f32",
+                fix="build the model in bf16 with `crosscam build`",
+            )
+        return _on_gpu(bundle, runtime, streams, input_size, None)
     installed = available_runtimes()
     chosen = bundle.manifest.run_with
     if chosen is not None and runtime in ("auto", chosen.runtime) and chosen.runtime in installed:
@@ -71,29 +105,61 @@ def open_runtime(
         # bf16 stays auto: that is what OpenVINO takes wherever the CPU has it, and f32 elsewhere
         if precision == "auto" and chosen.precision == "f32":
             precision = "f32"
+    flavour: Flavour | None = None
     if runtime == "auto":
-        usable = [n for n in installed if n == "openvino" or bundle.manifest.format == "onnx"]
-        if not usable:
-            raise RunError(
-                f"no installed engine runs {bundle.manifest.name} ({bundle.manifest.format})",
-                expected="openvino, or onnxruntime for ONNX models",
-                fix="pip install openvino (no wheel for this machine: use an ONNX model)",
-            )
         integers = precision == "auto" and quantises_while_running(bundle)
-        better = integers and "onnxruntime" in usable
-        runtime = "openvino" if "openvino" in usable and not better else "onnxruntime"
+        runtime = _best(bundle, installed, integers=integers)
+        if precision == "auto" and bundle.manifest.format == "onnx" and not integers:
+            flavour = gpu_runtime()
     elif runtime not in installed:
         raise RunError(
             f"the engine {runtime!r} is not installed",
             expected=f"one of {installed}",
             fix=f"pip install {runtime}",
         )
-    if threads < 0 or streams < 1:
-        raise UsageError(
-            f"threads={threads}, streams={streams}",
-            expected="threads ≥ 0 and streams ≥ 1",
-            fix="leave them at their defaults",
+    serving = _on_processor(bundle, runtime, precision, threads, streams, input_size, lazy=lazy)
+    if flavour is None:
+        return serving
+    from crosscam_deploy.runtime.first_use import FirstUse
+
+    asked: Flavour = flavour
+    return FirstUse(serving, lambda told: _on_gpu(bundle, asked, streams, input_size, told), asked)
+
+
+def _best(bundle: Bundle, installed: list[str], *, integers: bool) -> RuntimeName:
+    usable = [n for n in installed if n == "openvino" or bundle.manifest.format == "onnx"]
+    if not usable:
+        raise RunError(
+            f"no installed engine runs {bundle.manifest.name} ({bundle.manifest.format})",
+            expected="openvino, or onnxruntime for ONNX models",
+            fix="pip install openvino (no wheel for this machine: use an ONNX model)",
         )
+    better = integers and "onnxruntime" in usable
+    return "openvino" if "openvino" in usable and not better else "onnxruntime"
+
+
+def _on_gpu(
+    bundle: Bundle,
+    flavour: Flavour,
+    streams: int,
+    input_size: tuple[int, int] | None,
+    progress: Progress | None,
+) -> Runtime:
+    from crosscam_deploy.runtime.gpu import open_engine
+
+    return open_engine(bundle, flavour, streams=streams, input_size=input_size, progress=progress)
+
+
+def _on_processor(
+    bundle: Bundle,
+    runtime: RuntimeName,
+    precision: Precision,
+    threads: int,
+    streams: int,
+    input_size: tuple[int, int] | None,
+    *,
+    lazy: bool,
+) -> Runtime:
     if runtime == "openvino":
         from crosscam_deploy.runtime.openvino_engine import OpenVinoEngine
 
