@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crosscam_deploy.precision.ranges import bounds, centred
+from crosscam_deploy.precision.rewriting import add, constants, replace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -24,52 +25,23 @@ if TYPE_CHECKING:
     from crosscam_deploy.precision.ranges import Method
 
 OPERATORS = ("Conv", "Gemm", "MatMul")
-_LEAST_OPSET = 13  # the first with one scale for each channel
 _STEPS = 255
 _LARGEST_WEIGHT = 127
 _LEAST_SCALE = 1e-12  # channels that were never used have weights near the least float
-
-
-def named(model: Any) -> Any:
-    """Return a copy whose nodes all have a name of their own, at an opset that knows channels."""
-    import onnx
-
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    opset = next((each for each in copy.opset_import if each.domain in ("", "ai.onnx")), None)
-    if opset is not None and opset.version < _LEAST_OPSET:
-        copy = onnx.version_converter.convert_version(copy, _LEAST_OPSET)
-    taken: set[str] = set()
-    for k, node in enumerate(copy.graph.node):
-        if not node.name or node.name in taken:
-            node.name = f"{node.op_type}_{k}"
-        taken.add(node.name)
-    return copy
 
 
 def quantisable(model: Any) -> dict[str, str]:
     """Return the nodes that can be computed in int8, with the tensor that enters each.
 
     Args:
-        model: As from `named`.
+        model: As from `rewriting.named`.
     """
-    constants = _constants(model.graph)
+    found = constants(model.graph)
     return {
         node.name: node.input[0]
         for node in model.graph.node
-        if node.op_type in OPERATORS
-        and node.input[0] not in constants
-        and node.input[1] in constants
+        if node.op_type in OPERATORS and node.input[0] not in found and node.input[1] in found
     }
-
-
-def _constants(graph: Any) -> dict[str, Any]:
-    """Return the tensors of all constants by name."""
-    found = {each.name: each for each in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            found[node.output[0]] = node.attribute[0].t
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +63,7 @@ class Quantiser:
     """Writes int8 graphs of one network; weights are rounded once.
 
     Args:
-        model: As from `named`; left as it is.
+        model: As from `rewriting.named`; left as it is.
         seen: Observations of the tensors that enter the `quantisable` nodes.
     """
 
@@ -100,14 +72,14 @@ class Quantiser:
 
         self._model, self._seen = model, seen
         self.nodes = quantisable(model)
-        constants = _constants(model.graph)
+        found = constants(model.graph)
         self._weights: dict[tuple[str, int | None], _Weights] = {}
         self._axis: dict[str, int | None] = {}
         self._bounds: dict[tuple[str, Method], tuple[float, float]] = {}
         for node in model.graph.node:
             if node.name not in self.nodes:
                 continue
-            values = onnx.numpy_helper.to_array(constants[node.input[1]])
+            values = onnx.numpy_helper.to_array(found[node.input[1]])
             axis = _output_axis(node, values.ndim)
             self._axis[node.name] = axis
             self._weights[node.input[1], axis] = _rounded(values, axis)
@@ -142,7 +114,7 @@ class Quantiser:
                     pairs[weights] = _constant(graph, nodes, node.input[1], kept)
                 node.input[0], node.input[1] = pairs[entering], pairs[weights]
             nodes.append(node)
-        _replace(graph, nodes)
+        replace(graph, nodes)
         return result
 
     def _range(self, tensor: str, method: Method) -> tuple[float, float]:
@@ -176,8 +148,8 @@ def _pair(graph: Any, nodes: list[Any], name: str, low: float, high: float) -> s
 
     scale = np.float32(max((high - low) / _STEPS, _LEAST_SCALE))
     zero = np.uint8(np.clip(round(-low / float(scale)), 0, _STEPS))
-    _add(graph, f"{name}/scale", np.array(scale))
-    _add(graph, f"{name}/zero", np.array(zero))
+    add(graph, f"{name}/scale", np.array(scale))
+    add(graph, f"{name}/zero", np.array(zero))
     parameters = [f"{name}/scale", f"{name}/zero"]
     quantised, restored = f"{name}/quantised", f"{name}/restored"
     nodes += [
@@ -196,9 +168,9 @@ def _constant(graph: Any, nodes: list[Any], name: str, weights: _Weights) -> str
     import onnx
 
     base = f"{name}/{weights.axis}"
-    _add(graph, f"{base}/int8", weights.values)
-    _add(graph, f"{base}/scale", weights.scale)
-    _add(graph, f"{base}/zero", np.zeros(weights.scale.shape, np.int8))
+    add(graph, f"{base}/int8", weights.values)
+    add(graph, f"{base}/scale", weights.scale)
+    add(graph, f"{base}/zero", np.zeros(weights.scale.shape, np.int8))
     axis: dict[str, Any] = {} if weights.axis is None else {"axis": weights.axis}
     inputs = [f"{base}/int8", f"{base}/scale", f"{base}/zero"]
     restored = f"{base}/restored"
@@ -206,27 +178,3 @@ def _constant(graph: Any, nodes: list[Any], name: str, weights: _Weights) -> str
         onnx.helper.make_node("DequantizeLinear", inputs, [restored], f"{base}/restore", **axis)
     )
     return restored
-
-
-def _add(graph: Any, name: str, values: NDArray[Any]) -> None:
-    import onnx
-
-    graph.initializer.append(onnx.numpy_helper.from_array(values, name))
-
-
-def _replace(graph: Any, nodes: list[Any]) -> None:
-    """Set the nodes of a graph, and drop constants that none of them reads any more."""
-    copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
-    read = {name for node in copies for name in node.input} | {out.name for out in graph.output}
-    del graph.node[:]
-    graph.node.extend(
-        node for node in copies if node.op_type != "Constant" or node.output[0] in read
-    )
-    kept = [each for each in graph.initializer if each.name in read]
-    copied = [type(each).FromString(each.SerializeToString()) for each in kept]
-    del graph.initializer[:]
-    graph.initializer.extend(copied)
-    inputs = [each for each in graph.input if each.name in read]
-    if len(inputs) != len(graph.input):  # old exporters name weights among the inputs too
-        del graph.input[:]
-        graph.input.extend(inputs)

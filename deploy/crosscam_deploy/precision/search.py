@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from crosscam_deploy.log import get_logger
-from crosscam_deploy.precision.int8 import Quantiser, named, quantisable
+from crosscam_deploy.precision.int8 import Quantiser, quantisable
 from crosscam_deploy.precision.loss import Limits, lost
 from crosscam_deploy.precision.observe import observe, outputs
 from crosscam_deploy.precision.ranges import METHODS, Method
+from crosscam_deploy.precision.rewriting import named
 from crosscam_deploy.precision.sensitivity import Sensitivity, fewest_kept, sweep
 from crosscam_deploy.verify.answers import Inputs
 from crosscam_kernels.errors import InputError
@@ -120,12 +121,14 @@ def search(
         found = tried[method, symmetric] = loss(graph)
         if best is None or found < best.loss:
             best = Quantised(graph, method, symmetric, (), found, tried, ())
-        tell("choosing ranges", len(tried), len(METHODS) + 1)
+        tell("choosing ranges", len(tried), 2 * len(METHODS))
 
     for method in METHODS:
         attempt(method, symmetric=True)
     assert best is not None
-    attempt(best.method, symmetric=False)
+    # SiLU and the like go a little below zero: half of a symmetric range is empty
+    for method in (best.method,) if best.loss <= 1 else METHODS:
+        attempt(method, symmetric=False)
     _log.info(
         "ranges chosen",
         model=bundle.manifest.name,
