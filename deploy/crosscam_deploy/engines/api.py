@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any, Literal
 
 from crosscam_deploy.log import get_logger
-from crosscam_kernels.errors import RunError
+from crosscam_kernels.errors import RunError, UsageError
 
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
 _MODULES: dict[Flavour, tuple[str, ...]] = {
@@ -59,6 +59,22 @@ class TensorRT:
         """Return flags of a network whose precisions are those of its graph."""
         flag = getattr(self.module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
         return 0 if flag is None else 1 << int(flag)
+
+    def ahead_of_time_plugins(self) -> int:
+        """Return flags of a network that takes plugins with kernels compiled ahead of time.
+
+        Raises:
+            UsageError: This TensorRT has no such plugins.
+        """
+        known = self.module.NetworkDefinitionCreationFlag
+        flag = getattr(known, "PREFER_AOT_PYTHON_PLUGINS", None)
+        if flag is None or self.rtx:
+            raise UsageError(
+                f"{self.flavour} {self.version} takes no plugins of compiled kernels",
+                expected="TensorRT 10.9 or later",
+                fix="build without plugins",
+            )
+        return 1 << int(flag)
 
     def messages(self) -> Messages:
         """Return a new place for what TensorRT says."""

@@ -18,6 +18,7 @@ from crosscam_deploy.engines.manifest import EngineManifest, Tensor
 from crosscam_deploy.export.search_ops import plugin_free
 from crosscam_deploy.graph_safety import PLUGIN_DOMAIN, check_safe
 from crosscam_deploy.log import get_logger
+from crosscam_deploy.plugins.lowering import two_nodes
 from crosscam_kernels.errors import CrosscamError, InputError, RunError, UsageError
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class EngineBuilder:
         timings: File in which TensorRT keeps how fast kernels were, so that the next build of a
             similar graph is quicker and alike; None for none. TensorRT-RTX does not time.
         progress: Is told the step and its share in [0, 1]; may raise to stop the build.
+        plugins: Whether `crosscam_deploy.plugins.register_plugins` was called in this process:
+            searches are then crosscam's own kernels. Without, they are layers of TensorRT's.
     """
 
     def __init__(
@@ -59,8 +62,9 @@ class EngineBuilder:
         *,
         timings: Path | None = None,
         progress: Progress | None = None,
+        plugins: bool = False,
     ) -> None:
-        self.tensorrt, self.device = tensorrt, device
+        self.tensorrt, self.device, self._plugins = tensorrt, device, plugins
         self._timings = None if tensorrt.rtx else timings
         self._progress = progress
 
@@ -88,7 +92,7 @@ class EngineBuilder:
     def _build(self, bundle: Bundle, options: EngineOptions, messages: Messages) -> Built:
         began, trt = time.monotonic(), self.tensorrt.module
         builder = trt.Builder(messages.logger)
-        network = builder.create_network(self.tensorrt.strongly_typed())
+        network = builder.create_network(self._flags())
         graph = self._parse(bundle, network, messages)
         config = builder.create_builder_config()
         profiles = options.profiles_for(any_batch=bundle.manifest.dynamic_batch)
@@ -127,6 +131,12 @@ class EngineBuilder:
         )
         return Built(plan, manifest)
 
+    def _flags(self) -> int:
+        flags = self.tensorrt.strongly_typed()
+        if self._plugins:
+            flags |= self.tensorrt.ahead_of_time_plugins()
+        return flags
+
     def _name(self) -> str:
         return f"{self.tensorrt.flavour} {self.tensorrt.version}"
 
@@ -162,7 +172,7 @@ class EngineBuilder:
                 fix="load the bundle again",
             )
         check_safe(bundle.model_path)
-        content = _without_own_operators(content)
+        content = _with_layers_for_own_operators(content, plugins=self._plugins)
         parser = self.tensorrt.module.OnnxParser(network, messages.logger)
         if not parser.parse(content, str(bundle.model_path)):
             errors = [parser.get_error(k) for k in range(min(parser.num_errors, 3))]
@@ -264,17 +274,15 @@ class EngineBuilder:
         return layer_types(told)
 
 
-def _without_own_operators(content: bytes) -> bytes:
-    """Return a graph in which crosscam's own operators, which TensorRT lacks, are written out."""
+def _with_layers_for_own_operators(content: bytes, *, plugins: bool) -> bytes:
+    """Return a graph in which crosscam's own operators are plugins, or written out."""
     if PLUGIN_DOMAIN.encode() not in content:
         return content
     import onnx
 
     model = onnx.load_from_string(content)
-    free = plugin_free(model)
-    if free is model:
-        return content
-    written: bytes = free.SerializeToString()
+    made = two_nodes(model) if plugins else plugin_free(model)
+    written: bytes = made.SerializeToString()
     return written
 
 
