@@ -12,10 +12,11 @@ import pytest
 
 from crosscam_deploy.verify import Candidate, EmbedAccuracy, Gates, Report, Row, Speed
 from crosscam_deploy.verify.html import html
-from crosscam_deploy.verify.markdown import footer, markdown
+from crosscam_deploy.verify.markdown import footer, markdown, named
 from crosscam_deploy.verify.store import SUFFIX, load_report, save_for_all, save_report
 from crosscam_deploy.verify.table import columns
 from crosscam_deploy.verify.types import DataSummary, Machine
+from crosscam_edge.cli.verify_print import print_report
 from crosscam_kernels.errors import RunError
 
 EVIL = "\"><script>alert(1)</script>'{{7*7}}|"
@@ -116,6 +117,25 @@ def test_columns_that_say_nothing_are_left_out(tiny):
     built = alone.model_copy(update={"model": "other", "graph_precision": "int8"})
     headings = [column.heading for column in columns(a_report(alone, built))]
     assert {"model", "graph", "x, batch 8"} <= set(headings)
+    again = built.model_copy(update={"model": alone.model, "model_id": "f" * 64})
+    both = a_report(alone, again)
+    assert [named(both, row) for row in both.rows] == [
+        "tiny f32, OpenVINO f32",
+        "tiny int8, OpenVINO f32",
+    ]
+
+
+@pytest.mark.parametrize(("width", "tables"), [("400", 1), ("110", 2)])
+def test_a_narrow_terminal_gets_two_tables(tiny, monkeypatch, capsys, width, tables):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", width)
+    odd = a_row(tiny, model="[red]odd[/red]", status="refused", reasons=("too slow",))
+    print_report(a_report(a_row(tiny, "reference"), odd))
+    out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert out.count("verdict") == tables
+    assert out.count("cos mean") == out.count("x, batch 8") == 1
+    assert "[red]odd[/red]" in out
+    assert "[red]odd[/red], OpenVINO f32: too slow" in out
 
 
 def test_what_auto_became_is_told(tiny):

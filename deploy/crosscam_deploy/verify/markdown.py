@@ -36,9 +36,11 @@ def markdown(report: Report) -> str:
 
 def named(report: Report, row: Row) -> str:
     """Return what a row is called where it stands alone."""
-    several = len({each.model for each in report.rows}) > 1
     how = row.how()
-    return f"{row.model}, {how}" if several else how
+    if len({(each.model, each.model_id) for each in report.rows}) == 1:
+        return how
+    built = any(each.graph_precision != "f32" for each in report.rows)
+    return f"{row.model} {row.graph_precision}, {how}" if built else f"{row.model}, {how}"
 
 
 def footer(report: Report) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from crosscam_deploy.verify.types import DetectAccuracy, EmbedAccuracy
 
@@ -22,12 +22,15 @@ class Column(NamedTuple):
         meaning: What it tells, in a sentence.
         cell: What it says of a row.
         number: Whether it is aligned as a number.
+        part: What it belongs to, where one table is too wide: which row it is, what it answers, or
+            what it costs.
     """
 
     heading: str
     meaning: str
     cell: Callable[[Row], str]
     number: bool = True
+    part: Literal["row", "answer", "cost"] = "row"
 
 
 def columns(report: Report) -> list[Column]:
@@ -47,10 +50,11 @@ def columns(report: Report) -> list[Column]:
         )
     out.append(Column("runs in", "engine and its settings", lambda row: row.how(), number=False))
     out.append(Column("verdict", "whether it may be used", _verdict, number=False))
-    out += _embed(report) if report.task == "embed" else _detect(report)
+    answers = _embed(report) if report.task == "embed" else _detect(report)
+    costs: list[Column] = []
     for batch in report.batches:
-        out += _speed(report, batch, "crops" if report.task == "embed" else "frames")
-    out += [
+        costs += _speed(report, batch, "crops" if report.task == "embed" else "frames")
+    costs += [
         Column(
             "memory",
             "most that its process held while running",
@@ -58,7 +62,8 @@ def columns(report: Report) -> list[Column]:
         ),
         Column("file", "size of the bundle's files", lambda row: _mega(row.file_bytes)),
     ]
-    return out
+    out += [column._replace(part="answer") for column in answers]
+    return out + [column._replace(part="cost") for column in costs]
 
 
 def _verdict(row: Row) -> str:
