@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crosscam_deploy.engines.api import find_tensorrt, is_installed
+from crosscam_deploy.engines.device import find_device
 from crosscam_deploy.health.check import Check, Status
+from crosscam_kernels.errors import CrosscamError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from crosscam_deploy.engines.api import Flavour
 
 _AREA = "engines"
 # A graph of two nodes, global average pooling and flatten: (n, 3, 8, 8) -> (n, 3). Made with
@@ -33,6 +38,7 @@ def checks() -> Iterator[Check]:
         fix = "pip install --force-reinstall onnxruntime"
         yield Check(_AREA, "inference", Status.PROBLEM, "no engine works", fix)
     yield from results
+    yield from _gpu_engines()
     yield _decoders()
     yield _ffmpeg()
 
@@ -81,6 +87,46 @@ def _onnxruntime() -> Check:
         return answer, f"{ort.__version__}, providers {', '.join(providers)}"
 
     return _try("ONNX Runtime", "onnxruntime", run)
+
+
+def _gpu_engines() -> Iterator[Check]:
+    """Yield whether engines for NVIDIA GPUs can be built and run; none is built for it."""
+    try:
+        device, broken = find_device(), ""
+    except CrosscamError as error:
+        device, broken = None, error.found
+    if broken:
+        fix = "look at nvidia-smi; models run on the processor meanwhile"
+        yield Check(_AREA, "CUDA device", Status.WARNING, broken, fix)
+    elif device is None:
+        found = "none, or no cuda-python: models run on the processor"
+        fix = "on a machine with an NVIDIA GPU: pip install 'crosscam[tensorrt]'"
+        yield Check(_AREA, "CUDA device", Status.INFO, found, fix)
+    else:
+        found = f"{device.name}, compute capability {device.capability}, "
+        found += f"driver for CUDA {device.driver}"
+        yield Check(_AREA, "CUDA device", Status.OK, found)
+    yield _tensorrt("tensorrt", "TensorRT", usable=device is not None)
+    yield _tensorrt("tensorrt-rtx", "TensorRT-RTX", usable=device is not None)
+
+
+def _tensorrt(flavour: Flavour, name: str, *, usable: bool) -> Check:
+    if not is_installed(flavour):
+        found = "not installed"
+        if not usable:
+            return Check(_AREA, name, Status.INFO, f"{found} (not needed without an NVIDIA GPU)")
+        return Check(_AREA, name, Status.INFO, found, f"pip install 'crosscam[{flavour}]'")
+    try:
+        version = find_tensorrt(flavour).version
+    except CrosscamError as error:
+        return Check(_AREA, name, Status.WARNING, error.found, error.fix)
+    except Exception as error:  # whatever a broken installation throws is the finding
+        found = f"does not work ({type(error).__name__}: {str(error)[:200]})"
+        return Check(_AREA, name, Status.WARNING, found, f"pip install 'crosscam[{flavour}]'")
+    if usable:
+        return Check(_AREA, name, Status.OK, f"{version}: engines are built at first use")
+    builds = "builds engines" if flavour == "tensorrt-rtx" else "builds none"
+    return Check(_AREA, name, Status.INFO, f"{version}, without a GPU it {builds} and runs none")
 
 
 def _decoders() -> Check:

@@ -35,8 +35,8 @@ class StoppedError(RunError):
 class FirstUse:
     """A `Runtime` that answers by one engine until a faster one is ready and agrees with it.
 
-    The faster one is made in a thread from the first batch on (`warm_up` is none). It takes over
-    when its answers to the first pictures agree with those of the engine that serves; calls never
+    The faster one is made in a thread from the first pictures on; black ones do not count. It takes
+    over when its answers to those pictures agree with those of the engine that serves; calls never
     wait for it. When it cannot be made, or does not agree, that is logged once and all stays as it
     is.
 
@@ -132,14 +132,16 @@ class FirstUse:
                 self._changed.notify_all()
 
     def _start(self, batch: NDArray[np.float32]) -> None:
-        """Build, from the first batch on; it was answered, so its shape is right."""
-        if self._thread is not None or len(batch) == 0:
+        """Build, from the first pictures on; they were answered, so their shape is right."""
+        probe = batch[:_PROBE_PICTURES]
+        # pictures of one colour, as callers try an engine with, would prove nothing
+        if self._thread is not None or (probe == probe[:, :, :1, :1]).all():
             return
         with self._changed:
             if self.state != "idle":
                 return
             self.state = "building"
-            self._probe = np.array(batch[:_PROBE_PICTURES])
+            self._probe = np.array(probe)
             self._thread = threading.Thread(target=self._build, name="engine-build", daemon=True)
             self._thread.start()
 

@@ -61,10 +61,10 @@ if TYPE_CHECKING:
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, show_default=True)
 @click.option(
     "--runtime",
-    type=click.Choice(["auto", "openvino", "onnxruntime"]),
+    type=click.Choice(["auto", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx"]),
     default="auto",
     show_default=True,
-    help="Engine of a bundle.",
+    help="Engine of a bundle; those of NVIDIA build one for this GPU first.",
 )
 @click.option(
     "--precision",
