@@ -222,7 +222,7 @@ class TestInt8:
 class TestSearch:
     def test_a_plain_network_is_quantised_whole(self, bundle_of):
         bundle = bundle_of(network())
-        found = search(bundle, inputs(pictures(32)))
+        (found,) = search(bundle, inputs(pictures(32)))
         assert found.precision == "int8"
         assert found.loss <= 1
         assert found.loss == min(found.tried.values())
@@ -230,7 +230,7 @@ class TestSearch:
 
     def test_the_node_that_breaks_it_is_found_and_left_in_float(self, bundle_of):
         bundle = bundle_of(network(outlier=3e3))
-        found = search(bundle, inputs(pictures(32)))
+        found = search(bundle, inputs(pictures(32)))[0]
         assert min(found.tried.values()) > 1  # however the ranges are chosen
         assert found.sensitivity[0].node == "two"
         assert found.kept == ("two",)

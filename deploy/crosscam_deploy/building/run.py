@@ -95,9 +95,9 @@ def build(
         made: list[tuple[Step, Bundle]] = []
         notes: list[str] = []
         for step in plan.steps:
-            bundle, note = _graph(plan.bundle, step, calibrate_with, Path(folder), tell)
-            made.append((step, bundle))
-            notes += [note] if note else []
+            for bundle, note in _graphs(plan.bundle, step, calibrate_with, Path(folder), tell):
+                made.append((step, bundle))
+                notes += [note] if note else []
         reference = reference_for(plan.bundle)
         candidates = [
             each for step, bundle in made for each in _candidates(bundle, step) if each != reference
@@ -161,28 +161,33 @@ def _candidates(bundle: Bundle, step: Step) -> list[Candidate]:
     ]
 
 
-def _graph(
+def _graphs(
     source: Bundle, step: Step, files: Sequence[Path], folder: Path, tell: Progress
-) -> tuple[Bundle, str]:
-    """Make a step's graph; returns its bundle and how it was made."""
+) -> list[tuple[Bundle, str]]:
+    """Make a step's graphs; returns the bundle of each and how it was made."""
     if step.precision == "f32":
-        return source, ""
+        return [(source, "")]
     if step.precision == "f16":
         import onnx
 
-        return _write(source, store_half(onnx.load(source.model_path)), "f16", "", folder), ""
-    found = search(source, calibration.load(source, files), progress=tell)
-    words = f"int8 by {len(files)} pictures or fewer: {found.words()}"
-    return _write(source, found.model, found.precision, words, folder), words
+        half = store_half(onnx.load(source.model_path))
+        return [(_write(source, half, "f16", "", folder / "f16"), "")]
+    pictures = calibration.load(source, files)
+    made = []
+    for found in search(source, pictures, progress=tell):
+        words = f"{found.precision} by {len(pictures.batch)} pictures: {found.words()}"
+        where = folder / f"{found.precision}-{len(found.kept)}"
+        made.append((_write(source, found.model, found.precision, words, where), words))
+    return made
 
 
 def _write(
-    source: Bundle, model: Any, precision: GraphPrecision, words: str, folder: Path
+    source: Bundle, model: Any, precision: GraphPrecision, words: str, target: Path
 ) -> Bundle:
     import onnx
 
     manifest = source.manifest
-    file = folder / f"{precision}.onnx"
+    file = target.with_name(f"{target.name}.onnx")
     onnx.save(model, file)
     # a graph with weights beside it was read whole: only the new file is the model
     files = {manifest.model_file: sha256_file(file)}
@@ -202,7 +207,7 @@ def _write(
             ),
         }
     )
-    return write_bundle(folder / precision, changed, {manifest.model_file: file})
+    return write_bundle(target, changed, {manifest.model_file: file})
 
 
 def _keep(bundle: Bundle, row: Row, out: Path) -> Bundle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 _log = get_logger("precision")
 # Of embeddings, of the gates' mean cosine .995 and worst .9, with room for other pictures; of boxes
 # by what passes the gates on average precision.
-LIMITS = {"embed": Limits(mean=0.004, worst=0.08), "detect": Limits(mean=0.08, worst=0.5)}
+LIMITS = {"embed": Limits(mean=0.004, worst=0.08), "detect": Limits(mean=0.06, worst=0.5)}
+_GRADES = (1.0, 0.6)  # shares of the limits for which nodes are left in float
 _HELD_OUT = 4  # every fourth picture decides; ranges follow from the others
 
 
@@ -69,7 +71,7 @@ def search(
     *,
     limits: Limits | None = None,
     progress: Callable[[str, int, int], None] | None = None,
-) -> Quantised:
+) -> tuple[Quantised, ...]:
     """Quantise a bundle's graph so that its answers stay.
 
     All ways of choosing ranges are tried on pictures that the ranges do not follow from. When none
@@ -80,6 +82,11 @@ def search(
         inputs: Pictures for calibration, at least 8.
         limits: Most that may be lost; those of the task if not given.
         progress: Called with what is done, and how many steps are done of how many.
+
+    Returns:
+        The whole graph in int8 where that keeps the limits; else graphs with ever more nodes in
+        float, of which a verification chooses. When even half of all nodes in float are not enough,
+        the whole graph in int8 with its loss above 1.
 
     Raises:
         InputError: Not a float ONNX graph, nothing in it to quantise, or too few pictures.
@@ -135,21 +142,37 @@ def search(
         losses={f"{m} {s}": v for (m, s), v in tried.items()},
     )
     if best.loss <= 1:
-        return best
-    way = (best.method, best.symmetric)
+        return (best,)
+    graphs = _mixed(best, quantiser, loss, tell)
+    _log.info("nodes alone", model=bundle.manifest.name, worst=graphs[0].sensitivity[:5])
+    return graphs
+
+
+def _mixed(
+    best: Quantised,
+    quantiser: Quantiser,
+    loss: Callable[[Any], float],
+    tell: Callable[[str, int, int], None],
+) -> tuple[Quantised, ...]:
+    """Leave nodes in float until the limits are kept."""
 
     def quantised(keep: Collection[str]) -> Any:
-        return quantiser.graph(way[0], symmetric=way[1], keep=keep)
+        return quantiser.graph(best.method, symmetric=best.symmetric, keep=keep)
 
     ranked = sweep(
-        list(nodes), quantised, loss, lambda done, total: tell("nodes alone", done, total)
+        list(quantiser.nodes),
+        quantised,
+        loss,
+        lambda done, total: tell("nodes alone", done, total),
     )
-    _log.info("nodes alone", model=bundle.manifest.name, worst=ranked[:5])
-    mixed = fewest_kept(ranked, quantised, loss)
-    if mixed is None:
-        return Quantised(best.model, *way, (), best.loss, tried, tuple(ranked))
-    kept, graph, found = mixed
-    return Quantised(graph, *way, kept, found, tried, tuple(ranked))
+    whole = dataclasses.replace(best, sensitivity=tuple(ranked))
+    grades: dict[tuple[str, ...], Quantised] = {}
+    for most in _GRADES:
+        found = fewest_kept(ranked, quantised, loss, most)
+        if found is not None:
+            kept, graph, left = found
+            grades[kept] = dataclasses.replace(whole, model=graph, kept=kept, loss=left)
+    return tuple(grades.values()) or (whole,)
 
 
 def _source(bundle: Bundle) -> Any:

@@ -53,6 +53,7 @@ def fewest_kept(
     ranked: Sequence[Sensitivity],
     quantised: Callable[[Collection[str]], Any],
     loss: Callable[[Any], float],
+    most: float = 1.0,
 ) -> tuple[tuple[str, ...], Any, float] | None:
     """Leave as few of the most costly nodes in float as the limits allow.
 
@@ -60,6 +61,7 @@ def fewest_kept(
         ranked: From `sweep`.
         quantised: As there.
         loss: As there.
+        most: Largest loss, in shares of the limits.
 
     Returns:
         The nodes left in float, the graph and its loss; None when even half of all nodes in float
@@ -77,7 +79,7 @@ def fewest_kept(
     best = None
     while above:
         best = attempt(above)
-        if best[2] <= 1:
+        if best[2] <= most:
             break
         below = above
         above = min(2 * above, len(names) // 2)
@@ -88,7 +90,7 @@ def fewest_kept(
     while above - below > 1:
         middle = (above + below) // 2
         found = attempt(middle)
-        if found[2] <= 1:
+        if found[2] <= most:
             best, above = found, middle
         else:
             below = middle
