@@ -90,6 +90,7 @@ def test_figures_are_means_over_sets_and_people_of_two_sets_are_never_compared()
     found = retrieval(np.concatenate([good, bad]), both)
     alone = [retrieval(rows, VerifyData(crops=(one,))) for rows in (good, bad)]
     assert found.mean_ap == pytest.approx(np.mean([each.mean_ap for each in alone]))
+    assert found.queries == 8
     assert both.summary().people == 4
     assert both.summary().sets == {"set": 4, "set (2)": 4}
 
@@ -129,6 +130,8 @@ def test_crops_without_labels_and_without_a_common_space_judge_nobody():
         ({"top1_agreement": 0.5}, Gates(), False),
         ({"top1_agreement": 0.5}, Gates(min_top1_agreement=0.9), True),
         ({"rank1_change": -0.02}, Gates(), True),
+        ({"rank1_change": -0.02, "queries": 50}, Gates(), False),  # one query
+        ({"rank1_change": -0.02, "queries": 100}, Gates(), True),  # two
     ],
 )
 def test_gates_of_embedders(change, gates, refused):
@@ -144,7 +147,9 @@ def test_gates_of_embedders(change, gates, refused):
     [
         ({}, False),
         ({"average_precision_change": -0.011}, True),
-        ({"recall_change": -0.011}, True),
+        ({"recall_change": -0.2}, False),  # one box of five
+        ({"recall_change": -0.4}, True),
+        ({"recall_change": -0.011, "people": 500}, True),
         ({"agreement": 0.94}, True),
         ({"people": 0}, True),
     ],

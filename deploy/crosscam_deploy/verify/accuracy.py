@@ -25,10 +25,11 @@ _BLOCK = 1024
 
 
 class Retrieval(NamedTuple):
-    """Means over the sets, in [0, 1]."""
+    """Means over the sets, in [0, 1], and how many queries had a right answer."""
 
     mean_ap: float
     rank1: float
+    queries: int
 
 
 def embed_accuracy(
@@ -53,6 +54,7 @@ def embed_accuracy(
         cosine_mean=None if cosine is None else float(cosine.mean()),
         cosine_min=None if cosine is None else float(cosine.min()),
         top1_agreement=_agreement(rows, reference, data),
+        queries=mine.queries if mine else None,
         mean_ap=mine.mean_ap if mine else None,
         rank1=mine.rank1 if mine else None,
         mean_ap_change=mine.mean_ap - theirs.mean_ap if known and mine and theirs else None,
@@ -98,8 +100,12 @@ def retrieval(rows: Rows, data: VerifyData) -> Retrieval | None:
             )
         if not metrics.valid_queries:
             return None
-        found.append(Retrieval(metrics.mean_ap, metrics.rank(1)))
-    return Retrieval(*(float(np.mean(column)) for column in zip(*found, strict=True)))
+        found.append(Retrieval(metrics.mean_ap, metrics.rank(1), metrics.valid_queries))
+    return Retrieval(
+        float(np.mean([each.mean_ap for each in found])),
+        float(np.mean([each.rank1 for each in found])),
+        sum(each.queries for each in found),
+    )
 
 
 def detect_accuracy(

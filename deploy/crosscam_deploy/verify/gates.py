@@ -38,14 +38,14 @@ def _embed(gates: Gates, found: EmbedAccuracy) -> Iterator[str]:
     yield from _below("cosine of the worst crop", found.cosine_min, gates.min_cosine)
     yield from _below("top-1 agreement", found.top1_agreement, gates.min_top1_agreement)
     yield from _dropped("mAP", found.mean_ap_change, gates.max_mean_ap_drop)
-    yield from _dropped("rank-1", found.rank1_change, gates.max_rank1_drop)
+    yield from _dropped("rank-1", found.rank1_change, gates.max_rank1_drop, found.queries)
 
 
 def _detect(gates: Gates, found: DetectAccuracy) -> Iterator[str]:
     if found.people == 0:
         yield "nothing to judge it by: nobody is in the frames"
     yield from _dropped("average precision", found.average_precision_change, gates.max_ap_drop)
-    yield from _dropped("recall", found.recall_change, gates.max_recall_drop)
+    yield from _dropped("recall", found.recall_change, gates.max_recall_drop, found.people)
     yield from _below("boxes in common with the reference", found.agreement, gates.min_agreement)
 
 
@@ -63,6 +63,12 @@ def _below(what: str, value: float | None, least: float | None) -> Iterator[str]
         yield f"{what} {value:.4f}, at least {least:g} asked for"
 
 
-def _dropped(what: str, change: float | None, most: float | None) -> Iterator[str]:
-    if change is not None and most is not None and -change > most + _ROUNDING:
+def _dropped(
+    what: str, change: float | None, most: float | None, number: int | None = None
+) -> Iterator[str]:
+    """Refuse a loss above the gate, unless it is of one of a `number` of queries or boxes only."""
+    if change is None or most is None:
+        return
+    one = 1 / number if number else 0.0
+    if -change > max(most, one) + _ROUNDING:
         yield f"{what} fell by {-100 * change:.2f} points, at most {100 * most:g} allowed"

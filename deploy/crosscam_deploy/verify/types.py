@@ -66,6 +66,9 @@ class EmbedAccuracy(Strict):
     top1_agreement: Share | None = Field(
         description="share of queries whose best answer is the reference's"
     )
+    queries: int | None = Field(
+        default=None, description="that have a right answer, over all sets; None without labels"
+    )
     mean_ap: Share | None = Field(description="None without labels")
     rank1: Share | None
     mean_ap_change: float | None = Field(description="candidate minus reference")
@@ -148,7 +151,9 @@ class Row(Strict):
 class Gates(Strict):
     """What a candidate must reach. None: not asked for.
 
-    Gates on labelled figures apply where there are labels, the others everywhere.
+    Gates on labelled figures apply where there are labels, the others everywhere. Rank-1 and recall
+    move in steps of one query and one box: a loss of one is let pass whatever the gate, since with
+    so few pictures it tells nothing.
     """
 
     min_cosine_mean: float | None = Field(default=0.995, ge=-1, le=1)
