@@ -88,9 +88,14 @@ class ModelDetector:
         """Return itself: a network keeps nothing between images."""
         return self
 
+    @property
+    def runtimes(self) -> list[Runtime]:
+        """The engines of all picture sizes so far."""
+        return list({id(engine): engine for engine in self._engines.values()}.values())
+
     def close(self) -> None:
         """Free the engines."""
-        for engine in {id(engine): engine for engine in self._engines.values()}.values():
+        for engine in self.runtimes:
             engine.close()
 
     def _run(self, engine: Runtime, images: list[NDArray[np.uint8]]) -> list[Detections]:

@@ -13,7 +13,7 @@ from crosscam_edge.offline.camera import CameraRun, Shared, StorageError
 from crosscam_edge.offline.detect_pool import DetectPool
 from crosscam_edge.offline.finish import finish, provisional
 from crosscam_edge.offline.opening import cores
-from crosscam_edge.offline.record import add_figures, new_run, stages
+from crosscam_edge.offline.record import add_engines, add_figures, new_run, stages
 from crosscam_edge.offline.run import ProcessResult
 from crosscam_edge.offline.timers import StageTimers
 from crosscam_edge.sinks.run_file import RunStatus, write_run
@@ -100,6 +100,7 @@ def carry_out(
                 + "; ".join(f"{name}: {error}" for name, error in failed.items()),
                 fix="see the reasons; finished parts are kept and a repeated run resumes",
             )
+        add_engines(run, detector, embedder)
         add_figures(run, results, shared, time.perf_counter() - began)
         summary = finish(out, run, results, shared, failed)
         run.figures.wall_seconds = round(time.perf_counter() - began, 3)

@@ -83,6 +83,23 @@ def _model_record(model: Detector | Embedder, why: str) -> ModelRecord:
     )
 
 
+def add_engines(run: RunFile, detector: Detector, embedder: Embedder) -> None:
+    """Note engines that took over during the run, as those for GPUs do when they are built."""
+    for kind, model in (("detector", detector), ("embedder", embedder)):
+        record = run.models[kind]
+        engines = getattr(model, "runtimes", None) or [getattr(model, "runtime", None)]
+        later = next((e for e in engines if e is not None and e.name != record.runtime), None)
+        if later is None:
+            continue
+        changes = {"runtime": later.name, "device": later.device, "precision": later.precision}
+        told = {
+            key: f"{before}, then {after}"
+            for key, after in changes.items()
+            if (before := getattr(record, key)) != after
+        }
+        run.models[kind] = record.model_copy(update=told)
+
+
 def add_figures(run: RunFile, results: list[CameraResult], shared: Shared, seconds: float) -> None:
     """Note what the cameras came to, and after how many seconds."""
     dropped: dict[str, int] = {}
