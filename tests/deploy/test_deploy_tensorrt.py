@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from fake_cuda import ORIN
+from fake_cuda import ORIN, FakeCuda
 from fake_tensorrt_run import Machine
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crosscam_deploy.bundle import Bundle
-from crosscam_deploy.engines import Device, TensorRT
+from crosscam_deploy.engines import (
+    Device,
+    EngineBuilder,
+    EngineOptions,
+    EngineStore,
+    TensorRT,
+    find_device,
+    find_tensorrt,
+)
 from crosscam_deploy.runtime import open_runtime
 from crosscam_deploy.runtime.cuda import OutOfMemoryError
-from crosscam_deploy.runtime.tensorrt_engine import split
-from crosscam_deploy.runtime.tensorrt_plan import Bucket
+from crosscam_deploy.runtime.tensorrt_engine import TensorRtEngine, split
+from crosscam_deploy.runtime.tensorrt_plan import _DTYPES, Bucket
 from crosscam_kernels.errors import InputError, RunError
 
 
@@ -294,3 +304,62 @@ def test_parts_cover_a_batch_once(count: int, sizes: set[int]) -> None:
     assert ends[-1] >= count > parts[-1][0]
     smaller = [b.size for b in buckets if b.size < parts[-1][1].size]
     assert all(count - parts[-1][0] > size for size in smaller)
+
+
+# The real module, as far as it goes without a GPU.
+
+
+@pytest.fixture(scope="module")
+def rtx() -> TensorRT:
+    pytest.importorskip("tensorrt_rtx_bindings")
+    return find_tensorrt("tensorrt-rtx")
+
+
+def test_the_fake_has_nothing_that_the_real_one_lacks(tiny: Bundle, tmp_path: Path, rtx: TensorRT):
+    machine = Machine(tmp_path, rtx=True)
+    machine.open(tiny).close()
+    engine = machine.module._engine(machine.module.seen[-1], machine.tensorrt.messages().logger)
+    context = engine.create_execution_context(SimpleNamespace(
+        strategy=2, dynamic_shapes_kernel_specialization_strategy=1
+    ))  # fmt: skip
+    own = {
+        "graph",
+        "logger",
+        "session",
+        "told",
+        "trt",
+    }  # of the fakes, which the runtime never asks
+    own |= {"addresses", "cuda", "engine", "profile", "ran", "scratch", "shape"}
+    for fake, real in (
+        (engine, rtx.module.ICudaEngine),
+        (context, rtx.module.IExecutionContext),
+        (engine.create_runtime_config(), rtx.module.IRuntimeConfig),
+    ):
+        names = {name for name in dir(fake) if not name.startswith("_")} - own - {"strategy"}
+        assert names - set(dir(real)) == set()
+    for kind in (
+        "TensorIOMode",
+        "ExecutionContextAllocationStrategy",
+        "DynamicShapesKernelSpecializationStrategy",
+    ):
+        offered = set(vars(getattr(machine.module, kind)))
+        assert offered <= set(dir(getattr(rtx.module, kind)))
+    assert {"Refitter", "OnnxParserRefitter", "Runtime"} <= set(dir(rtx.module))
+    assert set(_DTYPES) <= set(dir(rtx.module.DataType))
+
+
+def test_a_real_plan_without_a_driver_is_an_error_and_not_a_crash(
+    tiny: Bundle, tmp_path: Path, rtx: TensorRT
+) -> None:
+    if find_device() is not None:
+        pytest.skip("there is a GPU")
+    options = EngineOptions(buckets=(1, 4), capabilities=("8.6",), level=0)
+    store = EngineStore(tmp_path / "engines")
+    built = EngineBuilder(rtx).build(tiny, options)
+    engine = store.keep(store.key(tiny, options, rtx, None), built)
+    cuda = FakeCuda(Device("RTX A2000", "8.6", "13.0"))
+    for _ in range(2):
+        with pytest.raises((InputError, RunError), match=r"refuses the engine|could not load"):
+            TensorRtEngine(tiny, engine, rtx, cuda)
+        gc.collect()
+    cuda.assert_clean()
