@@ -187,6 +187,13 @@ def test_shapes_grids_and_integers(compiled: Path) -> None:
     assert second.scalars == [parts * 16, 1]
 
 
+def test_the_real_tensorrt_takes_the_registrations(compiled: Path) -> None:
+    real = pytest.importorskip("tensorrt", exc_type=ImportError)
+    plugin = pytest.importorskip("tensorrt.plugin", exc_type=ImportError)
+    register_plugins(real, plugin, PluginKernels(compiled, "sm_80"), dtypes=("fp32",))
+    assert real.get_plugin_registry().get_creator("SimilarityPartial", "1", "crosscam")
+
+
 @pytest.mark.parametrize("rows", [1, 128, 129, 16384, 16385, 10**6, 10**7])
 def test_galleries_of_any_size_are_merged_by_one_block(compiled: Path, rows: int) -> None:
     fake = registered(compiled)
