@@ -201,6 +201,39 @@ def test_a_switch_in_the_middle_of_many_callers(tiny: Bundle, machine: Machine) 
     assert wrong == []
 
 
+def test_the_one_before_is_freed_when_its_last_caller_is_done(
+    tiny: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, on, closed = threading.Event(), threading.Event(), threading.Event()
+    serving = open_runtime(tiny, runtime="openvino", precision="f32")
+    faster = open_runtime(tiny, runtime="onnxruntime", precision="f32")
+    plain, close = serving.infer, serving.close
+
+    def infer(batch: np.ndarray) -> Any:
+        if len(batch) == 7:
+            inside.set()
+            assert on.wait(30)
+            assert not closed.is_set()
+        return plain(batch)
+
+    monkeypatch.setattr(serving, "infer", infer)
+    monkeypatch.setattr(serving, "close", lambda: (closed.set(), close()))
+    found: list[Any] = []
+    with FirstUse(serving, lambda told: (inside.wait(30), faster)[1], "onnxruntime") as runtime:
+        runtime.infer(noise(2))
+        caller = threading.Thread(target=lambda: found.append(runtime.infer(noise(7))))
+        caller.start()
+        while runtime.name != "onnxruntime":
+            caller.join(0.01)
+        assert not closed.wait(0.2)
+        assert runtime.infer(noise(2))[0].shape == (2, 8)  # does not wait for that caller
+        on.set()
+        caller.join(30)
+        settle(runtime)
+        assert closed.is_set()
+    assert found[0][0].shape == (7, 8)
+
+
 def test_two_models_are_built_one_after_the_other(
     tiny: Bundle, tmp_path: Path, make: Any, machine: Machine
 ) -> None:
