@@ -5,8 +5,9 @@ change as well. Every method is trained by the loop of `crosscam train` on the s
 the same first weights, for the same number of pictures, and judged on people whom it has never
 seen. A run that is in the JSON already is not repeated, one that was killed goes on.
 
-    python benchmarks/train_methods.py --output benchmarks/results/train_methods.json \
-        --page docs/guides/methods-compared.md
+    python benchmarks/train_methods.py --tower crosscam-ibn --size 96 48 \
+        --weights clip.safetensors --page docs/guides/methods-compared.md \
+        --output benchmarks/results/train_methods_towers.json
 
 Pictures are rendered on first use (extra `synth`). First weights of a set are a small CLIP trained
 on the captions of the other set, whose people and cameras are others, or those of `--weights`.
@@ -214,7 +215,8 @@ def main() -> None:
                 if args.output is not None:
                     write(args.output, about, recipe, list(known.values()))
     if args.page is not None:
-        write_page(rows, args.page)
+        towers = [{**row, "set": f"whole towers, {row['set']}"} for row in rows]
+        write_page(towers, args.page, pictures=False)
 
 
 def say(run: dict[str, Any]) -> None:

@@ -45,7 +45,7 @@ def retrieval(runs: Runs) -> str:
     lines = [
         [
             name,
-            LABELS[found[0]["labels"]],
+            LABELS["none" if name in UNTRAINED else found[0]["labels"]],
             *(spread(run["figures"][f] for run in found) for f in figures),
         ]
         for name, found in by(runs, "method").items()
@@ -147,11 +147,8 @@ def _save(figure: Any, axes: Any, path: Path) -> None:
     plt.close(figure)
 
 
-def write_page(runs: Runs, page: Path) -> None:
+def write_page(runs: Runs, page: Path, *, pictures: bool = True) -> None:
     """Write tables between the marks of a page, ``<!-- TABLE: SET -->``, and pictures beside it."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
     sets = by(runs, "set")
     parts: dict[str, Callable[[Runs], str]] = {
         "retrieval": retrieval,
@@ -167,6 +164,11 @@ def write_page(runs: Runs, page: Path) -> None:
             head, rest = text.split(begin)
             text = f"{head}{begin}\n{make(found)}\n{end}{rest.split(end)[1]}"
     page.write_text(text)
+    if not pictures:
+        return
+    import matplotlib as mpl
+
+    mpl.use("Agg")
     images = page.parent.parent / "images"
     draw_association(sets, images / "methods-association.png")
     first_two = dict(list(sets.items())[:2])

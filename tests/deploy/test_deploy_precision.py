@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from precision_parts import cosines, network, pictures
 
-from crosscam_deploy.precision.half import store_half, to_half
 from crosscam_deploy.precision.int8 import Quantiser, quantisable
 from crosscam_deploy.precision.loss import Limits, lost
 from crosscam_deploy.precision.observe import Observed, observe, outputs
@@ -25,14 +25,6 @@ from crosscam_kernels.errors import InputError
 RNG = np.random.default_rng(0)
 
 
-def pictures(count: int = 16, size: tuple[int, int] = (32, 16)) -> np.ndarray:
-    """Blocks of colour and a little noise."""
-    coarse = np.random.default_rng(1).random((count, 3, 4, 2), np.float32)
-    scale = (size[0] // 4, size[1] // 2)
-    blocks = coarse.repeat(scale[0], 2).repeat(scale[1], 3)
-    return blocks + 0.1 * np.random.default_rng(2).random(blocks.shape, np.float32)
-
-
 def inputs(batch: np.ndarray) -> Inputs:
     return Inputs(batch, (), np.tile(batch.shape[:1:-1], (len(batch), 1)))
 
@@ -42,42 +34,6 @@ def seen(values: np.ndarray) -> Observed:
     found = Observed(values.min(1).astype(float), values.max(1).astype(float))
     found.add(values)
     return found
-
-
-def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
-
-
-def network(*, outlier: float = 0.0) -> onnx.ModelProto:
-    """Three convolutions and a product. With `outlier` the second one's input has values as large
-    in a channel that hardly matters, so that int8 has no steps left for the others."""
-    rng = np.random.default_rng(3)
-    first, second, third = (
-        rng.normal(size=shape).astype(np.float32) / 6
-        for shape in ((8, 3, 3, 3), (16, 8, 3, 3), (16, 16, 1, 1))
-    )
-    if outlier:
-        first[0] *= outlier
-        second[:, 0] /= 1e3 * outlier
-    weights = {"w1": first, "w2": second, "w3": third}
-    weights["w4"] = rng.normal(size=(16, 8)).astype(np.float32)
-    nodes = [
-        helper.make_node("Conv", ["images", "w1"], ["a"], "one", pads=[1] * 4),
-        helper.make_node("Conv", ["a", "w2"], ["b"], "two", pads=[1] * 4, strides=[2, 2]),
-        helper.make_node("Relu", ["b"], ["c"]),
-        helper.make_node("Conv", ["c", "w3"], ["d"], "three"),
-        helper.make_node("GlobalAveragePool", ["d"], ["e"]),
-        helper.make_node("Flatten", ["e"], ["f"]),
-        helper.make_node("MatMul", ["f", "w4"], ["embedding"], "four"),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "network",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 32, 16])],
-        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", 8])],
-        [numpy_helper.from_array(value, name) for name, value in weights.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 @pytest.fixture
@@ -296,113 +252,3 @@ class TestLoss:
         limits = Limits(mean=0.01, worst=0.1)
         assert limits.share(np.array([0.005, 0.005])) == pytest.approx(0.5)
         assert limits.share(np.array([0.0] * 99 + [0.2])) == pytest.approx(2)
-
-
-class TestHalf:
-    def test_half_the_file_and_the_same_answers(self):
-        model, batch = network(), pictures()
-        weights = RNG.normal(size=(16, 4000)).astype(np.float32)
-        for tensor in model.graph.initializer:
-            if tensor.name == "w4":
-                tensor.CopyFrom(numpy_helper.from_array(weights, "w4"))
-        model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 4000
-        half = store_half(model)
-        onnx.checker.check_model(half, full_check=True)
-        assert half.ByteSize() < 0.55 * model.ByteSize()
-        was, becomes = (outputs(each, ["embedding"], batch)[0] for each in (model, half))
-        assert cosines(was, becomes).min() > 0.99999
-
-    def test_weights_beyond_its_range_stay(self):
-        model = network()
-        large = np.full((16, 8, 3, 3), 7e4, np.float32)
-        for tensor in model.graph.initializer:
-            if tensor.name == "w2":
-                tensor.CopyFrom(numpy_helper.from_array(large, "w2"))
-        kinds = {each.name: each.data_type for each in store_half(model).graph.initializer}
-        assert kinds["w2"] == TensorProto.FLOAT
-        assert kinds["w3/half"] == TensorProto.FLOAT16
-
-    def types(self, model) -> dict[str, int]:
-        typed = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
-        return {each.name: each.type.tensor_type.elem_type for each in typed.value_info}
-
-    def test_computed_in_float16_between_float32_ends(self):
-        model, batch = network(), pictures()
-        half = to_half(model)
-        onnx.checker.check_model(half, full_check=True)
-        kinds = self.types(half)
-        assert {kinds[name] for name in ("a", "b", "c", "d", "e", "f")} == {TensorProto.FLOAT16}
-        ends = [half.graph.input[0], half.graph.output[0]]
-        assert {each.type.tensor_type.elem_type for each in ends} == {TensorProto.FLOAT}
-        assert not any(
-            each.data_type == TensorProto.FLOAT for each in half.graph.initializer if each.dims
-        )
-        was, becomes = (outputs(each, ["embedding"], batch)[0] for each in (model, half))
-        assert cosines(was, becomes).min() > 0.9999
-        assert not np.array_equal(was, becomes)
-
-    def test_kept_nodes_and_large_weights_stay_float32(self):
-        model = network()
-        for tensor in model.graph.initializer:
-            if tensor.name == "w3":
-                large = np.full((16, 16, 1, 1), 7e4, np.float32)
-                tensor.CopyFrom(numpy_helper.from_array(large, "w3"))
-        kinds = self.types(to_half(model, keep=("two",)))
-        assert (kinds["a"], kinds["b"], kinds["c"], kinds["d"]) == (
-            TensorProto.FLOAT16,
-            TensorProto.FLOAT,
-            TensorProto.FLOAT,
-            TensorProto.FLOAT,
-        )
-
-    def test_a_norm_written_out_stays_float32_with_its_small_numbers(self):
-        weights = RNG.normal(size=(3, 8)).astype(np.float32)
-        nodes = [
-            helper.make_node("GlobalAveragePool", ["images"], ["p"]),
-            helper.make_node("Flatten", ["p"], ["f"]),
-            helper.make_node("MatMul", ["f", "w"], ["x"]),
-            helper.make_node("ReduceMean", ["x"], ["mean"], axes=[1]),
-            helper.make_node("Sub", ["x", "mean"], ["centred"]),
-            helper.make_node("Mul", ["centred", "centred"], ["squared"]),
-            helper.make_node("ReduceMean", ["squared"], ["variance"], axes=[1]),
-            helper.make_node("Add", ["variance", "eps"], ["safe"]),
-            helper.make_node("Sqrt", ["safe"], ["deviation"]),
-            helper.make_node("Div", ["centred", "deviation"], ["normal"]),
-            helper.make_node("MatMul", ["normal", "v"], ["embedding"]),
-        ]
-        graph = helper.make_graph(
-            nodes,
-            "norm",
-            [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 32, 16])],
-            [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["batch", 8])],
-            [
-                numpy_helper.from_array(weights, "w"),
-                numpy_helper.from_array(RNG.normal(size=(8, 8)).astype(np.float32), "v"),
-                numpy_helper.from_array(np.array([1e-9], np.float32), "eps"),
-            ],
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-        half = to_half(model)
-        onnx.checker.check_model(half, full_check=True)
-        kinds = self.types(half)
-        inner = ("mean", "centred", "squared", "variance", "safe", "deviation", "normal")
-        assert {kinds[name] for name in inner} == {TensorProto.FLOAT}
-        assert kinds["x"] == kinds["normal/half"] == TensorProto.FLOAT16
-        flat = np.full((4, 3, 32, 16), 0.5, np.float32)
-        flat[1:] += pictures(3)
-        was, becomes = (outputs(each, ["embedding"], flat)[0] for each in (model, half))
-        assert cosines(was, becomes).min() > 0.999
-
-    def test_graphs_within_graphs_are_refused(self):
-        body = helper.make_graph(
-            [helper.make_node("Identity", ["a"], ["inner"])],
-            "body",
-            [],
-            [helper.make_tensor_value_info("inner", TensorProto.FLOAT, None)],
-        )
-        model = network()
-        model.graph.node.append(
-            helper.make_node("If", ["yes"], ["z"], then_branch=body, else_branch=body)
-        )
-        with pytest.raises(InputError, match="branches or loops"):
-            to_half(model)

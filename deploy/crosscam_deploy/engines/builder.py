@@ -10,10 +10,10 @@ import hashlib
 import json
 import os
 import time
-from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from crosscam_deploy.engines.inspector import layer_types
 from crosscam_deploy.engines.manifest import EngineManifest, Tensor
 from crosscam_deploy.export.search_ops import plugin_free
 from crosscam_deploy.graph_safety import PLUGIN_DOMAIN, check_safe
@@ -312,41 +312,6 @@ def _check_inputs(bundle: Bundle, network: Any) -> None:
                 expected="sizes that are fixed, in every input but the pictures",
                 fix="export it with fixed sizes: a retrieval head with a capacity",
             )
-
-
-def layer_types(told: dict[str, Any]) -> dict[str, int]:
-    """Count the layers of an inspector's JSON by the type of their first output.
-
-    Args:
-        told: With ``Layers``, each with ``Outputs`` that have a ``Format/Datatype`` such as
-            ``"Half"`` or ``"Channel major FP16 format"``. Layers told by name only are `unknown`.
-    """
-    found: Counter[str] = Counter()
-    for layer in told.get("Layers", []):
-        outputs = layer.get("Outputs") if isinstance(layer, dict) else None
-        text = str(outputs[0].get("Format/Datatype", "")) if outputs else ""
-        found[_type_in(text)] += 1
-    return dict(found)
-
-
-_TYPES = {
-    "bf16": ("bf16", "bfloat"),
-    "f16": ("fp16", "half", "f16"),
-    "f32": ("fp32", "float", "f32"),
-    "fp8": ("fp8",),
-    "int8": ("int8",),
-    "int32": ("int32",),
-    "int64": ("int64",),
-    "bool": ("bool",),
-}
-
-
-def _type_in(text: str) -> str:
-    lower = text.lower()
-    for name, words in _TYPES.items():
-        if any(word in lower for word in words):
-            return name
-    return "unknown"
 
 
 def _tensor(tensor: Any) -> Tensor:
