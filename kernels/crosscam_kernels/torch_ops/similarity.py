@@ -53,7 +53,7 @@ def similarity_topk(
         shared_array(gallery),
         k,
         camera_rule=camera_rule,  # type: ignore[arg-type]  # checked there
-        threads=threads or torch.get_num_threads(),
+        threads=torch.get_num_threads() if threads is None else threads,
         **given,
     )
     return torch.from_numpy(best.similarity), torch.from_numpy(best.index)
