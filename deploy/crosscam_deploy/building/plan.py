@@ -31,12 +31,6 @@ _NAMES = {
     "tensorrt": "TensorRT",
     "tensorrt-rtx": "TensorRT for RTX",
 }
-_MODULES = {
-    "openvino": "openvino",
-    "onnxruntime": "onnxruntime",
-    "tensorrt": "tensorrt",
-    "tensorrt-rtx": "tensorrt_rtx",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +132,11 @@ def make_plan(bundle: Bundle, target: Target, precisions: Sequence[GraphPrecisio
 def _why_not(engine: TargetEngine, target: Target) -> str | None:
     """Return why an engine of a target is not tried; None when it is."""
     name = _NAMES[engine]
-    installed = importlib.util.find_spec(_MODULES[engine]) is not None
     if engine in ("openvino", "onnxruntime"):
+        installed = importlib.util.find_spec(engine) is not None
         return None if installed else f"{name} is not installed (pip install {engine})"
+    # Said whether it is installed or not: to install it would not help.
     where = f"{name} engines for compute capability {target.capability}"
-    if not installed:
-        return f"{where}: {name} is not installed"
     return f"{where}: `crosscam build` does not make them yet"
 
 
