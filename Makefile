@@ -136,7 +136,7 @@ wheelhouse: $(VENV)/.core  ## everything for a machine without network: wheels, 
 
 constraints: $(BIN)/uv  ## resolve the pinned versions anew
 	printf 'torch==2.14.1\ntorchvision==0.29.1\n' > build/pins.txt
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra train --extra synth --extra yolo --extra bench --extra tensorrt-rtx --universal --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra train --extra synth --extra yolo --extra bench --extra tensorrt-rtx --extra pycuda --universal --upgrade \
 	  --no-emit-index-url --no-header --no-annotate --quiet -c build/pins.txt -o constraints.txt
 
 clean:  ## remove what was built

@@ -22,7 +22,7 @@ WORKDIR /src
 COPY . .
 RUN /opt/uv/bin/uv build --wheel --no-cache --build-constraints constraints.txt --python "$(command -v python3)" --out-dir /dist \
  && python3 -m venv --without-pip /opt/crosscam \
- && /opt/uv/bin/uv pip install --no-cache --python /opt/crosscam/bin/python -c constraints.txt \
+ && /opt/uv/bin/uv pip install --no-cache --compile-bytecode --python /opt/crosscam/bin/python -c constraints.txt \
       "crosscam${EXTRAS} @ file://$(echo /dist/*.whl)"
 
 FROM ${PYTHON_IMAGE}

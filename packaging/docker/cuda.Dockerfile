@@ -26,11 +26,11 @@ WORKDIR /src
 COPY . .
 RUN /opt/uv/bin/uv build --wheel --no-cache --build-constraints constraints.txt --python "$(command -v python3)" --out-dir /dist \
  && python3 -m venv --without-pip /opt/crosscam \
- && /opt/uv/bin/uv pip install --no-cache --python /opt/crosscam/bin/python -c constraints.txt \
+ && /opt/uv/bin/uv pip install --no-cache --compile-bytecode --python /opt/crosscam/bin/python -c constraints.txt \
       "crosscam${EXTRAS} @ file://$(echo /dist/*.whl)"
 # Both packages own the module `onnxruntime`: the files of one are replaced by those of the other.
 RUN if [ "${ONNXRUNTIME}" != onnxruntime ]; then \
-      /opt/uv/bin/uv pip install --no-cache --no-deps --reinstall --python /opt/crosscam/bin/python "${ONNXRUNTIME}"; fi
+      /opt/uv/bin/uv pip install --no-cache --compile-bytecode --no-deps --reinstall --python /opt/crosscam/bin/python "${ONNXRUNTIME}"; fi
 
 FROM ${RUNTIME_IMAGE}
 LABEL org.opencontainers.image.title="crosscam" \

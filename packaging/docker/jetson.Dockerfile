@@ -6,7 +6,8 @@
 #     docker build -f packaging/docker/jetson.Dockerfile -t crosscam:0.1.0-jetpack7 .
 #   JetPack 6 (Orin; Ubuntu 22.04, CUDA 12.6, TensorRT 10.3):
 #     docker build -f packaging/docker/jetson.Dockerfile -t crosscam:0.1.0-jetpack6 \
-#       --build-arg BASE_IMAGE=nvcr.io/nvidia/l4t-jetpack:r36.4.0 --build-arg PYTHON=3.12 .
+#       --build-arg BASE_IMAGE=nvcr.io/nvidia/l4t-jetpack:r36.4.0 --build-arg PYTHON=3.12 \
+#       --build-arg CUDA_MAJOR=12 .
 #
 # A later JetPack, with TensorRT 11, is another BASE_IMAGE.
 ARG BASE_IMAGE=nvcr.io/nvidia/tensorrt:25.10-py3
@@ -39,7 +40,11 @@ WORKDIR /src
 COPY . .
 RUN /opt/uv/bin/uv build --wheel --no-cache --build-constraints constraints.txt \
       --python "$(readlink -f /opt/crosscam/bin/python)" --out-dir /dist \
- && /opt/uv/bin/uv pip install --no-cache --python /opt/crosscam/bin/python -c constraints.txt /dist/*.whl
+ && /opt/uv/bin/uv pip install --no-cache --compile-bytecode --python /opt/crosscam/bin/python -c constraints.txt /dist/*.whl
+# Memory of the device goes through cuda-python, whose major version is that of CUDA.
+ARG CUDA_MAJOR=13
+RUN if [ "${CUDA_MAJOR}" = 13 ]; then limits=(-c constraints.txt); else limits=(); fi \
+ && /opt/uv/bin/uv pip install --no-cache --compile-bytecode --python /opt/crosscam/bin/python "${limits[@]}" "cuda-bindings==${CUDA_MAJOR}.*"
 
 FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="crosscam" \

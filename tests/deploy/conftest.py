@@ -23,6 +23,18 @@ def private_cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def kept_bytecode(tmp_path_factory):
+    """Let processes that tests start keep compiled modules, where the environment forbids it.
+
+    `verify` starts one for each candidate, which would compile some hundred modules anew.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+        patch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path_factory.mktemp("bytecode")))
+        yield
+
+
 _REAL_MODELS = os.environ.get("CROSSCAM_MODELS", "")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cuda_parts import round_trip
 from fake_cuda import FakeCuda, Misuse
 
 from crosscam_deploy.engines import find_device
@@ -50,22 +51,14 @@ def test_there_and_back() -> None:
 
 def test_graphs_run_when_they_are_launched_with_what_is_there_then() -> None:
     cuda = FakeCuda()
-    with cuda.current():
-        stream, buffer = Stream(cuda), DeviceBuffer(cuda, 4)
-        host, back = PinnedBuffer(cuda, (1,), np.float32), PinnedBuffer(cuda, (1,), np.float32)
-
-        def work() -> None:
-            cuda.copy_in(buffer.handle, host.array, stream.handle)
-            cuda.copy_out(back.array, buffer.handle, stream.handle)
-
-        graph = Graph(cuda, stream, work)
+    with cuda.current(), round_trip(cuda, 1) as trip:
+        graph = Graph(cuda, trip.stream, trip.work)
         for number in (3, 5):
-            host.array[:] = number
-            cuda.launch(graph.handle, stream.handle)
-            cuda.synchronise(stream.handle)
-            assert back.array[0] == number
-        for owned in (graph, host, back, buffer, stream):
-            owned.close()
+            trip.host.array[:] = number
+            cuda.launch(graph.handle, trip.stream.handle)
+            cuda.synchronise(trip.stream.handle)
+            assert trip.back.array[0] == number
+        graph.close()
     cuda.assert_clean()
 
 

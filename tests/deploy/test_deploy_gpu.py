@@ -7,18 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cuda_parts import round_trip
 
 from crosscam_deploy.bundle import Bundle
 from crosscam_deploy.engines.api import is_installed
 from crosscam_deploy.runtime import open_runtime
 from crosscam_deploy.runtime.cuda import (
     Cuda,
-    DeviceBuffer,
     Event,
     Graph,
     OutOfMemoryError,
-    PinnedBuffer,
-    Stream,
     open_cuda,
 )
 from crosscam_kernels.errors import RunError
@@ -34,41 +32,35 @@ def cuda() -> Iterator[Cuda]:
 
 
 def test_copies_graphs_and_times(cuda: Cuda) -> None:
-    stream, buffer = Stream(cuda), DeviceBuffer(cuda, 4096)
-    host, back = PinnedBuffer(cuda, (1024,), np.float32), PinnedBuffer(cuda, (1024,), np.float32)
-    start, end = Event(cuda), Event(cuda)
-
-    def work() -> None:
-        cuda.copy_in(buffer.handle, host.array, stream.handle)
-        cuda.copy_out(back.array, buffer.handle, stream.handle)
-
-    graph = Graph(cuda, stream, work)
-    for number in (3, 5):
-        host.array[:] = number
-        cuda.record(start.handle, stream.handle)
-        cuda.launch(graph.handle, stream.handle)
-        cuda.record(end.handle, stream.handle)
-        cuda.synchronise(stream.handle)
-        assert (back.array == number).all()
-    assert cuda.elapsed(start.handle, end.handle) > 0
-    for owned in (graph, start, end, host, back, buffer, stream):
-        owned.close()
+    with round_trip(cuda, 1024) as trip:
+        stream = trip.stream.handle
+        start, end = Event(cuda), Event(cuda)
+        graph = Graph(cuda, trip.stream, trip.work)
+        for number in (3, 5):
+            trip.host.array[:] = number
+            cuda.record(start.handle, stream)
+            cuda.launch(graph.handle, stream)
+            cuda.record(end.handle, stream)
+            cuda.synchronise(stream)
+            assert (trip.back.array == number).all()
+        assert cuda.elapsed(start.handle, end.handle) > 0
+        for owned in (graph, start, end):
+            owned.close()
 
 
 def test_a_failed_capture_leaves_the_stream_usable(cuda: Cuda) -> None:
-    stream, buffer = Stream(cuda), DeviceBuffer(cuda, 4)
-    host = PinnedBuffer(cuda, (1,), np.float32)
+    with round_trip(cuda, 1) as trip:
 
-    def work() -> None:
-        cuda.copy_in(buffer.handle, host.array, stream.handle)
-        raise RunError("stop")
+        def work() -> None:
+            trip.work()
+            raise RunError("stop")
 
-    with pytest.raises(RunError, match="stop"):
-        Graph(cuda, stream, work)
-    cuda.copy_in(buffer.handle, host.array, stream.handle)
-    cuda.synchronise(stream.handle)
-    for owned in (host, buffer, stream):
-        owned.close()
+        with pytest.raises(RunError, match="stop"):
+            Graph(cuda, trip.stream, work)
+        trip.host.array[:] = 4
+        trip.work()
+        cuda.synchronise(trip.stream.handle)
+        assert trip.back.array[0] == 4
 
 
 def test_more_memory_than_there_is(cuda: Cuda) -> None:
