@@ -308,7 +308,7 @@ def test_the_operator_of_torch_is_exported() -> None:
             similarity, index = run(model, feeds)
             np.testing.assert_array_equal(similarity, wanted.similarity)
             np.testing.assert_array_equal(index, wanted.index)
-    with pytest.raises(NotImplementedError, match="takes no masks"):
+    with pytest.raises(UsageError, match="SimilarityTopK lacks"):
         next(iter(table.values()))(None, None, 4, *[None] * 5, "only_same", *[None] * 6)
 
 

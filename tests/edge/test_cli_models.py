@@ -107,5 +107,50 @@ def test_second_import_of_a_name_is_refused(graph, capsys):
     assert (code, "in the cache already" in said) == (2, True)
 
 
+def test_a_search_is_put_behind_an_embedder(graph, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    flags = ["--task", "embed", "--color", "rgb", "--normalise", "unit"]
+    assert run("import", graph, *flags).exit_code == 0
+    file = tmp_path / "new" / "search.onnx"
+    told = run("export-search", "my-net", "-o", file, "-k", "3", "--capacity", "5", "--masked")
+    assert told.exit_code == 0, told.output
+    assert "input gallery: 5 x 8\n" in told.output
+    assert "output index: n x 3\n" in told.output
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    rows = np.eye(5, 8, dtype=np.float32)
+    feeds = {
+        "x": np.random.default_rng(1).random((2, 3, 32, 16), np.float32),
+        "gallery": rows,
+        "valid": np.array([True, True, True, False, True]),
+        "query_camera": np.array([0, 1], np.int32),
+        "gallery_camera": np.array([0, 1, 2, 3, 4], np.int32),
+    }
+    vectors, similarity, index = session.run(None, feeds)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    expected = unit @ rows.T
+    expected[:, 3] = expected[0, 0] = expected[1, 1] = -np.inf
+    np.testing.assert_array_equal(index, np.argsort(-expected, 1, kind="stable")[:, :3])
+    np.testing.assert_allclose(similarity, -np.sort(-expected, 1)[:, :3], atol=1e-6)
+    plain = json.loads(
+        run("export-search", "my-net", "-o", tmp_path / "p.onnx", "--plugin", "--json").output
+    )
+    assert plain["inputs"]["gallery"] == ["gallery_rows", 8]
+    assert plain["outputs"] == {"y": ["n", 8], "similarity": ["n", 10], "index": ["n", 10]}
+
+
+def test_a_search_that_cannot_be_written_is_refused(graph, tmp_path, capsys):
+    file = tmp_path / "search.onnx"
+    code, said = fails(capsys, "export-search", "crosscam-detector", "-o", file)
+    assert (code, "for the task detect" in said) == (2, True)
+    code, said = fails(capsys, "export-search", "crosscam-reid", "-o", file, "-k", "0")
+    assert (code, "k=0" in said) == (2, True)
+    code, said = fails(capsys, "export-search", "crosscam-reid", "-o", tmp_path / "search")
+    assert (code, "not called .onnx" in said) == (2, True)
+    file.write_text("mine")
+    code, said = fails(capsys, "export-search", "crosscam-reid", "-o", file)
+    assert (code, "exists already" in said) == (3, True)
+    assert file.read_text() == "mine"
+
+
 def test_command_is_in_the_table():
     assert cli.get_command(None, "models") is command  # type: ignore[arg-type]

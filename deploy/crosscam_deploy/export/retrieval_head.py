@@ -11,7 +11,7 @@ graph was, it stays: its outputs come first, and those of the search after them:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from crosscam_deploy.export.search_ops import (
     DOMAIN,
@@ -23,10 +23,12 @@ from crosscam_deploy.export.search_ops import (
     plugin_free,
 )
 from crosscam_deploy.graph_safety import check_safe
-from crosscam_kernels.errors import InputError, UsageError
+from crosscam_kernels.errors import InputError, RunError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from crosscam_deploy.bundle import Bundle
 
 MOST_RESULTS = 1024
 """Of a query; TensorRT's TopK takes no more than 3840, and nobody looks at as many."""
@@ -155,15 +157,68 @@ def write_retrieval_graph(
     onnx.save(made, target)
 
 
+class Ports(NamedTuple):
+    """What a written graph takes and gives: shapes by name, in order; names for sizes left open."""
+
+    inputs: dict[str, tuple[int | str, ...]]
+    outputs: dict[str, tuple[int | str, ...]]
+
+
+def export_search(
+    bundle: Bundle, target: Path, head: RetrievalHead, *, plugin: bool = False
+) -> Ports:
+    """Write a bundle's embedder with a search behind it, and say what the file takes and gives.
+
+    Args:
+        bundle: An embedder in ONNX.
+        target: The new ``.onnx`` file.
+        head: What is searched for.
+        plugin: As in `append_retrieval_head`.
+
+    Raises:
+        InputError: The head does not fit the embedder, or `target` exists.
+        RunError: `target` cannot be written.
+        UsageError: No embedder, not in ONNX, or `target` is not called ``.onnx``.
+    """
+    import onnx
+
+    manifest = bundle.manifest
+    if manifest.task != "embed" or manifest.format != "onnx":
+        raise UsageError(
+            f"{manifest.name} is for the task {manifest.task}, in the format {manifest.format}",
+            expected="an embedder in ONNX: a search looks for its vectors",
+            fix="`crosscam models list --task embed` names some",
+        )
+    if target.suffix != ".onnx":
+        raise UsageError(f"{target} is not called .onnx", fix=f"give -o {target.stem}.onnx")
+    if target.exists():
+        raise InputError(f"{target} exists already", fix="choose another -o, or delete it")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_retrieval_graph(bundle.model_path, target, head, plugin=plugin)
+    except OSError as error:
+        raise RunError(
+            f"{target} cannot be written ({error.strerror or error})", fix="choose another -o"
+        ) from error
+    graph = onnx.load(target, load_external_data=False).graph
+    return Ports(
+        *({port.name: _sizes(port) for port in each} for each in (graph.input, graph.output))
+    )
+
+
+def _sizes(port: Any) -> tuple[int | str, ...]:
+    return tuple(dim.dim_value or dim.dim_param for dim in port.type.tensor_type.shape.dim)
+
+
 def _embedding_shape(embedding: Any) -> tuple[int | str, int]:
     from onnx import TensorProto
 
     tensor = embedding.type.tensor_type
-    dims = [dim.dim_value or dim.dim_param for dim in tensor.shape.dim]
+    dims = _sizes(embedding)
     floats = (TensorProto.FLOAT, TensorProto.FLOAT16)
     if len(dims) != 2 or not isinstance(dims[1], int) or tensor.elem_type not in floats:
         raise InputError(
-            f"the first output {embedding.name!r} has the shape {dims}",
+            f"the first output {embedding.name!r} has the shape {list(dims)}",
             expected="(batch, length) with a fixed length, float32 or float16",
             fix="export the model so that its first output is the embedding",
         )

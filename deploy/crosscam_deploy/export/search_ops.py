@@ -15,6 +15,7 @@ import numpy as np
 
 from crosscam_deploy.graph_safety import PLUGIN_DOMAIN
 from crosscam_kernels import normalise_quantise, similarity_topk
+from crosscam_kernels.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -318,6 +319,7 @@ def translation_table() -> dict[Any, Callable[..., Any]]:
 
     Raises:
         ImportError: torch or onnxscript is not installed; both come with ``crosscam[train]``.
+        UsageError: While exporting: a network searches with what the operator lacks.
     """
     import torch
     from onnxscript.values import Opset
@@ -337,9 +339,10 @@ def translation_table() -> dict[Any, Callable[..., Any]]:
         masked = all(mask is not None for mask in masks) and camera_rule == "exclude_same"
         plain = all(mask is None for mask in masks) and camera_rule == "any"
         if any(each is not None for each in absent) or not (masked or plain):
-            raise NotImplementedError(
-                "crosscam::SimilarityTopK takes no masks, or valid and both cameras with "
-                "camera_rule='exclude_same'"
+            raise UsageError(
+                "the network searches with masks or options that crosscam::SimilarityTopK lacks",
+                expected="no masks, or valid and both cameras with camera_rule='exclude_same'",
+                fix="search outside of the graph, with crosscam_kernels.similarity_topk",
             )
         return own.SimilarityTopK(queries, gallery, *(masks if masked else ()), k=k)
 

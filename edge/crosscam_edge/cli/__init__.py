@@ -39,7 +39,7 @@ COMMANDS: dict[str, _Lazy] = {
     "train-detector": _Lazy(
         "crosscam_edge.cli.train_detector", "Train a small detector of people."
     ),
-    "models": _Lazy("crosscam_edge.cli.models", "List, pull, import and show models."),
+    "models": _Lazy("crosscam_edge.cli.models", "List, pull, import, show and export models."),
     "build": _Lazy(
         "crosscam_edge.cli.build", "Build a model for a box: the fastest that is as good."
     ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from crosscam_edge.cli.pictures import PictureOptions, picture_options, pictures_of
-from crosscam_edge.cli.verify import checked_gates, parse_gates
+from crosscam_edge.cli.timing import checked_gates, default_batches, timing_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,30 +48,7 @@ _SHARE = 0.25  # of the people or frames, to calibrate with where no others are 
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder of the bundle.")
 @click.option("--plan", "only_plan", is_flag=True, help="Print what would be done, and stop.")
-@click.option(
-    "--batch",
-    "batches",
-    multiple=True,
-    type=click.IntRange(min=1),
-    help="Batch size to time, the largest decides; 1 and 8 for crops, 1 for frames if not given.",
-)
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
-@click.option(
-    "--seconds",
-    type=click.FloatRange(min=0),
-    default=0.3,
-    show_default=True,
-    help="Least length of a turn of a candidate in a round.",
-)
-@click.option(
-    "--gate",
-    "gates",
-    multiple=True,
-    callback=parse_gates,
-    metavar="NAME=VALUE",
-    help="What a build must reach, for example max_mean_ap_drop=0.01 or min_cosine=off; "
-    "repeatable.",
-)
+@timing_options
 @click.option("--seed", default=0, show_default=True, help="Chooses the calibration pictures.")
 def command(
     model: str,
@@ -128,7 +105,7 @@ def command(
             files,
             out,
             gates=limits,
-            batches=batches or ((1, 8) if manifest.task == "embed" else (1,)),
+            batches=batches or default_batches(manifest.task),
             progress=tell,
             **timing,
         )

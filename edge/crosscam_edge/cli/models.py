@@ -1,4 +1,4 @@
-"""`crosscam models`: list, pull, import and show models."""
+"""`crosscam models`: list, pull, import, show and export models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _say_json(value: object) -> None:
 
 @click.group("models")
 def command() -> None:
-    """List, pull, import and show models.
+    """List, pull, import, show and export models.
 
     A model is a bundle: its files, how images are prepared for it, its licence, and a sha256 of
     each file that is checked before anything runs. Folders named in CROSSCAM_MODELS are searched
@@ -181,6 +181,40 @@ def show_command(name: str, as_json: bool) -> None:
         # what else was compared on that day is told by its own model
         mine = [r for r in report.rows if r.role != "candidate" or r.model_id == bundle.model_id]
         print_report(report.model_copy(update={"rows": tuple(mine)}))
+
+
+@command.command("export-search")
+@click.argument("name")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help=".onnx file.")
+@click.option("-k", "k", default=10, show_default=True, help="Results of a picture, 1 to 1024.")
+@click.option(
+    "--capacity",
+    type=click.IntRange(min=1),
+    help="Rows of the gallery; any number if not given, which TensorRT does not take.",
+)
+@click.option("--masked", is_flag=True, help="Take valid rows and cameras, too.")
+@click.option("--gallery", type=click.Choice(["f32", "f16"]), default="f32", show_default=True)
+@click.option("--plugin", is_flag=True, help="One node for crosscam's TensorRT plugins.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def export_search_command(
+    name: str, output: Path, as_json: bool, plugin: bool, **fields: Any
+) -> None:
+    """Write an embedder with a search behind it, as one ONNX file.
+
+    Pictures and a gallery go in; embeddings, and the most similar rows of the gallery, come out.
+    """
+    from crosscam_deploy.export.retrieval_head import RetrievalHead, export_search
+    from crosscam_deploy.zoo import resolve
+
+    head = RetrievalHead(**fields)
+    ports = export_search(resolve(name), output, head, plugin=plugin)
+    if as_json:
+        _say_json({"path": str(output), **ports._asdict()})
+        return
+    click.echo(f"wrote {output}")
+    for kind, each in ports._asdict().items():
+        for port, shape in each.items():
+            click.echo(f"  {kind.removesuffix('s')} {port}: {' x '.join(map(str, shape))}")
 
 
 def _bundle_fields(bundle: Bundle) -> dict[str, Any]:

@@ -10,29 +10,21 @@ import click
 from crosscam_edge.cli.models import parse_size
 from crosscam_edge.cli.pictures import PictureOptions, picture_options, pictures_of
 from crosscam_edge.cli.progress import counting_bar
-from crosscam_kernels.errors import RunError, UsageError
+from crosscam_edge.cli.timing import checked_gates, default_batches, timing_options
+from crosscam_kernels.errors import RunError
 
 if TYPE_CHECKING:
-    from crosscam_deploy.verify import Candidate, Gates, Report
+    from crosscam_deploy.verify import Candidate, Report
 
+_ENGINES = (
+    "onnxruntime",
+    "openvino",
+    "onnxruntime-cuda",
+    "onnxruntime-tensorrt",
+    "torch",
+    "torch-inductor",
+)
 _OUT = click.Path(path_type=Path, allow_dash=True, dir_okay=False)
-
-
-def parse_gates(
-    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
-) -> dict[str, Any]:
-    """Read ``--gate`` options; `checked_gates` makes limits of them."""
-    from crosscam_deploy.verify import Gates
-
-    found: dict[str, Any] = {}
-    for value in values:
-        name, equals, text = value.partition("=")
-        if name not in Gates.model_fields or not equals:
-            raise click.BadParameter(
-                f"{value!r} is not NAME=VALUE with a NAME of {', '.join(Gates.model_fields)}"
-            )
-        found[name] = None if text == "off" else text
-    return found
 
 
 @click.command("verify")
@@ -43,8 +35,8 @@ def parse_gates(
     "--runtime",
     "runtimes",
     multiple=True,
-    type=click.Choice(["onnxruntime", "openvino"]),
-    help="Engine; all that are installed if not given; repeatable.",
+    type=click.Choice(_ENGINES),
+    help="Engine; ONNX Runtime and OpenVINO, as far as installed, if not given; repeatable.",
 )
 @click.option(
     "--precision",
@@ -60,13 +52,7 @@ def parse_gates(
     "--streams", multiple=True, type=click.IntRange(min=1), help="Batches at a time; repeatable."
 )
 @click.option("--size", callback=parse_size, metavar="HxW", help="Input size of a detector.")
-@click.option(
-    "--batch",
-    "batches",
-    multiple=True,
-    type=click.IntRange(min=1),
-    help="Batch size to time; 1 and 8 for crops, 1 for frames if not given; repeatable.",
-)
+@timing_options
 @click.option(
     "--baseline/--no-baseline",
     default=True,
@@ -74,29 +60,12 @@ def parse_gates(
     help="Also time ONNX Runtime with none of its options set, and tell speed in multiples of it "
     "(not with --size, which it does not know).",
 )
-@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
-@click.option(
-    "--seconds",
-    type=click.FloatRange(min=0),
-    default=0.3,
-    show_default=True,
-    help="Least length of a turn of a candidate in a round.",
-)
 @click.option(
     "--limit-seconds",
     type=click.FloatRange(min=1),
     default=600.0,
     show_default=True,
     help="Longest wait for an answer of a candidate.",
-)
-@click.option(
-    "--gate",
-    "gates",
-    multiple=True,
-    callback=parse_gates,
-    metavar="NAME=VALUE",
-    help="What a candidate must reach, for example max_mean_ap_drop=0.01 or min_cosine=off; "
-    "repeatable.",
 )
 @click.option("--report-only", is_flag=True, help="Status 0 even when a candidate is refused.")
 @click.option("--json", "json_file", type=_OUT, help="Also write the report; - prints it instead.")
@@ -156,7 +125,7 @@ def command(
             reference,
             _candidates(bundles, reference, settings),
             data,
-            batches=batches or ((1, 8) if task == "embed" else (1,)),
+            batches=batches or default_batches(task),
             gates=limits,
             baseline=plain(bundle) if baseline and settings["size"] is None else None,
             rounds=rounds,
@@ -168,23 +137,6 @@ def command(
     if save:
         save_for_all(report, {each.model_id: each for each in bundles}.values())
     return 0 if report.passed or report_only else RunError.exit_code
-
-
-def checked_gates(gates: dict[str, Any]) -> Gates:
-    """Return the limits that `parse_gates` read.
-
-    Raises:
-        UsageError: A value is out of its range.
-    """
-    from pydantic import ValidationError
-
-    from crosscam_deploy.verify import Gates
-
-    try:
-        return Gates(**gates)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise UsageError(f"--gate {first['loc'][0]}={first['input']}: {first['msg']}") from None
 
 
 def _candidates(
