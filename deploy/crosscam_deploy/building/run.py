@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crosscam_deploy.bundle import Bundle, write_bundle
+from crosscam_deploy.graph_safety import check_safe
 from crosscam_deploy.hashing import sha256_file
 from crosscam_deploy.manifest import RunWith, compute_model_id
 from crosscam_deploy.precision import calibration
@@ -89,6 +90,8 @@ def build(
             expected="others: a build is never judged on what it was made from",
             fix="give --calibration another folder",
         )
+    if plan.bundle.manifest.format == "onnx":
+        check_safe(plan.bundle.model_path)  # before anything is made of it
     tell = progress or _silence
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
@@ -213,7 +216,7 @@ def _write(
 def _keep(bundle: Bundle, row: Row, out: Path) -> Bundle:
     """Write the chosen bundle, with how it is to be run."""
     runtime = row.candidate.runtime
-    assert runtime != "onnxruntime-plain"
+    assert runtime == "openvino" or runtime == "onnxruntime"
     how = RunWith(runtime=runtime, precision="bf16" if row.candidate.precision == "bf16" else "f32")
     manifest = bundle.manifest.model_copy(update={"run_with": how})
     return write_bundle(out, manifest, {name: bundle.path / name for name in manifest.files})
