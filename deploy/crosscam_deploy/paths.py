@@ -9,6 +9,7 @@ import platformdirs
 
 MODELS_ENV = "CROSSCAM_MODELS"
 CACHE_ENV = "CROSSCAM_CACHE"
+DATA_ENV = "CROSSCAM_DATA"
 
 
 def cache_dir() -> Path:
@@ -17,6 +18,14 @@ def cache_dir() -> Path:
     if override:
         return Path(override).expanduser()
     return Path(platformdirs.user_cache_dir("crosscam", appauthor=False))
+
+
+def data_dir() -> Path:
+    """Return the user's data folder, for what must not be lost or shared with the cache."""
+    override = os.environ.get(DATA_ENV)
+    if override:
+        return Path(override).expanduser()
+    return Path(platformdirs.user_data_dir("crosscam", appauthor=False))
 
 
 def model_dirs() -> list[Path]:

@@ -9,6 +9,7 @@ import pytest
 from crosscam_deploy.engines import Device, TensorRT
 from crosscam_deploy.health import engines
 from crosscam_deploy.health.check import Check, Status
+from crosscam_deploy.runtime import torch_compile
 from crosscam_kernels.errors import RunError
 
 ORIN = Device("Orin", "8.7", "12.6")
@@ -35,6 +36,7 @@ def told(monkeypatch: pytest.MonkeyPatch, device: Any, tensorrt: Any) -> dict[st
 
 def test_a_gpu_with_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
     checks = told(monkeypatch, ORIN, "10.16.1.11")
+    assert checks.pop("torch").status is Status.INFO
     assert {check.status for check in checks.values()} == {Status.OK}
     assert "Orin, compute capability 8.7" in checks["CUDA device"].found
     assert "10.16.1.11" in checks["TensorRT"].found
@@ -63,3 +65,19 @@ def test_what_does_not_work_is_a_warning(monkeypatch: pytest.MonkeyPatch, error:
     assert "CUDA_ERROR_UNKNOWN" in checks["CUDA device"].found
     assert str(error).split(".")[0] in checks["TensorRT"].found
     assert all(check.fix for check in checks.values())
+
+
+def test_torch_is_told_of_and_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines.importlib.metadata, "version", lambda _name: "2.14")
+    monkeypatch.setattr(torch_compile, "compiler", lambda: "/usr/bin/g++")
+    assert engines._torch().found == "2.14, a runtime by name; compiles by /usr/bin/g++"
+    monkeypatch.setattr(torch_compile, "compiler", lambda: None)
+    assert "no C++ compiler" in engines._torch().found
+
+    def missing(name: str) -> str:
+        raise engines.importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(engines.importlib.metadata, "version", missing)
+    found = engines._torch()
+    assert (found.status, found.fix) == (Status.INFO, "")
+    assert "not installed" in found.found

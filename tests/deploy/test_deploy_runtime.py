@@ -9,7 +9,7 @@ import pytest
 
 from crosscam_deploy.bundle import Bundle
 from crosscam_deploy.manifest import RunWith
-from crosscam_deploy.runtime import available_runtimes, open_runtime
+from crosscam_deploy.runtime import available_runtimes, open_runtime, openvino_engine
 from crosscam_deploy.runtime.openvino_engine import opens_to_any_batch
 from crosscam_kernels.errors import InputError, RunError, ShapeError, UsageError
 
@@ -266,7 +266,7 @@ socket.socket.connect = socket.getaddrinfo = refuse
 import numpy as np
 from pathlib import Path
 from crosscam_deploy.bundle import load_bundle
-from crosscam_deploy.runtime import available_runtimes, open_runtime
+from crosscam_deploy.runtime import available_runtimes, open_runtime, openvino_engine
 for engine in available_runtimes():
     with open_runtime(load_bundle(Path({str(tiny.path)!r})), runtime=engine) as runtime:
         runtime.infer(np.zeros((2, 3, 32, 16), np.float32))
@@ -298,3 +298,41 @@ class TestOtherInputSize:
             with pytest.raises(InputError, match="48x24") as caught:
                 open_runtime(bundle, runtime=engine, input_size=(48, 24))
             assert "32x16" in caught.value.expected
+
+
+@pytest.mark.parametrize(
+    ("cores", "allowed", "threads", "streams", "found"),
+    [
+        (8, 8, 0, 1, (0, "LATENCY", {})),
+        (8, 8, 8, 1, (8, "LATENCY", {})),
+        (8, 8, 2, 1, (2, "LATENCY", {"ENABLE_CPU_PINNING": False})),
+        (8, 3, 0, 1, (3, "LATENCY", {"ENABLE_CPU_PINNING": False})),
+        (8, 8, 0, 4, (0, "THROUGHPUT", {"PERFORMANCE_HINT_NUM_REQUESTS": 4})),
+        (
+            8, 3, 6, 2,
+            (3, "THROUGHPUT", {"PERFORMANCE_HINT_NUM_REQUESTS": 2, "ENABLE_CPU_PINNING": False}),
+        ),
+    ],
+)  # fmt: skip
+def test_openvino_takes_the_cores_that_it_may_use(
+    monkeypatch, cores, allowed, threads, streams, found
+):
+    monkeypatch.setattr(openvino_engine.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(openvino_engine, "usable_cores", lambda: allowed)
+    made = openvino_engine.cpu_properties("auto", threads=threads, streams=streams)
+    count, hint, more = found
+    told = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": count, "PERFORMANCE_HINT": hint}
+    assert made == {**told, **more}
+    made = openvino_engine.cpu_properties("f32", threads=threads, streams=streams)
+    assert made["INFERENCE_PRECISION_HINT"] == "f32"
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_openvino_does_what_it_was_told(tiny, monkeypatch, streams):
+    monkeypatch.setattr(openvino_engine.os, "cpu_count", lambda: 8)  # so that all is told
+    told = openvino_engine.cpu_properties("f32", threads=1, streams=streams)
+    compiled = openvino_engine.compiled_graph(tiny, (32, 16), told)
+    for name, value in told.items():
+        assert str(compiled.get_property(name)).removeprefix("PerformanceMode.") in (
+            str(value), "<Type: 'float32'>",
+        )  # fmt: skip

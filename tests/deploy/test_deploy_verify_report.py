@@ -7,15 +7,17 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from crosscam_deploy.verify import Candidate, EmbedAccuracy, Gates, Report, Row, Speed
 from crosscam_deploy.verify.html import html
 from crosscam_deploy.verify.markdown import footer, markdown, named
+from crosscam_deploy.verify.settings import precisions_of
 from crosscam_deploy.verify.store import SUFFIX, load_report, save_for_all, save_report
 from crosscam_deploy.verify.table import columns
-from crosscam_deploy.verify.types import DataSummary, Machine
+from crosscam_deploy.verify.types import DataSummary, Engine, Machine
 from crosscam_edge.cli.verify_print import print_report
 from crosscam_kernels.errors import RunError
 
@@ -220,3 +222,11 @@ def test_the_page_fits_a_screen_and_a_telephone(tiny, tmp_path):
             assert lengths[0] == pytest.approx(6 * lengths[2], rel=0.02)
             assert problems == []
         browser.close()
+
+
+@pytest.mark.parametrize("engine", get_args(Engine))
+def test_every_engine_has_a_name(engine):
+    words = Candidate(bundle=Path("model"), runtime=engine).how()
+    assert words.startswith(("ONNX Runtime", "OpenVINO", "torch", "TensorRT"))
+    precisions = precisions_of(engine)
+    assert precisions[0] == "f32"

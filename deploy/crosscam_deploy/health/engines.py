@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.metadata
 import importlib.util
 import io
 import shutil
@@ -108,6 +109,20 @@ def _gpu_engines() -> Iterator[Check]:
         yield Check(_AREA, "CUDA device", Status.OK, found)
     yield _tensorrt("tensorrt", "TensorRT", usable=device is not None)
     yield _tensorrt("tensorrt-rtx", "TensorRT-RTX", usable=device is not None)
+    yield _torch()
+
+
+def _torch() -> Check:
+    """Say what the torch runtime has, which nobody needs; torch is not loaded for it."""
+    from crosscam_deploy.runtime.torch_compile import compiler
+
+    try:
+        version = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return Check(_AREA, "torch", Status.INFO, "not installed (not needed to run models)")
+    found = compiler()
+    compiles = f"compiles by {found}" if found else "compiles nothing: no C++ compiler"
+    return Check(_AREA, "torch", Status.INFO, f"{version}, a runtime by name; {compiles}")
 
 
 def _tensorrt(flavour: Flavour, name: str, *, usable: bool) -> Check:

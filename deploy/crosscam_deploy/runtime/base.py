@@ -40,7 +40,7 @@ class Runtime(Protocol):
 
     @property
     def name(self) -> str:
-        """``"openvino"``, ``"onnxruntime"``, ``"tensorrt"`` or ``"tensorrt-rtx"``."""
+        """What it is called, as in `open_runtime`."""
         ...
 
     @property

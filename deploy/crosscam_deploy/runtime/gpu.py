@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _log = get_logger("engines")
 # Frames come from few cameras at a time and are large, crops come in dozens.
-_BUCKETS = {"detect": (1, 2, 4, 8), "embed": (1, 4, 8, 16, 32, 64)}
+BUCKETS = {"detect": (1, 2, 4, 8), "embed": (1, 4, 8, 16, 32, 64)}
 _POLL_SECONDS = 0.5
 
 
@@ -71,7 +71,7 @@ def open_engine(
             fix="use --runtime openvino",
         )
     tensorrt, cuda, store = find_tensorrt(flavour), open_cuda(), EngineStore()
-    options = EngineOptions(buckets=_BUCKETS[bundle.manifest.task])
+    options = EngineOptions(buckets=BUCKETS[bundle.manifest.task])
     with at_size(bundle, input_size or native_size(bundle)) as source:
         key = store.key(source, options, tensorrt, cuda.device)
 

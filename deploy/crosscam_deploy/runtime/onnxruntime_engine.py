@@ -25,6 +25,24 @@ if TYPE_CHECKING:
 _ERRORS_ONLY = 3
 
 
+def session_options(*, threads: int) -> Any:
+    """Return ``onnxruntime.SessionOptions`` that suit a box with other work to do.
+
+    Args:
+        threads: Threads inside an operator.
+    """
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Idle threads sleep instead of taking the cores from decoding and tracking. It costs a wake-up
+    # for each operator that is shared out: benchmarks/ort_threads.py tells how much.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
 def session(graph: Path | bytes, *, threads: int = 0, optimise: bool = True) -> Any:
     """Open an ``onnxruntime.InferenceSession`` on the CPU.
 
@@ -38,12 +56,7 @@ def session(graph: Path | bytes, *, threads: int = 0, optimise: bool = True) -> 
     """
     import onnxruntime as ort
 
-    options = ort.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = threads or usable_cores()
-    options.inter_op_num_threads = 1
-    # idle threads sleep instead of taking the cores from decoding and tracking
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options = session_options(threads=threads or usable_cores())
     if not optimise:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:

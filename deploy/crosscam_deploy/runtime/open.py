@@ -16,7 +16,19 @@ if TYPE_CHECKING:
     from crosscam_deploy.engines.builder import Progress
     from crosscam_deploy.runtime.base import Precision, Runtime
 
-RuntimeName = Literal["auto", "openvino", "onnxruntime", "tensorrt", "tensorrt-rtx"]
+RuntimeName = Literal[
+    "auto",
+    "openvino",
+    "onnxruntime",
+    "onnxruntime-cuda",
+    "onnxruntime-tensorrt",
+    "tensorrt",
+    "tensorrt-rtx",
+    "torch",
+    "torch-inductor",
+]
+BY_NAME = ("onnxruntime-cuda", "onnxruntime-tensorrt", "torch", "torch-inductor")
+"""Runtimes that are never chosen by themselves."""
 FLAVOURS: tuple[Flavour, ...] = ("tensorrt", "tensorrt-rtx")
 
 _log = get_logger("runtime")
@@ -67,7 +79,9 @@ def open_runtime(
             at half the speed (YOLOv8n on an AVX-512 CPU: 108 against 55 ms). A built model names
             its own (`Manifest.run_with`). Where TensorRT and a CUDA device are found, and
             `precision` is ``"auto"``, that engine serves until one for the GPU is built and agrees
-            with it (`FirstUse`). ``"tensorrt"`` and ``"tensorrt-rtx"`` build before they return.
+            with it (`FirstUse`). ``"tensorrt"`` and ``"tensorrt-rtx"`` build before they return,
+            ``"torch-inductor"`` and ``"onnxruntime-tensorrt"`` do, too. Those in `BY_NAME` are
+            never chosen by themselves.
         precision: ``"auto"`` leaves it to the engine (OpenVINO: bf16 on CPUs that have it),
             ``"f32"`` is for comparisons. TensorRT computes in the types of the graph.
         threads: Threads of the engine; 0 for one a core.
@@ -98,6 +112,8 @@ def open_runtime(
                 fix="build the model in bf16 with `crosscam build`",
             )
         return _on_gpu(bundle, runtime, streams, input_size, None)
+    if runtime in BY_NAME:
+        return _by_name(bundle, runtime, precision, threads, streams, input_size)
     installed = available_runtimes()
     chosen = bundle.manifest.run_with
     if chosen is not None and runtime in ("auto", chosen.runtime) and chosen.runtime in installed:
@@ -148,6 +164,42 @@ def _on_gpu(
     from crosscam_deploy.runtime.gpu import open_engine
 
     return open_engine(bundle, flavour, streams=streams, input_size=input_size, progress=progress)
+
+
+def _by_name(
+    bundle: Bundle,
+    runtime: RuntimeName,
+    precision: Precision,
+    threads: int,
+    streams: int,
+    input_size: tuple[int, int] | None,
+) -> Runtime:
+    if precision == "bf16":
+        raise UsageError(
+            f"{runtime} computes in the types of the graph",
+            expected="precision auto or f32",
+            fix="use --runtime openvino",
+        )
+    if runtime in ("onnxruntime-cuda", "onnxruntime-tensorrt"):
+        from crosscam_deploy.runtime.onnxruntime_gpu import OnnxRuntimeGpuEngine, fitting
+
+        return OnnxRuntimeGpuEngine(
+            bundle,
+            "cuda" if runtime == "onnxruntime-cuda" else "tensorrt",
+            options=fitting(bundle, exact=precision == "f32"),
+            streams=streams,
+            input_size=input_size,
+        )
+    from crosscam_deploy.runtime.torch_engine import TorchEngine
+
+    return TorchEngine(
+        bundle,
+        compiled=runtime == "torch-inductor",
+        precision=precision,
+        threads=threads,
+        streams=streams,
+        input_size=input_size,
+    )
 
 
 def _on_processor(

@@ -7,6 +7,7 @@ silently mix the images.
 
 from __future__ import annotations
 
+import os
 import queue
 import sys
 import threading
@@ -24,6 +25,7 @@ from crosscam_deploy.runtime.base import (
     check_graph,
     check_outputs,
 )
+from crosscam_deploy.runtime.onnxruntime_engine import usable_cores
 from crosscam_kernels.errors import InputError, RunError
 
 if TYPE_CHECKING:
@@ -106,6 +108,32 @@ def name_of(port: Any, fallback: str) -> str:
     return names[0] if names else fallback
 
 
+def cpu_properties(precision: Precision, *, threads: int, streams: int) -> dict[str, Any]:
+    """Return how a graph is compiled for the CPU.
+
+    Args:
+        precision: ``"auto"`` leaves it to OpenVINO.
+        threads: In all; 0 for one for each core that this process may use.
+        streams: Batches that run at the same time; one is run for the shortest answer, several for
+            throughput, with their number given: the hint would choose it by itself.
+    """
+    cores = os.cpu_count() or 1
+    allowed = min(threads or cores, usable_cores())
+    properties: dict[str, Any] = {
+        "NUM_STREAMS": streams,
+        "INFERENCE_NUM_THREADS": allowed if allowed < cores else threads,
+        "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
+    }
+    if streams > 1:
+        properties["PERFORMANCE_HINT_NUM_REQUESTS"] = streams
+    if allowed < cores:
+        # Pinned, the threads of every model and process would sit on the same first cores.
+        properties["ENABLE_CPU_PINNING"] = False
+    if precision != "auto":
+        properties["INFERENCE_PRECISION_HINT"] = precision
+    return properties
+
+
 class OpenVinoEngine(PooledRuntime):
     """A bundle in OpenVINO on the CPU.
 
@@ -126,13 +154,7 @@ class OpenVinoEngine(PooledRuntime):
         lazy: bool = False,
     ) -> None:
         super().__init__(bundle, streams, input_size)
-        self._properties: dict[str, Any] = {
-            "NUM_STREAMS": self._streams,
-            "INFERENCE_NUM_THREADS": threads,
-            "PERFORMANCE_HINT": "LATENCY" if self._streams == 1 else "THROUGHPUT",
-        }
-        if precision != "auto":
-            self._properties["INFERENCE_PRECISION_HINT"] = precision
+        self._properties = cpu_properties(precision, threads=threads, streams=self._streams)
         self._compiling = threading.Lock()
         self._compiled: Any = None
         self._ports: list[Any] = []

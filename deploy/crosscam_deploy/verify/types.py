@@ -14,8 +14,24 @@ from pydantic import Field, model_validator
 from crosscam_deploy.manifest import GraphPrecision, Sha256, Strict
 from crosscam_deploy.runtime.base import Precision
 
-Engine = Literal["openvino", "onnxruntime", "onnxruntime-plain"]
+Engine = Literal[
+    "openvino",
+    "onnxruntime",
+    "onnxruntime-plain",
+    "onnxruntime-cuda",
+    "onnxruntime-tensorrt",
+    "torch",
+    "torch-inductor",
+]
 """What runs a candidate; ``onnxruntime-plain`` is an ``InferenceSession`` with no option set."""
+_NAMES: dict[Engine, str] = {
+    "openvino": "OpenVINO",
+    "onnxruntime": "ONNX Runtime",
+    "onnxruntime-cuda": "ONNX Runtime CUDA",
+    "onnxruntime-tensorrt": "ONNX Runtime TensorRT",
+    "torch": "torch",
+    "torch-inductor": "torch, compiled,",
+}
 Role = Literal["reference", "baseline", "candidate"]
 Status = Literal["passed", "refused", "failed"]
 """Refused: it answers, but below a gate. Failed: it gives no answers that could be judged."""
@@ -45,8 +61,7 @@ class Candidate(Strict):
         """Return engine, precision, threads and streams in words."""
         if self.runtime == "onnxruntime-plain":
             return "ONNX Runtime, own defaults"
-        name = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}[self.runtime]
-        words = [f"{name} {self.precision}"]
+        words = [f"{_NAMES[self.runtime]} {self.precision}"]
         if self.threads:
             words.append(f"{self.threads} thread{'s' if self.threads > 1 else ''}")
         if self.streams > 1:
