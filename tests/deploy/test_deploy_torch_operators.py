@@ -77,6 +77,11 @@ CASES: dict[str, Any] = {
     "Conv, one side padded": node("Conv", numbers(6, 4, 3, 3), pads=[0, 1, 1, 0], strides=[2, 1]),
     "Conv, dilated": node("Conv", numbers(6, 4, 3, 3), dilations=[2, 2]),
     "Div": node("Div", np.abs(numbers(8)) + 1),
+    "Div of whole numbers": chain(
+        ("Mul", (np.float32(10),), {}),
+        ("Cast", (), {"to": TensorProto.INT64}),
+        ("Div", (ints(3),), {}),
+    ),
     "Dropout": node("Dropout"),
     "Erf": node("Erf"),
     "Exp": node("Exp"),

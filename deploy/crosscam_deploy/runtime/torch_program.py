@@ -18,7 +18,8 @@ import numpy as np
 from crosscam_deploy.resize_graph import resized
 from crosscam_deploy.runtime.base import native_size
 from crosscam_deploy.runtime.onnxruntime_engine import takes_any_size
-from crosscam_deploy.runtime.torch_operators import Call, run
+from crosscam_deploy.runtime.torch_call import Call
+from crosscam_deploy.runtime.torch_operators import run
 from crosscam_kernels.errors import CrosscamError, InputError, MissingExtraError, RunError
 
 if TYPE_CHECKING:
