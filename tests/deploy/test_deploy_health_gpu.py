@@ -31,12 +31,13 @@ def told(monkeypatch: pytest.MonkeyPatch, device: Any, tensorrt: Any) -> dict[st
     monkeypatch.setattr(engines, "find_device", find_device)
     monkeypatch.setattr(engines, "find_tensorrt", find_tensorrt)
     monkeypatch.setattr(engines, "is_installed", lambda flavour: tensorrt is not None)
-    return {check.name: check for check in engines._gpu_engines()}
+    checks = {check.name: check for check in engines._gpu_engines()}
+    assert checks.pop("torch").status is Status.INFO
+    return checks
 
 
 def test_a_gpu_with_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
     checks = told(monkeypatch, ORIN, "10.16.1.11")
-    assert checks.pop("torch").status is Status.INFO
     assert {check.status for check in checks.values()} == {Status.OK}
     assert "Orin, compute capability 8.7" in checks["CUDA device"].found
     assert "10.16.1.11" in checks["TensorRT"].found
