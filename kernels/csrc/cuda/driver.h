@@ -16,6 +16,24 @@ using ModuleHandle = void*;    ///< CUmodule
 using FunctionHandle = void*;  ///< CUfunction
 using Stream = void*;          ///< CUstream, the same as cudaStream_t; null is the default stream
 
+/// CUDA_MEMCPY2D: `height` rows of `width_bytes`, each with a pitch of its own. Only the fields
+/// that copies inside a device need have names that say so.
+struct Copy2d {
+  size_t from_x = 0, from_y = 0;
+  unsigned from_type = 2;  ///< CU_MEMORYTYPE_DEVICE
+  const void* from_host = nullptr;
+  const void* from = nullptr;
+  void* from_array = nullptr;
+  size_t from_pitch = 0;
+  size_t to_x = 0, to_y = 0;
+  unsigned to_type = 2;
+  void* to_host = nullptr;
+  void* to = nullptr;
+  void* to_array = nullptr;
+  size_t to_pitch = 0;
+  size_t width_bytes = 0, height = 0;
+};
+
 /// The driver is missing, or refused a call.
 class CudaError : public std::runtime_error {
  public:
@@ -36,6 +54,8 @@ class CudaError : public std::runtime_error {
   X(context_release, "cuDevicePrimaryCtxRelease_v2", (DeviceHandle))                               \
   X(context_push, "cuCtxPushCurrent_v2", (ContextHandle))                                          \
   X(context_pop, "cuCtxPopCurrent_v2", (ContextHandle*))                                           \
+  X(context_current, "cuCtxGetCurrent", (ContextHandle*))                                          \
+  X(context_device, "cuCtxGetDevice", (DeviceHandle*))                                             \
   X(module_load, "cuModuleLoadDataEx", (ModuleHandle*, const void*, unsigned, int*, void**))       \
   X(module_unload, "cuModuleUnload", (ModuleHandle))                                               \
   X(module_function, "cuModuleGetFunction", (FunctionHandle*, ModuleHandle, const char*))          \
@@ -43,6 +63,7 @@ class CudaError : public std::runtime_error {
   X(launch, "cuLaunchKernel",                                                                      \
     (FunctionHandle, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, Stream, \
      void**, void**))                                                                              \
+  X(copy_2d, "cuMemcpy2DAsync_v2", (const Copy2d*, Stream))                                        \
   X(error_name, "cuGetErrorName", (int, const char**))                                             \
   X(error_string, "cuGetErrorString", (int, const char**))
 

@@ -19,6 +19,28 @@ Device::Device(int ordinal, const Driver& driver) : driver_(driver) {
                     " devices that the driver lists.");
   }
   driver_.check(driver_.device_get(&handle_, ordinal), "opening a CUDA device");
+  read_attributes();
+  driver_.check(driver_.context_retain(&context_, handle_), "retaining the primary context");
+  retained_ = true;
+}
+
+Device::Device(const Driver& driver, ContextHandle context, DeviceHandle handle)
+    : driver_(driver), handle_(handle), context_(context) {
+  read_attributes();
+}
+
+Device Device::current(const Driver& driver) {
+  ContextHandle context = nullptr;
+  driver.check(driver.context_current(&context), "asking for the current context");
+  if (context == nullptr) {
+    throw CudaError("this thread has no CUDA context. What to do: call cudaSetDevice first.");
+  }
+  DeviceHandle handle = 0;
+  driver.check(driver.context_device(&handle), "asking for the device of the current context");
+  return Device(driver, context, handle);
+}
+
+void Device::read_attributes() {
   const auto attribute = [&](int which) {
     int value = 0;
     driver_.check(driver_.device_attribute(&value, which, handle_),
@@ -28,10 +50,11 @@ Device::Device(int ordinal, const Driver& driver) : driver_(driver) {
   capability_ = 10 * attribute(kComputeCapabilityMajor) + attribute(kComputeCapabilityMinor);
   multiprocessors_ = attribute(kMultiprocessors);
   max_shared_bytes_ = attribute(kMaxSharedBytesOptIn);
-  driver_.check(driver_.context_retain(&context_, handle_), "retaining the primary context");
 }
 
-Device::~Device() { driver_.context_release(handle_); }
+Device::~Device() {
+  if (retained_) driver_.context_release(handle_);
+}
 
 std::string Device::name() const {
   std::array<char, 128> text{};

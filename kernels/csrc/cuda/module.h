@@ -9,11 +9,21 @@
 
 namespace crosscam::cuda {
 
-/// A device and its primary context, the one that the CUDA runtime, torch and TensorRT use.
+/// A device and a context on it: the primary one, which the CUDA runtime, torch and TensorRT use,
+/// or the one that is current.
 class Device {
  public:
+  /// The primary context, retained while this object lives.
+  ///
   /// @throws CudaError when there is no device of this number.
   explicit Device(int ordinal = 0, const Driver& driver = Driver::system());
+
+  /// The current context of this thread, for libraries that are called with one. It is not
+  /// retained: whoever made it keeps it as long as this object.
+  ///
+  /// @throws CudaError when there is none.
+  static Device current(const Driver& driver = Driver::system());
+
   ~Device();
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -26,9 +36,13 @@ class Device {
   std::string name() const;
 
  private:
+  Device(const Driver& driver, ContextHandle context, DeviceHandle handle);
+  void read_attributes();
+
   const Driver& driver_;
   DeviceHandle handle_ = 0;
   ContextHandle context_ = nullptr;
+  bool retained_ = false;
   int capability_ = 0;
   int multiprocessors_ = 0;
   int max_shared_bytes_ = 0;

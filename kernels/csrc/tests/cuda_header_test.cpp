@@ -1,6 +1,7 @@
 // The declarations of cuda/driver.h against those of the toolkit. Compiling is the test.
 #include <cuda.h>
 
+#include <cstddef>
 #include <string_view>
 #include <type_traits>
 
@@ -21,6 +22,27 @@ static_assert(cc::kMaxSharedBytesOptIn == CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_
 static_assert(cc::kMaxDynamicSharedBytes == CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES);
 static_assert(cc::kJitErrorLog == CU_JIT_ERROR_LOG_BUFFER);
 static_assert(cc::kJitErrorLogBytes == CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES);
+#define CROSSCAM_SAME_FIELD(member, field)                                       \
+  static_assert(offsetof(cc::Copy2d, member) == offsetof(CUDA_MEMCPY2D, field)); \
+  static_assert(sizeof(cc::Copy2d::member) == sizeof(CUDA_MEMCPY2D::field))
+static_assert(sizeof(cc::Copy2d) == sizeof(CUDA_MEMCPY2D));
+CROSSCAM_SAME_FIELD(from_x, srcXInBytes);
+CROSSCAM_SAME_FIELD(from_y, srcY);
+CROSSCAM_SAME_FIELD(from_type, srcMemoryType);
+CROSSCAM_SAME_FIELD(from_host, srcHost);
+CROSSCAM_SAME_FIELD(from, srcDevice);
+CROSSCAM_SAME_FIELD(from_array, srcArray);
+CROSSCAM_SAME_FIELD(from_pitch, srcPitch);
+CROSSCAM_SAME_FIELD(to_x, dstXInBytes);
+CROSSCAM_SAME_FIELD(to_y, dstY);
+CROSSCAM_SAME_FIELD(to_type, dstMemoryType);
+CROSSCAM_SAME_FIELD(to_host, dstHost);
+CROSSCAM_SAME_FIELD(to, dstDevice);
+CROSSCAM_SAME_FIELD(to_array, dstArray);
+CROSSCAM_SAME_FIELD(to_pitch, dstPitch);
+CROSSCAM_SAME_FIELD(width_bytes, WidthInBytes);
+CROSSCAM_SAME_FIELD(height, Height);
+static_assert(CU_MEMORYTYPE_DEVICE == 2);
 static_assert(CUDA_ERROR_NO_DEVICE == 100);
 static_assert(std::is_same_v<std::underlying_type_t<CUresult>, unsigned> && sizeof(CUresult) == 4);
 
@@ -79,6 +101,9 @@ int main() {
   CROSSCAM_SAME(context_release, cuDevicePrimaryCtxRelease);
   CROSSCAM_SAME(context_push, cuCtxPushCurrent);
   CROSSCAM_SAME(context_pop, cuCtxPopCurrent);
+  CROSSCAM_SAME(context_current, cuCtxGetCurrent);
+  CROSSCAM_SAME(context_device, cuCtxGetDevice);
+  CROSSCAM_SAME(copy_2d, cuMemcpy2DAsync);
   CROSSCAM_SAME(module_load, cuModuleLoadDataEx);
   CROSSCAM_SAME(module_unload, cuModuleUnload);
   CROSSCAM_SAME(module_function, cuModuleGetFunction);

@@ -47,6 +47,19 @@ void the_driver_answers() {
   }
 }
 
+void the_context_of_the_caller_is_taken_and_left() {
+  reset();
+  const Driver driver(kFake);
+  {
+    const Device device = Device::current(driver);
+    CHECK(device.capability() == 90 && device.context() == fake_cuda().current);
+    CHECK(fake_cuda().retained == 0);
+  }
+  CHECK(fake_cuda().retained == 0);
+  fake_cuda().current = nullptr;
+  CHECK(contains(thrown<CudaError>([&] { Device::current(driver); }), "has no CUDA context"));
+}
+
 void a_driver_without_a_device_counts_none() {
   reset();
   fake_cuda().fail["cuInit"] = 100;
@@ -237,6 +250,7 @@ void arguments_of_another_kernel_are_refused() {
 int main() {
   a_missing_driver_is_said_so();
   the_driver_answers();
+  the_context_of_the_caller_is_taken_and_left();
   a_driver_without_a_device_counts_none();
   errors_of_the_driver_have_names();
   the_table_is_that_of_the_manifest();

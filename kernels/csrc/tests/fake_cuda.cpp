@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "cuda/driver.h"
+
 namespace {
 
 constexpr int kInvalidValue = 1;
@@ -81,6 +83,24 @@ int cuCtxPopCurrent_v2(void** context) {
   return answer("cuCtxPopCurrent_v2");
 }
 
+int cuCtxGetCurrent(void** context) {
+  *context = fake_cuda().current;
+  return answer("cuCtxGetCurrent");
+}
+
+int cuCtxGetDevice(int* device) {
+  *device = 40;
+  return fake_cuda().current == nullptr ? kInvalidValue : answer("cuCtxGetDevice");
+}
+
+int cuMemcpy2DAsync_v2(const crosscam::cuda::Copy2d* copy, void* stream) {
+  if (copy->from_type != 2 || copy->to_type != 2) return kInvalidValue;
+  fake_cuda().copies.push_back({copy->from, copy->to, copy->from_pitch, copy->to_pitch,
+                                copy->width_bytes, copy->height, stream,
+                                fake_cuda().launches.size()});
+  return answer("cuMemcpy2DAsync_v2");
+}
+
 int cuModuleLoadDataEx(void** module, const void* image, unsigned count, int* options,
                        void** values) {
   const int result = answer("cuModuleLoadDataEx");
@@ -124,7 +144,10 @@ int cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, unsign
                     stream,
                     {},
                     fake_cuda().contexts};
-  for (int i = 0; i < fake_cuda().parameters; ++i) {
+  const auto& in_turn = fake_cuda().parameters_in_turn;
+  const size_t number = fake_cuda().launches.size();
+  const int parameters = number < in_turn.size() ? in_turn[number] : fake_cuda().parameters;
+  for (int i = 0; i < parameters; ++i) {
     uint64_t value;
     std::memcpy(&value, arguments[i], sizeof(value));
     launch.arguments.push_back(value);

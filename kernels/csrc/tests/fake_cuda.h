@@ -17,6 +17,14 @@ struct FakeLaunch {
   int contexts;                     // how many were current
 };
 
+struct FakeCopy {
+  const void* from;
+  void* to;
+  size_t from_pitch, to_pitch, width_bytes, height;
+  void* stream;
+  size_t after;  // launches before it
+};
+
 struct FakeCuda {
   // answers
   int devices = 1;
@@ -24,12 +32,15 @@ struct FakeCuda {
   int max_shared_bytes = 232448;
   int multiprocessors = 132;
   std::string jit_log;
-  std::map<std::string, int> fail;  // symbol -> CUresult
-  int parameters = 0;               // arguments to record of a launch
+  std::map<std::string, int> fail;              // symbol -> CUresult
+  int parameters = 0;                           // arguments to record of a launch
+  std::vector<int> parameters_in_turn;          // the same for each launch, before `parameters`
+  void* current = reinterpret_cast<void*>(40);  // context that cuCtxGetCurrent answers
   // records
   std::vector<std::string> calls;
   std::vector<std::string> loaded;  // what modules were made from, up to the first zero
   std::vector<FakeLaunch> launches;
+  std::vector<FakeCopy> copies;
   std::map<std::string, int> attributes;  // of functions
   int modules = 0;                        // loaded and not unloaded
   int retained = 0;
