@@ -74,7 +74,7 @@ lint: $(VENV)/.dev  ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	find kernels/csrc edge/csrc -name '*.cpp' -o -name '*.h' | xargs $(BIN)/clang-format --dry-run -Werror
+	find kernels/csrc edge/csrc deploy/csrc -name '*.cpp' -o -name '*.h' | xargs $(BIN)/clang-format --dry-run -Werror
 
 build/lint-packaging: packaging/lint-requirements.txt | $(BIN)/uv
 	$(BIN)/uv venv --quiet --allow-existing $@
@@ -87,7 +87,7 @@ lint-packaging: build/lint-packaging  ## Dockerfiles, compose, Kubernetes manife
 format: $(VENV)/.dev  ## rewrite the sources in the house style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	find kernels/csrc edge/csrc -name '*.cpp' -o -name '*.h' | xargs $(BIN)/clang-format -i
+	find kernels/csrc edge/csrc deploy/csrc -name '*.cpp' -o -name '*.h' | xargs $(BIN)/clang-format -i
 
 CTEST = cmake -S . -B $(1) -DCROSSCAM_TESTS=ON -DCROSSCAM_PYTHON=OFF $(2) >/dev/null \
   && cmake --build $(1) --parallel $$(getconf _NPROCESSORS_ONLN) >/dev/null && ctest --test-dir $(1) --output-on-failure
