@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from crosscam_deploy.plugins.lowering import LISTS, MASKED, MERGE, PARTIAL, QUANTISE
-from crosscam_kernels.errors import InputError
+from crosscam_kernels.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from crosscam_deploy.plugins.kernels import PluginKernel, PluginKernels
 
 _WIDE = 512  # features that the narrower kernel of NormaliseQuantise takes in one step
+_MULTIPLE = 16  # what its compiler was promised of their number, and nobody checks later
 _TYPES = {"fp32": "FP32", "fp16": "FP16", "bf16": "BF16"}
 _UNUSED = ("camera_rows", "camera_words", "window_low", "window_high", "unbounded")
 """Of masks that plugins do not have: the kernels take them and do not look."""
@@ -154,6 +155,12 @@ class _Operators:
 
     def implement_quantise(self, rows: Any) -> Any:
         count, dim = rows.shape_expr[0], rows.shape_expr[1]
+        if rows.shape[1] % _MULTIPLE:
+            raise UsageError(
+                f"embeddings of length {rows.shape[1]} to quantise",
+                expected=f"a multiple of {_MULTIPLE}, for plugins",
+                fix="fill rows up with zeros, or build the engine without plugins",
+            )
         block = _WIDE if rows.shape[1] <= _WIDE else 4 * _WIDE
         name = f"normalise_quantise_{self._names[rows.dtype]}_{block}"
         kernel = self._kernels.get(name, inputs=1, outputs=2)
