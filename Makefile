@@ -16,7 +16,7 @@ endif
 
 NATIVE := CMakeLists.txt $(shell find kernels/csrc edge/csrc -type f 2>/dev/null)
 
-.PHONY: help demo test test-slow test-torch fuzz fuzz-native mutation test-extras gpu lint lint-packaging wheelhouse format types ctest sanitize cuda bench docs wheel clean setup constraints
+.PHONY: help demo test test-slow test-torch fuzz fuzz-native mutation test-extras gpu lint lint-packaging wheelhouse format types ctest sanitize cuda plugin bench docs wheel clean setup constraints
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -115,6 +115,15 @@ cuda: $(VENV)/.torch  ## the CUDA backend and its tests: needs nvcc and the trai
 	$(BIN)/python -m crosscam_kernels.aot --out build/aot
 	CROSSCAM_AOT_DIR=$(abspath build/aot) $(BIN)/pytest -m slow tests/kernels/test_kernels_aot_torch.py -k whole_matrix
 	$(call CTEST,build/cuda,-DCROSSCAM_CUDA=ON -DCROSSCAM_AOT_DIR=build/aot)
+
+# TENSORRT=folder CUDART=folder say where NvInferRuntime.h and cuda_runtime_api.h are, if not in the usual places.
+plugin: export PATH := $(PATH):$(abspath $(BIN))
+plugin:  ## libcrosscam_trt, the TensorRT plugins in C++, and its tests: needs TensorRT's headers, but no GPU
+	@command -v cmake >/dev/null || { echo "CMake is needed: apt install cmake, or make setup and uv pip install cmake"; exit 2; }
+	cmake -S . -B build/plugin -DCROSSCAM_TENSORRT=ON -DCROSSCAM_TESTS=ON -DCROSSCAM_PYTHON=OFF \
+	  $(if $(TENSORRT),-DCROSSCAM_TENSORRT_INCLUDE=$(abspath $(TENSORRT))) $(if $(CUDART),-DCROSSCAM_CUDART_INCLUDE=$(abspath $(CUDART)))
+	cmake --build build/plugin --parallel $$(getconf _NPROCESSORS_ONLN) --target crosscam_trt_all
+	ctest --test-dir build/plugin/deploy/csrc --output-on-failure
 
 bench: $(VENV)/.torch  ## the benchmarks of this machine with their rivals, results as JSON
 	$(UV) -e '.[dev,train,bench]'
