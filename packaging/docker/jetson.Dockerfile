@@ -43,8 +43,9 @@ RUN /opt/uv/bin/uv build --wheel --no-cache --build-constraints constraints.txt 
  && /opt/uv/bin/uv pip install --no-cache --compile-bytecode --python /opt/crosscam/bin/python -c constraints.txt /dist/*.whl
 # Memory of the device goes through cuda-python, whose major version is that of CUDA.
 ARG CUDA_MAJOR=13
-RUN if [ "${CUDA_MAJOR}" = 13 ]; then limits=(-c constraints.txt); else limits=(); fi \
- && /opt/uv/bin/uv pip install --no-cache --compile-bytecode --python /opt/crosscam/bin/python "${limits[@]}" "cuda-bindings==${CUDA_MAJOR}.*"
+RUN if [ "${CUDA_MAJOR}" = 13 ]; then cp constraints.txt /dist/; else grep -v '^cuda-' constraints.txt > /dist/constraints.txt; fi \
+ && /opt/uv/bin/uv pip install --no-cache --compile-bytecode --python /opt/crosscam/bin/python -c /dist/constraints.txt \
+      "cuda-bindings==${CUDA_MAJOR}.*"
 
 FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="crosscam" \
