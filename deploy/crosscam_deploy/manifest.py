@@ -94,8 +94,9 @@ class Decoder(Strict):
         return self
 
 
-GraphPrecision = Literal["f32", "f16", "bf16", "int8", "mixed"]
-"""Numbers that a graph was written for; ``mixed``: int8 but for some nodes, which stayed float."""
+GraphPrecision = Literal["f32", "f16", "bf16", "fp8", "int8", "mixed"]
+"""Numbers that a graph was written for; ``mixed``: int8 or fp8 but for some nodes, which stayed
+float."""
 
 
 class RunWith(Strict):

@@ -53,7 +53,7 @@ def frames(assets, tmp_path_factory) -> tuple[list[Path], list[Path]]:
         if number % 20 == 0:
             files.append(folder / f"{number:03d}.png")
             cv2.imwrite(str(files[-1]), frame)
-    return files[:16], files[16:]
+    return files[:16], files[20::3]
 
 
 def losses(bundle, found, files: list[Path]) -> np.ndarray:
@@ -79,8 +79,9 @@ def test_embedders_keep_their_answers(name, people, real_models, shared_cache, m
     monkeypatch.setenv("CROSSCAM_CACHE", str(shared_cache))
     monkeypatch.setenv("CROSSCAM_MODELS", str(real_models))
     bundle = resolve(name, download=False)
-    (found,) = search(bundle, load(bundle, people[0][:64]))
-    assert losses(bundle, found, people[1][:64]).mean() < 0.005
+    for found in search(bundle, load(bundle, people[0][:32])):
+        assert found.loss <= 1
+        assert losses(bundle, found, people[1][:32]).mean() < 0.006
 
 
 def test_a_detector_is_mixed(frames, real_models, shared_cache, monkeypatch):
@@ -92,7 +93,7 @@ def test_a_detector_is_mixed(frames, real_models, shared_cache, monkeypatch):
     assert counts == sorted(counts)
     for found in graphs:
         assert found.precision == "mixed"
-        assert not found.symmetric  # SiLU
+        assert "any zero" in found.words()  # SiLU
         assert min(found.tried.values()) > 1 >= found.loss
         assert 0 < len(found.kept) <= 40
         assert losses(bundle, found, frames[1]).mean() < 0.12

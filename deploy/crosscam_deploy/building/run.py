@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # Of two that are as fast within what a measurement tells, the one that is nearer to the original.
 _AS_FAST = 0.97
-_GRAPH_ORDER = ("f32", "f16", "bf16", "mixed", "int8")
+_GRAPH_ORDER = ("f32", "f16", "bf16", "mixed", "fp8", "int8")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What values run through a graph: the observations that ranges of int8 are chosen from."""
+"""What values run through a graph: the observations that ranges of int8 and fp8 follow from."""
 
 from __future__ import annotations
 
@@ -94,35 +94,128 @@ def observe(model: Any, names: Sequence[str], pictures: Floats) -> dict[str, Obs
     Args:
         model: An ``onnx.ModelProto`` with one input.
         names: Tensors to watch.
-        pictures: `(N, 3, H, W)` as the model takes them; seen twice, a few at a time.
+        pictures: `(N, 3, H, W)` as the model takes them; each seen twice, alone.
 
     Returns:
         What was seen of each.
     """
     probe = Probe(model, names)
-    batches = _batches(model, pictures)
+    # One picture at a time: in transformers the batch is not the first dimension everywhere.
+    batches = _batches(model, pictures, 1)
     extremes: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
     for batch, count in batches:
         for name, values in probe(batch).items():
-            rows = values.reshape(len(values), -1)[:count].astype(np.float64)
+            rows = _by_picture(values, batch, count).astype(np.float64)
             extremes[name].append(np.stack([rows.min(1), rows.max(1)]))
     found = {name: Observed(*np.concatenate(parts, 1)) for name, parts in extremes.items()}
     for batch, count in batches:
         for name, values in probe(batch).items():
-            found[name].add(values[:count])
+            found[name].add(_by_picture(values, batch, count))
     return found
 
 
-def _batches(model: Any, pictures: Floats) -> list[tuple[dict[str, Floats], int]]:
+def _by_picture(values: Floats, batch: Mapping[str, Floats], count: int) -> Floats:
+    """Return values as rows, one a picture where a graph of a fixed batch tells them apart."""
+    size = len(next(iter(batch.values())))
+    if size > 1 and len(values) == size:
+        return values.reshape(size, -1)[:count]
+    return values.reshape(1, -1)
+
+
+def channel_extremes(
+    model: Any, names: Sequence[str], pictures: Floats
+) -> dict[str, NDArray[np.float32]]:
+    """Return the largest magnitude of each channel, the last dimension, over all pictures.
+
+    Args:
+        model: An ``onnx.ModelProto`` with one input.
+        names: Tensors to watch, `(…, C)`.
+        pictures: `(N, 3, H, W)` as the model takes them.
+
+    Returns:
+        `(C,)` of each.
+    """
+    probe = Probe(model, names)
+    found: dict[str, NDArray[np.float32]] = {}
+    for batch, _ in _batches(model, pictures, _AT_ONCE):
+        for name, values in probe(batch).items():
+            largest = np.abs(values).reshape(-1, values.shape[-1]).max(0)
+            found[name] = np.maximum(found[name], largest) if name in found else largest
+    return found
+
+
+def largest(model: Any, names: Sequence[str], pictures: Floats) -> dict[str, float]:
+    """Return the largest magnitude in each tensor over all pictures.
+
+    Args:
+        model: An ``onnx.ModelProto`` with one input, at opset 13 or later.
+        names: Tensors to watch, of floats; any number: only one figure of each leaves the graph.
+        pictures: `(N, 3, H, W)` as the model takes them.
+    """
+    import onnx
+
+    seen = onnx.ModelProto()
+    seen.CopyFrom(model)
+    told = {name: f"{name}/largest" for name in names}
+    for name, output in told.items():
+        seen.graph.node.extend(
+            (
+                onnx.helper.make_node("Abs", [name], [f"{name}/magnitude"]),
+                onnx.helper.make_node("ReduceMax", [f"{name}/magnitude"], [output], keepdims=0),
+            )
+        )
+        seen.graph.output.append(onnx.helper.make_empty_tensor_value_info(output))
+    opened = session(seen.SerializeToString())
+    found = dict.fromkeys(names, 0.0)
+    for batch, _ in _batches(model, pictures, _AT_ONCE):
+        values = opened.run(list(told.values()), batch)
+        for name, value in zip(names, values, strict=True):
+            found[name] = float(np.maximum(found[name], value))  # keeps what is no number
+    return found
+
+
+def _batches(model: Any, pictures: Floats, at_once: int) -> list[tuple[dict[str, Floats], int]]:
     """Cut pictures into batches that the graph takes; the last is filled with its last picture."""
     entry = model.graph.input[0]
-    size = entry.type.tensor_type.shape.dim[0].dim_value or _AT_ONCE
+    fixed = entry.type.tensor_type.shape.dim[0].dim_value
+    size = fixed or min(at_once, len(pictures))
     batches = []
     for start in range(0, len(pictures), size):
         part = pictures[start : start + size]
         filled = part[np.minimum(np.arange(size), len(part) - 1)]
         batches.append(({entry.name: np.ascontiguousarray(filled)}, len(part)))
     return batches
+
+
+class Asker:
+    """Asks a graph about pictures, in one session.
+
+    Args:
+        model: An ``onnx.ModelProto`` whose first input takes pictures.
+        names: Of its outputs.
+    """
+
+    def __init__(self, model: Any, names: Sequence[str]) -> None:
+        self._session = session(model.SerializeToString())
+        self._model, self._names = model, list(names)
+
+    def __call__(
+        self, pictures: Floats, others: Mapping[str, NDArray[Any]] | None = None
+    ) -> list[Floats]:
+        """Return the outputs, `(N, …)` each.
+
+        Args:
+            pictures: `(N, 3, H, W)` as the model takes them.
+            others: Values of its other inputs.
+        """
+        parts = [
+            [
+                output[:count]
+                for output in self._session.run(self._names, {**batch, **(others or {})})
+            ]
+            for batch, count in _batches(self._model, pictures, _AT_ONCE)
+        ]
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
 def outputs(model: Any, names: Sequence[str], pictures: Floats) -> list[Floats]:
@@ -133,9 +226,4 @@ def outputs(model: Any, names: Sequence[str], pictures: Floats) -> list[Floats]:
         names: Of the outputs.
         pictures: `(N, 3, H, W)` as the model takes them.
     """
-    opened = session(model.SerializeToString())
-    parts = [
-        [output[:count] for output in opened.run(list(names), batch)]
-        for batch, count in _batches(model, pictures)
-    ]
-    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+    return Asker(model, names)(pictures)

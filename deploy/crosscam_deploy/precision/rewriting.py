@@ -8,17 +8,24 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LEAST_OPSET = 13  # the first whose Q/DQ pairs know channels
+_IR_OF_OPSET = {19: 9, 22: 10}  # least version of the file format that knows the types of an opset
 
 
-def named(model: Any) -> Any:
-    """Return a copy whose nodes all have a name of their own, at opset 13 or later."""
+def named(model: Any, opset: int = _LEAST_OPSET) -> Any:
+    """Return a copy whose nodes all have a name of their own.
+
+    Args:
+        model: An ``onnx.ModelProto``; left as it is.
+        opset: Least version of the standard that the copy shall follow: 13, 19 or 22.
+    """
     import onnx
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    opset = next((each for each in copy.opset_import if each.domain in ("", "ai.onnx")), None)
-    if opset is not None and opset.version < _LEAST_OPSET:
-        copy = onnx.version_converter.convert_version(copy, _LEAST_OPSET)
+    found = next((each for each in copy.opset_import if each.domain in ("", "ai.onnx")), None)
+    if found is not None and found.version < opset:
+        copy = onnx.version_converter.convert_version(copy, opset)
+        copy.ir_version = max(copy.ir_version, _IR_OF_OPSET.get(opset, 0))
     taken: set[str] = set()
     for k, node in enumerate(copy.graph.node):
         if not node.name or node.name in taken:
@@ -34,6 +41,22 @@ def constants(graph: Any) -> dict[str, Any]:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             found[node.output[0]] = node.attribute[0].t
     return found
+
+
+def kinds(model: Any) -> dict[str, int]:
+    """Return the type of each tensor, as a number of ``onnx.TensorProto``, constants included.
+
+    Args:
+        model: Whose values run through the main graph only.
+    """
+    import onnx
+
+    typed = onnx.shape_inference.infer_shapes(model).graph
+    found = {
+        each.name: int(each.type.tensor_type.elem_type)
+        for each in (*typed.input, *typed.value_info, *typed.output)
+    }
+    return found | {name: int(tensor.data_type) for name, tensor in constants(model.graph).items()}
 
 
 def add(graph: Any, name: str, values: NDArray[Any]) -> None:

@@ -42,9 +42,10 @@ _SHARE = 0.25  # of the people or frames, to calibrate with where no others are 
 @click.option(
     "--calibration",
     multiple=True,
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of pictures to choose the ranges of int8 from; a quarter of the people in --crops "
-    "(or of the time in --frames) if not given, on whom nothing is judged then; repeatable.",
+    metavar="PATH|simulated",
+    help="Pictures to choose the ranges of int8 and fp8 from: a folder of crops or frames, a data "
+    "set, a simulated site, a video, or the word simulated; a quarter of the people in --crops (or "
+    "of the time in --frames) if not given, on whom nothing is judged then; repeatable.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder of the bundle.")
 @click.option("--plan", "only_plan", is_flag=True, help="Print what would be done, and stop.")
@@ -60,7 +61,7 @@ def command(
     truth: tuple[Path, ...],
     every: int | None,
     limit: int | None,
-    calibration: tuple[Path, ...],
+    calibration: tuple[str, ...],
     output: Path | None,
     batches: tuple[int, ...],
     gates: dict[str, Any],
@@ -76,10 +77,10 @@ def command(
     bundle, with the report beside it (OUTPUT.verify.json).
     """
     from crosscam_deploy.building import build, find_target, make_plan
-    from crosscam_deploy.pictures.files import images_below
     from crosscam_deploy.precision.calibration import divide
     from crosscam_deploy.verify.store import save_report
     from crosscam_deploy.zoo import resolve
+    from crosscam_edge.cli.calibration import calibration_files, check_apart
     from crosscam_edge.cli.verify_print import print_report
 
     limits = checked_gates(gates)
@@ -93,10 +94,12 @@ def command(
     manifest = bundle.manifest
     out = output or Path(f"{manifest.name}-{target}")
     options = PictureOptions(crops, pattern, frames, truth, every, limit)
-    with pictures_of(manifest.task, options) as data, _telling() as tell:
-        files: tuple[Path, ...] = tuple(
-            path for folder in calibration for path in images_below(folder)
-        )
+    check_apart(calibration, (*crops, *frames))
+    with (
+        pictures_of(manifest.task, options) as data,
+        calibration_files(calibration, manifest.task, pattern=pattern, seed=seed) as files,
+        _telling() as tell,
+    ):
         if not files:
             files, data = divide(data, _SHARE, seed)
         built = build(

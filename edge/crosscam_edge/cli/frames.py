@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _ANNOTATIONS = "annotations.json"
 _PEDESTRIAN = (-1, 1)  # classes of MOT16 that are asked for: unknown, and pedestrian
-_FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
 
 class _Boxes(NamedTuple):
@@ -59,7 +59,7 @@ def read_frames(
             if frame.index % step:
                 continue
             file = folder / f"{frame.index:08d}.png"
-            if not cv2.imwrite(str(file), frame.image, _FAST_PNG):
+            if not cv2.imwrite(str(file), frame.image, FAST_PNG):
                 raise RunError(f"{file} cannot be written", fix="free some space, or set TMPDIR")
             files.append(file)
             if labels is not None:
