@@ -85,3 +85,41 @@ def test_it_beats_plain_int8_and_is_chosen_by_itself(bundle_of, engine):
         outputs(each, ["embedding"], pictures(8))[0] for each in (transformer(), found.model)
     )
     assert cosines(was, becomes).min() > 0.99
+
+
+@pytest.mark.slow
+def test_the_trainers_own_transformer(bundle_of, tmp_path):
+    torch = pytest.importorskip("torch")
+    from crosscam_deploy.export.to_onnx import export_embedder
+    from crosscam_trainer.models.build import bare_model
+    from crosscam_trainer.recipe import ModelRecipe
+
+    torch.manual_seed(0)
+    recipe = ModelRecipe(tower="test-tiny-vit", size=(32, 16), pooling="own", embedding="final_bn")
+    model = bare_model(recipe).model.eval().requires_grad_(requires_grad=False)
+    for block in model.tower.visual.transformer.resblocks:
+        for norm, weights in (
+            (block.ln_1, block.attn.in_proj_weight),
+            (block.ln_2, block.mlp.c_fc.weight),
+        ):
+            norm.weight[[3, 17]] *= 100
+            norm.bias[[3, 17]] += 10
+            weights[:, [3, 17]] /= 100
+
+    class Embedding(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, images):
+            return self.model.embed(images)
+
+    file = tmp_path / "vit.onnx"
+    export_embedder(torch, Embedding().eval(), (32, 16), file, name="vit")
+    graph = onnx.load(file)
+    assert [len(each.products) for each in pairs(named(graph))] == [1] * 4  # two of each block
+    found = search(bundle_of(graph), inputs(32))[0]
+    plain = min(loss for how, loss in found.tried.items() if "outliers" not in how)
+    moved = min(loss for how, loss in found.tried.items() if "outliers" in how)
+    assert moved < 0.5 * plain
+    assert "outliers moved to weights" in found.words()
