@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from crosscam_deploy.precision.rewriting import kinds
+from crosscam_deploy.precision.rewriting import add, constants, kinds, replace
 
 _EXACT = frozenset(
     {"DequantizeLinear", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
@@ -23,49 +23,79 @@ _EXACT = frozenset(
 def emulated(model: Any) -> Any:
     """Return a graph in float32 that rounds where another is in float16 or bfloat16.
 
-    Q/DQ pairs of int8 and fp8 stay as they are: ONNX Runtime runs them.
+    Pairs of int8 stay as they are. What restores fp8 is written as its definition: ONNX Runtime
+    (1.31) runs it alone, but puts a product of int8 in the place of one of fp8, and fails.
 
     Args:
-        model: As from `lowering.lowered`; left as it is.
+        model: As from `lowering.lowered` or `Quantiser.graph`; left as it is.
     """
     import onnx
 
-    low = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    types = kinds(model)
-    if not any(kind in low for kind in types.values()):
-        return result
-    graph = result.graph
-    for tensor in graph.initializer:
-        if tensor.data_type in low:
-            values = onnx.numpy_helper.to_array(tensor).astype(np.float32)
-            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
-    nodes = []
-    for node in list(graph.node):
-        if node.op_type == "Constant" and node.attribute[0].t.data_type in low:
-            values = onnx.numpy_helper.to_array(node.attribute[0].t).astype(np.float32)
-            node.attribute[0].t.CopyFrom(onnx.numpy_helper.from_array(values))
-            nodes.append(node)
-            continue
-        rounded = []
-        for k, name in enumerate(node.output):
-            if types.get(name) in low and node.op_type not in _EXACT:
-                if node.op_type != "Cast":
-                    node.output[k] = f"{name}/exact"
-                    rounded.append((node.output[k], name, types[name]))
-                else:
-                    rounded.append((node.input[0], name, types[name]))
-        if node.op_type != "Cast" or not rounded:
-            nodes.append(node)
-        for source, name, kind in rounded:
-            nodes += [
-                onnx.helper.make_node("Cast", [source], [f"{name}/rounded"], to=kind),
-                onnx.helper.make_node(
-                    "Cast", [f"{name}/rounded"], [name], to=onnx.TensorProto.FLOAT
-                ),
-            ]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    del graph.value_info[:]
+    writer = _Writer(result.graph, kinds(result))
+    for node in list(result.graph.node):
+        writer.write(node)
+    del result.graph.value_info[:]
+    replace(result.graph, writer.nodes)
     return result
+
+
+class _Writer:
+    """Writes nodes one after the other, with what rounds behind them."""
+
+    def __init__(self, graph: Any, types: dict[str, int]) -> None:
+        import onnx
+
+        known = onnx.TensorProto
+        self._graph, self._types = graph, types
+        self._low, self._fp8 = (known.FLOAT16, known.BFLOAT16), known.FLOAT8E4M3FN
+        self._constants = {
+            name: onnx.numpy_helper.to_array(tensor) for name, tensor in constants(graph).items()
+        }
+        for tensor in graph.initializer:
+            if tensor.data_type in self._low:
+                values = self._constants[tensor.name].astype(np.float32)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+        self.nodes: list[Any] = []
+
+    def write(self, node: Any) -> None:
+        """Write a node as it is computed in float32."""
+        if node.op_type == "DequantizeLinear" and self._types.get(node.input[0]) == self._fp8:
+            self._restore(node)
+        elif node.op_type == "Constant" and self._types.get(node.output[0]) in self._low:
+            add(self._graph, node.output[0], self._constants[node.output[0]].astype(np.float32))
+        elif node.op_type == "Cast" and self._types.get(node.output[0]) in self._low:
+            self._round(node.input[0], node.output[0])
+        else:
+            self.nodes.append(node)
+            for k, name in enumerate(node.output):
+                if self._types.get(name) in self._low and node.op_type not in _EXACT:
+                    node.output[k] = f"{name}/exact"
+                    self._round(node.output[k], name)
+
+    def _round(self, source: str, name: str) -> None:
+        import onnx
+
+        make, kind = onnx.helper.make_node, self._types[name]
+        self.nodes += [
+            make("Cast", [source], [f"{name}/rounded"], to=kind),
+            make("Cast", [f"{name}/rounded"], [name], to=onnx.TensorProto.FLOAT),
+        ]
+
+    def _restore(self, node: Any) -> None:
+        import onnx
+
+        name, output = node.input[0], node.output[0]
+        scale = self._constants[node.input[1]].astype(np.float32)
+        if name in self._constants:  # weights
+            values = self._constants[name].astype(np.float32)
+            axis = next((each.i for each in node.attribute if each.name == "axis"), 1)
+            shape = [-1 if k == axis else 1 for k in range(values.ndim)] if scale.ndim else []
+            add(self._graph, output, values * scale.reshape(shape))
+            return
+        add(self._graph, f"{output}/by", scale)
+        self.nodes += [
+            onnx.helper.make_node("Cast", [name], [f"{output}/float"], to=onnx.TensorProto.FLOAT),
+            onnx.helper.make_node("Mul", [f"{output}/float", f"{output}/by"], [output]),
+        ]
