@@ -100,4 +100,4 @@ def _representable(scale: NDArray[Any], scales: Scales) -> NDArray[np.float32]:
     """Round scales to numbers above zero of a type: TensorRT takes no others."""
     kind = numpy_type(scales)
     least = float(np.finfo(np.float16).smallest_subnormal) if scales == "f16" else _LEAST_SCALE
-    return np.maximum(scale, least).astype(kind).astype(np.float32)
+    return np.asarray(np.maximum(scale, least).astype(kind), np.float32)

@@ -23,8 +23,8 @@ _EXACT = frozenset(
 def emulated(model: Any) -> Any:
     """Return a graph in float32 that rounds where another is in float16 or bfloat16.
 
-    Pairs of int8 stay as they are. What restores fp8 is written as its definition: ONNX Runtime
-    (1.31) runs it alone, but puts a product of int8 in the place of one of fp8, and fails.
+    Pairs of int8 stay as they are. Those of fp8 are written as their definition: ONNX Runtime
+    (1.31) runs them alone, but puts products of int8 in the place of those of fp8, and fails.
 
     Args:
         model: As from `lowering.lowered` or `Quantiser.graph`; left as it is.
@@ -63,6 +63,8 @@ class _Writer:
         """Write a node as it is computed in float32."""
         if node.op_type == "DequantizeLinear" and self._types.get(node.input[0]) == self._fp8:
             self._restore(node)
+        elif node.op_type == "QuantizeLinear" and self._types.get(node.output[0]) == self._fp8:
+            self._quantise(node)
         elif node.op_type == "Constant" and self._types.get(node.output[0]) in self._low:
             add(self._graph, node.output[0], self._constants[node.output[0]].astype(np.float32))
         elif node.op_type == "Cast" and self._types.get(node.output[0]) in self._low:
@@ -81,6 +83,16 @@ class _Writer:
         self.nodes += [
             make("Cast", [source], [f"{name}/rounded"], to=kind),
             make("Cast", [f"{name}/rounded"], [name], to=onnx.TensorProto.FLOAT),
+        ]
+
+    def _quantise(self, node: Any) -> None:
+        import onnx
+
+        make, output = onnx.helper.make_node, node.output[0]
+        add(self._graph, f"{output}/by", self._constants[node.input[1]].astype(np.float32))
+        self.nodes += [  # what is too large becomes the largest number
+            make("Div", [node.input[0], f"{output}/by"], [f"{output}/scaled"]),
+            make("Cast", [f"{output}/scaled"], [output], to=self._fp8, saturate=1),
         ]
 
     def _restore(self, node: Any) -> None:

@@ -103,7 +103,7 @@ def _keeps_channels(node: Any, channels: int, fixed: dict[str, Any]) -> bool:
     if node.op_type == "Identity":
         return True
     if node.op_type == "Transpose":
-        turned = next((each.ints for each in node.attribute if each.name == "perm"), ())
+        turned: Sequence[int] = next((e.ints for e in node.attribute if e.name == "perm"), ())
         return bool(turned) and turned[-1] == len(turned) - 1
     if node.op_type == "Reshape" and node.input[1] in fixed:
         shape = onnx.numpy_helper.to_array(fixed[node.input[1]])
