@@ -16,7 +16,7 @@ endif
 
 NATIVE := CMakeLists.txt $(shell find kernels/csrc edge/csrc -type f 2>/dev/null)
 
-.PHONY: help demo test test-slow test-torch fuzz fuzz-native mutation test-extras gpu lint lint-packaging wheelhouse format types ctest sanitize cuda plugin bench docs wheel clean setup constraints
+.PHONY: help demo test test-slow test-torch fuzz fuzz-native mutation test-extras gpu lint lint-packaging wheelhouse format types ctest sanitize cuda plugin bench docs wheel clean setup constraints bench-build
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -131,6 +131,10 @@ bench: $(VENV)/.torch  ## the benchmarks of this machine with their rivals, resu
 	    associate_scale process_identities process_share process_memory pipeline_boxmot; do \
 	  $(BIN)/python benchmarks/$$script.py --output benchmarks/results/$$script.json || exit 1; done
 	$(BIN)/python benchmarks/kernels_table.py docs/reference/kernels/speed.md
+
+# BUILD='--crops FOLDER --frames VIDEO --truth FILE': `python benchmarks/build_everything.py --help`
+bench-build: $(VENV)/.torch  ## every model and tower built for processors and RTX GPUs, in one table; goes on where it stopped
+	$(BIN)/python benchmarks/build_everything.py --work build/everything $(BUILD)
 
 docs: $(VENV)/.core  ## regenerate the reference pages that come from code
 	$(BIN)/python docs/generate.py

@@ -99,11 +99,41 @@ GraphPrecision = Literal["f32", "f16", "bf16", "fp8", "int8", "mixed"]
 float."""
 
 
-class RunWith(Strict):
-    """How a built model was found to run best on its target, and was verified."""
+class EngineFor(Strict):
+    """How TensorRT makes engines of a model on the boxes that it was built for."""
 
-    runtime: Literal["openvino", "onnxruntime"]
+    buckets: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = Field(
+        min_length=1, max_length=16, description="numbers of pictures to have profiles for, rising"
+    )
+    hardware: Literal["this", "same-capability", "ampere-and-later"] = Field(
+        default="this", description="GPUs that an engine runs on, other than that it is made on"
+    )
+    version_compatible: bool = Field(default=False, description="also on later versions")
+    plans: tuple[Sha256, ...] = Field(
+        default=(),
+        max_length=64,
+        description="sha256 of the engines that are kept beside the bundle; no others are loaded",
+    )
+
+    @field_validator("buckets")
+    @classmethod
+    def _rising(cls, buckets: tuple[int, ...]) -> tuple[int, ...]:
+        if list(buckets) != sorted(set(buckets)):
+            raise ValueError(f"buckets {buckets} must rise")
+        return buckets
+
+
+class RunWith(Strict):
+    """How a built model runs best on its target."""
+
+    runtime: Literal["openvino", "onnxruntime", "tensorrt", "tensorrt-rtx"]
     precision: Literal["f32", "bf16"] = Field(description="of what the graph leaves in float")
+    measured: bool = Field(
+        default=True,
+        description="whether it was compared and timed in this runtime; false: built for a box "
+        "that was not at hand, and only its graph was compared",
+    )
+    engine: EngineFor | None = Field(default=None, description="for TensorRT")
 
 
 class Manifest(Strict):

@@ -41,6 +41,21 @@ class Network:
     def __init__(self, flags: int) -> None:
         self.flags, self.graph = flags, b""
         self.num_inputs = self.num_outputs = 1
+        self.num_layers = 2
+
+    def get_layer(self, place: int) -> Any:
+        """A convolution of what was dequantised, as its weights are not."""
+        read = SimpleNamespace(name="q", dtype="DataType.INT8")
+        left = SimpleNamespace(name="d", dtype="DataType.HALF")
+        weights = SimpleNamespace(name="w", dtype="DataType.HALF")
+        kind, inputs = (("DEQUANTIZE", [read]), ("CONVOLUTION", [left, weights]))[place]
+        return SimpleNamespace(
+            type=f"LayerType.{kind}",
+            num_inputs=len(inputs),
+            num_outputs=1,
+            get_input=lambda k: inputs[k],
+            get_output=lambda k: left if place == 0 else SimpleNamespace(name="y"),
+        )
 
     def get_input(self, place: int) -> Any:
         return SimpleNamespace(name="images", dtype="DataType.FLOAT", shape=(-1, 3, -1, -1))
@@ -58,11 +73,14 @@ class Config:
             "builder_optimization_level",
             "profiling_verbosity",
             "hardware_compatibility_level",
+            "num_compute_capabilities",
         }
     )
 
     def __init__(self, fake: FakeTensorRT) -> None:
-        self.__dict__.update(fake=fake, flags=set(), shapes=[], pools={}, cache=None)
+        self.__dict__.update(
+            fake=fake, flags=set(), shapes=[], pools={}, cache=None, capabilities=[]
+        )
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in self._KNOWN:
@@ -71,6 +89,10 @@ class Config:
 
     def set_flag(self, flag: str) -> None:
         self.flags.add(flag)
+
+    def set_compute_capability(self, capability: str, place: int) -> None:
+        assert 0 <= place < self.num_compute_capabilities
+        self.capabilities.append(capability)
 
     def set_memory_pool_limit(self, pool: str, size: int) -> None:
         self.pools[pool] = size
@@ -94,7 +116,7 @@ class Config:
 
 
 class FakeTensorRT:
-    """A module; one of it is a `tensorrt`."""
+    """A module; one of it is a `tensorrt`, or with `ComputeCapability` a `tensorrt_rtx`."""
 
     ILogger = ILogger
     IProgressMonitor = IProgressMonitor
@@ -189,3 +211,7 @@ class FakeTensorRT:
         text = json.dumps({"Layers": layers, "Bindings": ["images"]})
         inspector = SimpleNamespace(get_engine_information=lambda form: text)
         return SimpleNamespace(create_engine_inspector=lambda: inspector)
+
+
+class FakeTensorRTX(FakeTensorRT):
+    ComputeCapability = SimpleNamespace(SM86="SM86", SM89="SM89", SM120="SM120")

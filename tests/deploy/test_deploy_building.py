@@ -57,14 +57,6 @@ class TestPlan:
         with pytest.raises(UsageError, match="bf16 is not built"):
             make_plan(tiny, find_target("cpu"), ("bf16",))
 
-    @pytest.mark.parametrize("name", ["jetson-orin", "jetson-thor", "rtx-40", "rtx-50", "h200"])
-    def test_a_box_that_nothing_is_built_for_here_is_refused_by_name(self, tiny, name):
-        plan = make_plan(tiny, find_target(name))
-        assert plan.steps == ()
-        assert all("does not make them yet" in line for line in plan.left_out)
-        with pytest.raises(RunError, match=f"nothing can be built for {name}"):
-            plan.check()
-
     def test_another_processor_is_refused(self, tiny, tmp_path, monkeypatch):
         told = tmp_path / "cpuinfo"
         told.write_text("processor : 0\nflags : fpu avx2\n")

@@ -57,6 +57,7 @@ def test_networks_are_strongly_typed_in_both_versions(
     manifest = built.manifest
     assert (manifest.version, manifest.device, manifest.capability) == (version, "Orin", "8.7")
     assert manifest.layers == {"f16": 2, "f32": 1, "unknown": 1}
+    assert manifest.products == {"f16": 1}
     assert manifest.model_id == reid.model_id
 
 
@@ -134,6 +135,34 @@ def test_a_graph_that_was_changed_is_not_parsed(reid: Bundle, tmp_path: Path) ->
     tensorrt = fake()
     with pytest.raises(InputError, match="was changed while it was open"):
         EngineBuilder(tensorrt, ORIN).build(Bundle(tmp_path, reid.manifest), EngineOptions())
+    assert tensorrt.module.networks[0].graph == b""
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("outside", r"\.\./secret"), ("huge", "claims"), ("operator", "evil")],
+)
+def test_a_malicious_graph_is_not_parsed(
+    reid: Bundle, tmp_path: Path, kind: str, said: str
+) -> None:
+    model = onnx.load(reid.model_path)
+    tensor = model.graph.initializer[0]
+    if kind == "outside":
+        onnx.external_data_helper.set_external_data(tensor, "../secret", 0, 4)
+        tensor.ClearField("raw_data")
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+    elif kind == "huge":
+        del tensor.dims[:]
+        tensor.dims.extend([100_000, 100_000])
+    else:
+        model.graph.node[0].domain = "evil"
+    file = tmp_path / reid.manifest.model_file
+    file.write_bytes(model.SerializeToString())
+    files = {file.name: builder_module.hashlib.sha256(file.read_bytes()).hexdigest()}
+    bundle = Bundle(tmp_path, reid.manifest.model_copy(update={"files": files}))
+    tensorrt = fake()
+    with pytest.raises(InputError, match=said):
+        EngineBuilder(tensorrt, ORIN).build(bundle, EngineOptions(buckets=(1,)))
     assert tensorrt.module.networks[0].graph == b""
 
 
@@ -267,6 +296,8 @@ def test_shipped_models_build_in_tensorrt_rtx(name: str, tmp_path: Path) -> None
     assert shares[-1] == 1
     assert [tensor.name for tensor in built.manifest.inputs] == [bundle.manifest.input_name]
     assert built.manifest.plan_bytes > 10**6
+    assert set(built.manifest.products or {}) == {"f32"}
+    assert built.manifest.layers is None, "there was no GPU to open it on"
     store = EngineStore(tmp_path)
     engine = store.keep(store.key(bundle, options, tensorrt, None), built)
     there = Device("RTX A2000", "8.6", "13.0")

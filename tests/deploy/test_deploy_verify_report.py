@@ -17,7 +17,7 @@ from crosscam_deploy.verify.markdown import footer, markdown, named
 from crosscam_deploy.verify.settings import precisions_of
 from crosscam_deploy.verify.store import SUFFIX, load_report, save_for_all, save_report
 from crosscam_deploy.verify.table import columns
-from crosscam_deploy.verify.types import DataSummary, Engine, Machine
+from crosscam_deploy.verify.types import DataSummary, Engine, EngineFacts, Machine
 from crosscam_edge.cli.verify_print import print_report
 from crosscam_kernels.errors import RunError
 
@@ -181,6 +181,51 @@ def test_the_page_needs_nothing_outside_and_text_stays_text(tiny):
     assert "7*7" in text
     assert not re.search(r"https?://", text)
     assert "1 failed" in text
+
+
+def an_engine(**changes) -> EngineFacts:
+    fields = {
+        "version": "1.7.1.116", "built_for": "compute capability 8.9", "buckets": (1, 8),
+        "plan_bytes": 19_800_000, "plan_sha256": "a" * 64, "layers": None,
+        "products": {"f32": 2, "int8": 26}, "seconds": 7.0,
+    }  # fmt: skip
+    return EngineFacts(**fields | changes)
+
+
+def test_an_engine_that_was_built_and_not_run_claims_nothing(tiny, capsys):
+    plan = Candidate(bundle=tiny.path, runtime="tensorrt-rtx", precision="auto")
+    row = a_row(
+        tiny, status="built", candidate=plan, accuracy=None, speed=(), engine=an_engine(),
+        reasons=("built for compute capability 8.9, not run: there is no CUDA device here",),
+    )  # fmt: skip
+    report = a_report(a_row(tiny, "reference"), row)
+    cells = {column.heading: column.cell(row) for column in columns(report)}
+    assert cells["runs in"] == "TensorRT for RTX"
+    assert cells["verdict"] == "built, not run"
+    assert cells["engine"] == "19.8 MB"
+    assert cells["computes in"] == "int8 26, f32 2 products, as read"
+    for heading in ("cos mean", "top-1 same", "mAP", "ms, batch 8", "crops/s, batch 8"):
+        assert cells[heading] == "\N{EN DASH}", heading
+    other = {column.heading: column.cell(report.reference) for column in columns(report)}
+    assert (other["engine"], other["computes in"]) == ("\N{EN DASH}", "\N{EN DASH}")
+    assert report.fastest() is report.reference
+    assert report.passed, "nothing was refused"
+    assert "there is no CUDA device here" in markdown(report)
+    assert "1 built, not run" in html(report)
+    print_report(report)
+    assert "built, not run" in capsys.readouterr().out
+    measured = an_engine(layers={"f16": 9, "f32": 9, "int8": 30})
+    assert measured.computes_in() == "int8 30, f16 9, f32 9 layers"
+    assert an_engine(products=None).computes_in() == "not told"
+
+
+def test_a_report_of_answers_only_has_no_times(tiny):
+    rows = [a_row(tiny, "reference", speed=()), a_row(tiny, speed=())]
+    report = a_report(*rows, rounds=0)
+    assert not any("batch" in column.heading for column in columns(report))
+    assert "nothing was timed" in footer(report)
+    assert report.fastest() is None
+    assert "Crops per second" not in html(report)
 
 
 def test_the_fastest_that_may_be_used(tiny):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from verify_parts import painted
 
-from crosscam_deploy.verify import Candidate, Gates, verify
+from crosscam_deploy.verify import Candidate, Gates, settings, verify
 from crosscam_kernels.errors import InputError, RunError
 
 onnx = pytest.importorskip("onnx")
@@ -164,7 +164,7 @@ def test_candidates_that_break_are_rows_and_the_others_go_on(tiny, tmp_path, mak
 def test_a_reference_that_gives_no_answers_is_an_error(tiny, tmp_path, make):
     with pytest.raises(InputError, match="there is no bundle"):
         verify(Candidate(bundle=tmp_path / "no"), [], painted(tmp_path / "crops"))
-    with pytest.raises(InputError, match="without a baseline"):
+    with pytest.raises(InputError, match="without a timed baseline"):
         verify(
             Candidate(bundle=tiny.path), [], painted(tmp_path / "c1"), gates=Gates(min_ratio=2.0)
         )
@@ -172,3 +172,47 @@ def test_a_reference_that_gives_no_answers_is_an_error(tiny, tmp_path, make):
         verify(
             Candidate(bundle=tiny.path, input_size=(7, 7)), [], painted(tmp_path / "c2"), **QUICK
         )
+
+
+def test_without_rounds_answers_are_compared_and_nothing_is_timed(tiny, tmp_path):
+    report = verify(
+        Candidate(bundle=tiny.path),
+        [
+            Candidate(bundle=tiny.path, streams=2),
+            Candidate(bundle=tiny.path, runtime="tensorrt", precision="auto"),
+        ],
+        painted(tmp_path / "crops"),
+        rounds=0,
+        batches=(1, 3),
+    )
+    plain, engine = report.candidates
+    assert plain.status == "passed"
+    assert plain.accuracy.cosine_min > 0.99999
+    assert plain.speed == ()
+    assert report.fastest() is None
+    # neither TensorRT nor a GPU here: a row that says so, whichever is told first
+    if engine.status != "passed":
+        assert engine.status == "failed"
+        assert "tensorrt" in engine.reasons[0].lower()
+    with pytest.raises(InputError, match="min_ratio"):
+        verify(
+            Candidate(bundle=tiny.path),
+            [],
+            painted(tmp_path / "crops"),
+            gates=Gates(min_ratio=1.0),
+            baseline=Candidate(bundle=tiny.path, runtime="onnxruntime-plain"),
+            rounds=0,
+        )
+
+
+def test_engines_of_gpus_are_candidates_where_they_run(tiny, monkeypatch):
+    monkeypatch.setattr(settings, "gpu_runtimes", lambda: ["tensorrt"])
+    found = settings.combinations(tiny, precisions=("f32",), threads=(1, 2), streams=(1, 3))
+    on_gpu = [each for each in found if each.runtime == "tensorrt"]
+    assert [(each.precision, each.threads, each.streams) for each in on_gpu] == [
+        ("auto", 0, 1),
+        ("auto", 0, 3),
+    ]
+    assert settings.reference_for(tiny).runtime == "onnxruntime"
+    monkeypatch.setattr(settings, "quantises_while_running", lambda bundle: True)
+    assert "tensorrt" not in settings.engines_for(tiny)

@@ -1,34 +1,34 @@
-"""Carrying out a plan: build each graph, verify all ways of running them, keep the best."""
+"""Carrying out a plan: make each graph, verify all ways of running them, keep the best."""
 
 from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from crosscam_deploy.bundle import Bundle, write_bundle
+from crosscam_deploy.building.choice import choose, choose_untimed
+from crosscam_deploy.building.engines import EnginesFor
+from crosscam_deploy.building.graphs import make_graphs
+from crosscam_deploy.building.keep import keep_timed, keep_untimed
+from crosscam_deploy.engines.beside import store_beside
 from crosscam_deploy.graph_safety import check_safe
-from crosscam_deploy.hashing import sha256_file
-from crosscam_deploy.manifest import RunWith, compute_model_id
-from crosscam_deploy.precision import calibration
-from crosscam_deploy.precision.half import store_half
-from crosscam_deploy.precision.search import search
 from crosscam_deploy.verify import Candidate, verify
+from crosscam_deploy.verify.engine_rows import with_engines
 from crosscam_deploy.verify.settings import plain, reference_for
-from crosscam_kernels.errors import InputError, RunError
+from crosscam_kernels.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crosscam_deploy.building.plan import Plan, Step
-    from crosscam_deploy.manifest import GraphPrecision
+    from crosscam_deploy.building.graphs import Graph
+    from crosscam_deploy.building.plan import Plan
+    from crosscam_deploy.bundle import Bundle
     from crosscam_deploy.verify import Gates, Report, Row, VerifyData
     from crosscam_deploy.verify.run import Progress
 
-# Of two that are as fast within what a measurement tells, the one that is nearer to the original.
-_AS_FAST = 0.97
-_GRAPH_ORDER = ("f32", "f16", "bf16", "mixed", "fp8", "int8")
+# Engines are built by the processes that are waited for: minutes each on a small box.
+_LIMIT_S = {False: 600.0, True: 7200.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,16 @@ class Built:
     Attributes:
         bundle: The chosen model.
         row: What was measured of it.
-        report: What was measured of all.
+        report: What was measured of all, with the engines that were built and not run.
         notes: How graphs were made.
+        others: Further models, of other precisions, where nothing could be timed that would choose.
     """
 
     bundle: Bundle
     row: Row
     report: Report
     notes: tuple[str, ...]
+    others: tuple[Bundle, ...] = ()
 
 
 def build(
@@ -66,7 +68,8 @@ def build(
         plan: What to build.
         data: What to judge on.
         calibrate_with: Picture files that int8 ranges follow from; none of `data`.
-        out: Folder of the bundle; must not exist.
+        out: Folder of the bundle; must not exist, nor ``<out>-<precision>`` for a GPU that is not
+            here.
         gates: What a build must reach.
         batches: Batch sizes to time; the largest decides.
         rounds: Turns of each candidate.
@@ -74,15 +77,19 @@ def build(
         progress: Hears what is being done, and how many steps of how many.
 
     Returns:
-        The fastest that may be used.
+        The fastest that may be used. Where the target's engines do not run here, answers of the
+        graphs are compared on the processor, and every precision that may be used is kept, with
+        the engines that can be built here.
 
     Raises:
         InputError: `out` exists, or the model or the pictures cannot be used.
+        UsageError: There is something to time, in no round.
         RunError: The plan cannot be carried out here, or nothing that was built may be used.
     """
     plan.check()
-    if out.exists():
-        raise InputError(f"{out} exists already", fix="choose another -o, or delete it")
+    if plan.timed and rounds < 1:
+        raise UsageError(f"rounds={rounds}", expected="1 or more: the fastest is chosen")
+    _check_free(plan, out)
     both = {path.resolve() for path in data.files()} & {p.resolve() for p in calibrate_with}
     if both:
         raise InputError(
@@ -93,130 +100,85 @@ def build(
     if plan.bundle.manifest.format == "onnx":
         check_safe(plan.bundle.model_path)  # before anything is made of it
     tell = progress or _silence
+    gpu = plan.target.is_gpu
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
-        made: list[tuple[Step, Bundle]] = []
-        notes: list[str] = []
-        for step in plan.steps:
-            for bundle, note in _graphs(plan.bundle, step, calibrate_with, Path(folder), tell):
-                made.append((step, bundle))
-                notes += [note] if note else []
+        graphs = make_graphs(plan, calibrate_with, Path(folder), tell)
+        notes = tuple(graph.note for graph in graphs if graph.note)
         reference = reference_for(plan.bundle)
-        candidates = [
-            each for step, bundle in made for each in _candidates(bundle, step) if each != reference
-        ]
+        compared = [g for g in graphs if plan.timed or g.step.precision != "f32"]
         report = verify(
             reference,
-            candidates,
+            [each for graph in compared for each in _candidates(graph) if each != reference],
             data,
             batches=batches,
             gates=gates,
-            baseline=plain(plan.bundle),
-            rounds=rounds,
+            baseline=None if gpu else plain(plan.bundle),
+            rounds=rounds if plan.timed else 0,
             seconds=seconds,
+            limit_s=_LIMIT_S[gpu and plan.timed],
             progress=tell,
         )
-        row = choose(report)
-        bundles = {bundle.path: bundle for _, bundle in made} | {plan.bundle.path: plan.bundle}
-        chosen = _keep(bundles[row.candidate.bundle], row, out)
-    return Built(chosen, row, report, tuple(notes))
+        report = _of_real_graphs(report, graphs)
+        if plan.timed:
+            row = choose(report)
+            bundles = {graph.bundle.path: graph.bundle for graph in graphs}
+            bundles[plan.bundle.path] = plan.bundle
+            kept = keep_timed(bundles[row.candidate.bundle], row, plan, out)
+            return Built(kept, row, report, notes)
+        chosen = choose_untimed(report, graphs)
+        engines = EnginesFor(plan, Path(folder), tell)
+        finished = [
+            keep_untimed(graph, engines.build(graph.bundle), plan, _place(out, graph, chosen))
+            for graph, _ in chosen
+        ]
+        report = report.model_copy(update={"rows": (*report.rows, *engines.failed)})
+        report = with_engines(report, finished)
+        return Built(finished[0], chosen[0][1], report, notes, tuple(finished[1:]))
 
 
-def choose(report: Report) -> Row:
-    """Return the fastest row that may be used, at the largest batch size.
+def _of_real_graphs(report: Report, graphs: Sequence[Graph]) -> Report:
+    """Return a report whose rows are of the graphs that are kept, not of their emulations."""
+    real = {graph.compared.path: graph.bundle for graph in graphs if graph.step.emulated}
+    rows = []
+    for row in report.rows:
+        bundle = real.get(row.candidate.bundle)
+        if bundle is not None and row.role == "candidate":
+            size = sum((bundle.path / name).stat().st_size for name in bundle.manifest.files)
+            candidate = row.candidate.model_copy(update={"bundle": bundle.path})
+            changes = {"candidate": candidate, "model_id": bundle.model_id, "file_bytes": size}
+            row = row.model_copy(update=changes | {"emulated": True})
+        rows.append(row)
+    return report.model_copy(update={"rows": tuple(rows)})
 
-    Of rows within 3 % of it, the one whose numbers are nearest to the original's.
 
-    Raises:
-        RunError: None may be used.
-    """
-    best = report.fastest()
-    if best is None:
-        reasons = "; ".join(
-            f"{row.candidate.how()}: {', '.join(row.reasons)}" for row in report.rows
-        )
-        raise RunError(
-            f"nothing that was built may be used ({reasons})", fix="loosen a gate with --gate"
-        )
-    size = max(report.batches)
-    rows = [row for row in report.rows if row.status == "passed" and row.role != "baseline"]
-    top = best.at(size)
-    assert top is not None
-    close = [
-        row
-        for row in rows
-        if (speed := row.at(size)) and speed.each_per_second >= _AS_FAST * top.each_per_second
-    ]
-    return min(
-        close,
-        key=lambda row: (_GRAPH_ORDER.index(row.graph_precision), row.candidate.precision != "f32"),
-    )
+def _place(out: Path, graph: Graph, chosen: Sequence[tuple[Graph, Row]]) -> Path:
+    """Return where a graph's bundle goes: the first one's is what was asked for."""
+    return out if graph is chosen[0][0] else _beside(out, graph.step.precision)
+
+
+def _beside(out: Path, precision: str) -> Path:
+    return out.with_name(f"{out.name}-{precision}")
+
+
+def _check_free(plan: Plan, out: Path) -> None:
+    places = [out]
+    if plan.target.is_gpu:
+        places.append(store_beside(out).root)
+    if not plan.timed:
+        others = [_beside(out, step.precision) for step in plan.steps]
+        places += [*others, *(store_beside(each).root for each in others)]
+    for place in places:
+        if place.exists():
+            raise InputError(f"{place} exists already", fix="choose another -o, or delete it")
 
 
 def _silence(what: str, done: int, total: int) -> None:
     """Tell nobody."""
 
 
-def _candidates(bundle: Bundle, step: Step) -> list[Candidate]:
+def _candidates(graph: Graph) -> list[Candidate]:
     return [
-        Candidate(bundle=bundle.path, runtime=engine, precision=precision)
-        for engine, precision in step.ways
+        Candidate(bundle=graph.compared.path, runtime=engine, precision=precision)
+        for engine, precision in graph.step.ways
     ]
-
-
-def _graphs(
-    source: Bundle, step: Step, files: Sequence[Path], folder: Path, tell: Progress
-) -> list[tuple[Bundle, str]]:
-    """Make a step's graphs; returns the bundle of each and how it was made."""
-    if step.precision == "f32":
-        return [(source, "")]
-    if step.precision == "f16":
-        import onnx
-
-        half = store_half(onnx.load(source.model_path))
-        return [(_write(source, half, "f16", "", folder / "f16"), "")]
-    pictures = calibration.load(source, files)
-    made = []
-    for found in search(source, pictures, progress=tell):
-        words = f"{found.precision} by {len(pictures.batch)} pictures: {found.words()}"
-        where = folder / f"{found.precision}-{len(found.kept)}"
-        made.append((_write(source, found.model, found.precision, words, where), words))
-    return made
-
-
-def _write(
-    source: Bundle, model: Any, precision: GraphPrecision, words: str, target: Path
-) -> Bundle:
-    import onnx
-
-    manifest = source.manifest
-    file = target.with_name(f"{target.name}.onnx")
-    onnx.save(model, file)
-    # a graph with weights beside it was read whole: only the new file is the model
-    files = {manifest.model_file: sha256_file(file)}
-    changed = manifest.model_copy(
-        update={
-            "files": files,
-            "precision": precision,
-            "built_from": manifest.model_id,
-            "accuracy": {},
-            "training": "; ".join(filter(None, (manifest.training, words))),
-            "model_id": compute_model_id(
-                task=manifest.task,
-                files=files,
-                output_names=manifest.output_names,
-                preprocessing=manifest.preprocessing,
-                decoder=manifest.decoder,
-            ),
-        }
-    )
-    return write_bundle(target, changed, {manifest.model_file: file})
-
-
-def _keep(bundle: Bundle, row: Row, out: Path) -> Bundle:
-    """Write the chosen bundle, with how it is to be run."""
-    runtime = row.candidate.runtime
-    assert runtime == "openvino" or runtime == "onnxruntime"
-    how = RunWith(runtime=runtime, precision="bf16" if row.candidate.precision == "bf16" else "f32")
-    manifest = bundle.manifest.model_copy(update={"run_with": how})
-    return write_bundle(out, manifest, {name: bundle.path / name for name in manifest.files})

@@ -55,6 +55,11 @@ class TensorRT:
         """Whether this is TensorRT-RTX."""
         return self.flavour == "tensorrt-rtx"
 
+    def builds_for(self, capability: str) -> bool:
+        """Return whether it builds, without a GPU, for a compute capability such as ``"8.9"``."""
+        known = getattr(self.module, "ComputeCapability", None)
+        return self.rtx and hasattr(known, f"SM{capability.replace('.', '')}")
+
     def strongly_typed(self) -> int:
         """Return flags of a network whose precisions are those of its graph."""
         flag = getattr(self.module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crosscam_deploy.engines.inspector import layer_types
 from crosscam_deploy.engines.manifest import EngineManifest, Tensor
+from crosscam_deploy.engines.network import product_types
+from crosscam_deploy.engines.unsigned_pairs import unsigned_pairs
 from crosscam_deploy.export.search_ops import plugin_free
 from crosscam_deploy.graph_safety import PLUGIN_DOMAIN, check_safe
 from crosscam_deploy.log import get_logger
@@ -126,6 +128,7 @@ class EngineBuilder:
             profiles=profiles,
             inputs=tuple(_tensor(network.get_input(k)) for k in range(network.num_inputs)),
             outputs=tuple(_tensor(network.get_output(k)) for k in range(network.num_outputs)),
+            products=product_types(network),
             layers=self._read_back(plan, messages) if self.device is not None else None,
             seconds=round(time.monotonic() - began, 3),
         )
@@ -172,6 +175,7 @@ class EngineBuilder:
                 fix="load the bundle again",
             )
         check_safe(bundle.model_path)
+        _check_signed(bundle, content)
         content = _with_layers_for_own_operators(content, plugins=self._plugins)
         parser = self.tensorrt.module.OnnxParser(network, messages.logger)
         if not parser.parse(content, str(bundle.model_path)):
@@ -284,6 +288,22 @@ def _with_layers_for_own_operators(content: bytes, *, plugins: bool) -> bytes:
     made = two_nodes(model) if plugins else plugin_free(model)
     written: bytes = made.SerializeToString()
     return written
+
+
+def _check_signed(bundle: Bundle, content: bytes) -> None:
+    """Refuse int8 that TensorRT would misread without a word."""
+    if b"QuantizeLinear" not in content:  # names of operators stand in a file as they are
+        return
+    import onnx
+
+    found = unsigned_pairs(onnx.load_from_string(content))
+    if found:
+        raise InputError(
+            f"{bundle.manifest.name} quantises to unsigned numbers or around another zero than 0 "
+            f"({found[0]} and {len(found) - 1} more), which TensorRT does not have",
+            expected="int8 with zero in the middle",
+            fix="build the model for this GPU: crosscam build MODEL --target gpu",
+        )
 
 
 _A_NUMBER_EACH = (-1,)

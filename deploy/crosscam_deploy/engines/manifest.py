@@ -47,6 +47,11 @@ class EngineManifest(Strict):
     layers: dict[str, int] | None = Field(
         default=None, description="type of numbers → layers, as the engine's inspector tells"
     )
+    products: dict[str, int] | None = Field(
+        default=None,
+        description="type of numbers → convolutions and products, of the network that TensorRT "
+        "read from the graph",
+    )
     seconds: float = Field(ge=0, description="that the build took")
 
     def problems(self, tensorrt: TensorRT, device: Device | None) -> list[str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+if TYPE_CHECKING:
+    from crosscam_deploy.manifest import EngineFor
 
 BUCKETS = (1, 4, 8, 16, 32, 64)
 Capability = Annotated[str, Field(pattern=r"^\d{1,2}\.\d$")]
@@ -73,3 +76,19 @@ class EngineOptions(Strict):
             return tuple(Profile(least=n, typical=n, most=n) for n in self.buckets)
         least, most = self.buckets[0], self.buckets[-1]
         return (Profile(least=least, typical=self.buckets[len(self.buckets) // 2], most=most),)
+
+
+def options_told(told: EngineFor, *, rtx: bool) -> EngineOptions:
+    """Return options as a bundle's manifest tells them.
+
+    Args:
+        told: `run_with.engine` of the manifest.
+        rtx: Whether TensorRT-RTX shall build: its engines are for kinds of GPUs anyway.
+    """
+    if rtx:
+        return EngineOptions(buckets=told.buckets)
+    return EngineOptions(
+        buckets=told.buckets,
+        hardware=told.hardware,
+        version_compatible=told.version_compatible,
+    )

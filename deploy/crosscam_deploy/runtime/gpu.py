@@ -1,7 +1,8 @@
 """Engines of this machine: found in the store or built, and opened.
 
-The store keeps an engine for each model, picture size, TensorRT and GPU. Engines in it that are
-damaged, or that TensorRT does not read any more, are built anew.
+Engines that travel with the bundle come first. The store keeps an engine for each model, picture
+size, TensorRT and GPU. Engines that are damaged, or that TensorRT does not read any more, are built
+anew.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from filelock import FileLock, Timeout
 
 from crosscam_deploy.bundle import Bundle
 from crosscam_deploy.engines.api import find_tensorrt
+from crosscam_deploy.engines.beside import find_beside
 from crosscam_deploy.engines.builder import EngineBuilder
-from crosscam_deploy.engines.options import EngineOptions
+from crosscam_deploy.engines.options import EngineOptions, options_told
 from crosscam_deploy.engines.store import EngineStore
 from crosscam_deploy.log import get_logger
 from crosscam_deploy.manifest import compute_model_id
@@ -71,7 +73,7 @@ def open_engine(
             fix="use --runtime openvino",
         )
     tensorrt, cuda, store = find_tensorrt(flavour), open_cuda(), EngineStore()
-    options = EngineOptions(buckets=BUCKETS[bundle.manifest.task])
+    options = options_for(bundle, flavour)
     with at_size(bundle, input_size or native_size(bundle)) as source:
         key = store.key(source, options, tensorrt, cuda.device)
 
@@ -81,14 +83,24 @@ def open_engine(
             )
 
         with _one_build_at_a_time(store, progress):
-            kept = _find(store, key)
-            if kept is not None:
+            beside = find_beside(bundle, tensorrt, cuda.device) if source is bundle else None
+            for kept in (beside, _find(store, key)):
+                if kept is None:
+                    continue
                 try:
                     return opened(kept)
                 except InputError as error:
                     _log.warning("the kept engine is built anew", reason=str(error))
             engine = _build(store, key, source, options, tensorrt, cuda, progress)
         return opened(engine)
+
+
+def options_for(bundle: Bundle, flavour: Flavour) -> EngineOptions:
+    """Return how an engine of a bundle is built here: as its manifest says, if it says so."""
+    chosen = bundle.manifest.run_with
+    if chosen is None or chosen.engine is None:
+        return EngineOptions(buckets=BUCKETS[bundle.manifest.task])
+    return options_told(chosen.engine, rtx=flavour == "tensorrt-rtx")
 
 
 @contextmanager

@@ -39,14 +39,14 @@ def available_runtimes() -> list[str]:
     return [name for name in ("openvino", "onnxruntime") if importlib.util.find_spec(name)]
 
 
-def gpu_runtime() -> Flavour | None:
-    """Return the TensorRT that can run engines here; None without one, or without a CUDA device."""
-    flavour = next((each for each in FLAVOURS if is_installed(each)), None)
+def gpu_runtimes() -> list[Flavour]:
+    """Return each TensorRT that can run engines here; none without a CUDA device."""
+    flavours = [each for each in FLAVOURS if is_installed(each)]
     try:
-        return flavour if flavour is not None and find_device() is not None else None
+        return flavours if flavours and find_device() is not None else []
     except CrosscamError as error:  # a driver that is out of order
         _log.warning("the GPU is not used", reason=str(error))
-        return None
+        return []
 
 
 def quantises_while_running(bundle: Bundle) -> bool:
@@ -126,7 +126,7 @@ def open_runtime(
         integers = precision == "auto" and quantises_while_running(bundle)
         runtime = _best(bundle, installed, integers=integers)
         if precision == "auto" and bundle.manifest.format == "onnx" and not integers:
-            flavour = gpu_runtime()
+            flavour = _gpu_runtime(chosen.runtime if chosen is not None else None)
     elif runtime not in installed:
         raise RunError(
             f"the engine {runtime!r} is not installed",
@@ -140,6 +140,12 @@ def open_runtime(
 
     asked: Flavour = flavour
     return FirstUse(serving, lambda told: _on_gpu(bundle, asked, streams, input_size, told), asked)
+
+
+def _gpu_runtime(wanted: str | None) -> Flavour | None:
+    """Return the TensorRT that a model was built for, or else any, that can run engines here."""
+    usable = gpu_runtimes()
+    return next((each for each in usable if each == wanted), usable[0] if usable else None)
 
 
 def _best(bundle: Bundle, installed: list[str], *, integers: bool) -> RuntimeName:

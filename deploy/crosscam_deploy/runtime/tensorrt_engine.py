@@ -43,6 +43,9 @@ class TensorRtEngine(PooledRuntime):
         built_from: What the engine was built from, when that is the model at another picture size.
         graphs: Whether to use CUDA graphs.
 
+    Attributes:
+        engine: What was given.
+
     Raises:
         InputError: Another model's engine, or a plan that is damaged, refused or does not fit.
         RunError: It was built for another TensorRT or GPU, or there is no memory for it.
@@ -64,6 +67,7 @@ class TensorRtEngine(PooledRuntime):
         self.name = tensorrt.flavour
         self.device = cuda.device.name
         self.precision = bundle.manifest.precision
+        self.engine = engine
         self._cuda = cuda
         self._lanes: queue.SimpleQueue[Lane | None] = queue.SimpleQueue()
         try:

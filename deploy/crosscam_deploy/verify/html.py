@@ -12,7 +12,12 @@ from crosscam_deploy.verify.table import columns
 if TYPE_CHECKING:
     from crosscam_deploy.verify.types import Report
 
-_WORDS = {"passed": "may be used", "refused": "refused", "failed": "failed"}
+_WORDS = {
+    "passed": "may be used",
+    "refused": "refused",
+    "failed": "failed",
+    "built": "built, not run",
+}
 
 
 def html(report: Report) -> str:

@@ -54,14 +54,18 @@ def footer(report: Report) -> str:
     }.get((data.kind, data.labelled), "no labels")
     cores = f"{machine.cores} core{'s' if machine.cores > 1 else ''}"
     sets = f" in {len(data.sets)} sets" if len(data.sets) > 1 else ""
-    rounds = f"{report.rounds} round{'s' if report.rounds > 1 else ''}"
+    rounds = (
+        f"{report.rounds} round{'s' if report.rounds > 1 else ''}"
+        if report.rounds
+        else ("answers only, nothing was timed")
+    )
     text = (
         f"{pictures} {things}{sets} ({known}); {machine.processor}, {cores}; {rounds}; "
         f"{report.created}."
     )
     busy = machine.busy is not None and machine.busy >= _BUSY
     waiting = machine.load is not None and machine.load >= 0.5 * machine.cores
-    if busy or waiting:
+    if report.rounds and (busy or waiting):
         text += " The machine was busy"
         if busy:
             text += f" (others used {machine.busy:.0%} of its processor)"

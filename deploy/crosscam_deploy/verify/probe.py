@@ -66,7 +66,12 @@ class Probe:
         took = time.perf_counter() - began
         self._peak = memory.peak_bytes()
         memory.forget_peak()
-        return {"ms": took * 1e3, "precision": self._engine.precision}
+        engine = getattr(self._engine, "engine", None)  # of TensorRT only
+        return {
+            "ms": took * 1e3,
+            "precision": self._engine.precision,
+            "engine": None if engine is None else str(engine.path),
+        }
 
     def answer(self, files: str, out: str, batch: int, keep: int) -> dict[str, Any]:
         """Answer all pictures in order.

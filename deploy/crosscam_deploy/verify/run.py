@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from crosscam_deploy.bundle import load_bundle
+from crosscam_deploy.engines.store import load_engine
 from crosscam_deploy.verify.accuracy import detect_accuracy, embed_accuracy
 from crosscam_deploy.verify.answers import Answers
+from crosscam_deploy.verify.engine_rows import facts
 from crosscam_deploy.verify.gates import refusals
 from crosscam_deploy.verify.machine import Busyness, describe, load
 from crosscam_deploy.verify.timing import Clocked, Plan, summary, take_turns
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from crosscam_deploy.manifest import Manifest
     from crosscam_deploy.verify.data import VerifyData
-    from crosscam_deploy.verify.types import Candidate, Role, Status
+    from crosscam_deploy.verify.types import Candidate, EngineFacts, Role, Status
 
 
 class Progress(Protocol):
@@ -54,6 +56,7 @@ class _Subject:
     accuracy: Accuracy | None = None
     failed: str = ""
     speed: list[Speed] = field(default_factory=list)
+    engine: EngineFacts | None = None
 
     def row(self, gates: Gates) -> Row:
         """Return the row."""
@@ -78,6 +81,7 @@ class _Subject:
             running_memory_bytes=self.running,
             accuracy=self.accuracy,
             speed=tuple(self.speed),
+            engine=self.engine,
         )
 
 
@@ -109,7 +113,7 @@ def verify(
         batches: Batch sizes to time.
         gates: What candidates must reach; the defaults of `Gates` if not given.
         baseline: What speed is told in multiples of.
-        rounds: Turns of each candidate.
+        rounds: Turns of each candidate; 0 to compare answers only, and time nothing.
         seconds: Least length of a turn at one batch size.
         limit_s: Longest wait for one answer of a candidate's process, in seconds.
         at_once: Candidates that are open at the same time, beside the reference and the baseline.
@@ -129,12 +133,14 @@ def verify(
             fix="give --frames" if counted.kind == "crops" else "give --crops",
         )
     sizes = tuple(sorted(set(batches)))
-    if not sizes or sizes[0] < 1 or rounds < 1:
-        raise InputError(f"batches {list(batches)}, rounds {rounds}", expected="at least 1 of each")
-    limits = gates or Gates()
-    if limits.min_ratio is not None and baseline is None:
+    if not sizes or sizes[0] < 1 or rounds < 0:
         raise InputError(
-            f"the gate min_ratio={limits.min_ratio:g} without a baseline",
+            f"batches {list(batches)}, rounds {rounds}", expected="batches of 1 or more; rounds ≥ 0"
+        )
+    limits = gates or Gates()
+    if limits.min_ratio is not None and (baseline is None or not rounds):
+        raise InputError(
+            f"the gate min_ratio={limits.min_ratio:g} without a timed baseline",
             expected="something to be faster than",
             fix="time the baseline as well, or leave the gate out",
         )
@@ -246,6 +252,8 @@ class _Run:
         worker = stack.enter_context(closing(Worker(subject.candidate, errors, self._limit)))
         opened = worker.ask("open", candidate=subject.candidate.model_dump(mode="json"))
         subject.open_ms, subject.ran_precision = opened["ms"], opened["precision"]
+        if opened["engine"] is not None:
+            subject.engine = facts(load_engine(Path(opened["engine"])).manifest)
         out = self._folder / f"{self._number}.npz"
         largest = max(self._plan.batches)
         worker.ask("answer", files=str(self._files), out=str(out), batch=largest, keep=largest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crosscam_deploy.runtime import available_runtimes
+from crosscam_deploy.runtime.open import FLAVOURS, gpu_runtimes, quantises_while_running
 from crosscam_deploy.verify.types import Candidate
 from crosscam_kernels.errors import UsageError
 
@@ -17,18 +18,19 @@ if TYPE_CHECKING:
 
 
 def engines_for(bundle: Bundle) -> list[Engine]:
-    """Return the installed engines that run a bundle's format."""
+    """Return the installed engines that run a bundle's format, those of GPUs last."""
     engines: list[Engine] = ["onnxruntime", "openvino"]
     installed = available_runtimes()
-    return [
-        name
-        for name in engines
-        if name in installed and (name == "openvino" or bundle.manifest.format == "onnx")
-    ]
+    onnx = bundle.manifest.format == "onnx"
+    found = [name for name in engines if name in installed and (name == "openvino" or onnx)]
+    on_gpu = gpu_runtimes() if onnx else []
+    return [*found, *on_gpu] if on_gpu and not quantises_while_running(bundle) else found
 
 
 def precisions_of(engine: Engine) -> list[Precision]:
     """Return the numbers that an engine computes in on this machine, the most exact first."""
+    if engine in FLAVOURS:
+        return ["auto"]  # the types of the graph
     if engine != "openvino":
         return ["f32"]
     from crosscam_deploy.runtime.openvino_engine import core
@@ -75,12 +77,25 @@ def combinations(
         runtimes: Engines; all that are installed and run it if none is given.
         precisions: What they compute in; all that each knows here if none is given. An engine is
             left out for a precision that it does not know, unless it would be left out altogether.
-        threads: Numbers of threads; 0 is one a core.
+            TensorRT computes in the types of the graph whatever is given.
+        threads: Numbers of threads; 0 is one a core. Not for TensorRT.
         streams: Numbers of batches at the same time.
         input_size: Height and width in pixels instead of the manifest's.
     """
     chosen: list[Candidate] = []
     for engine in runtimes or engines_for(bundle):
+        if engine in FLAVOURS:
+            chosen += [
+                Candidate(
+                    bundle=bundle.path,
+                    runtime=engine,
+                    precision="auto",
+                    streams=at_once,
+                    input_size=input_size,
+                )
+                for at_once in streams
+            ]
+            continue
         known = precisions_of(engine)
         wanted = [p for p in precisions if p in known or p == "auto"] if precisions else known
         chosen += [

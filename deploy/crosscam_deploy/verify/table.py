@@ -52,7 +52,7 @@ def columns(report: Report) -> list[Column]:
     out.append(Column("verdict", "whether it may be used", _verdict, number=False))
     answers = _embed(report) if report.task == "embed" else _detect(report)
     costs: list[Column] = []
-    for batch in report.batches:
+    for batch in report.batches if report.rounds else ():
         costs += _speed(report, batch, "crops" if report.task == "embed" else "frames")
     costs += [
         Column(
@@ -62,12 +62,33 @@ def columns(report: Report) -> list[Column]:
         ),
         Column("file", "size of the bundle's files", lambda row: _mega(row.file_bytes)),
     ]
+    if any(row.engine for row in report.rows):
+        costs += _engine()
     out += [column._replace(part="answer") for column in answers]
     return out + [column._replace(part="cost") for column in costs]
 
 
 def _verdict(row: Row) -> str:
+    if row.status == "built":
+        return "built, not run"
     return row.role if row.role != "candidate" and row.status == "passed" else row.status
+
+
+def _engine() -> list[Column]:
+    return [
+        Column(
+            "engine",
+            "size of TensorRT's engine",
+            lambda row: _mega(row.engine.plan_bytes if row.engine else None),
+        ),
+        Column(
+            "computes in",
+            "layers of the finished engine, as TensorRT's inspector tells, or, where there was no "
+            "GPU to open it on, convolutions and products that TensorRT read from the graph",
+            lambda row: row.engine.computes_in() if row.engine else NONE,
+            number=False,
+        ),
+    ]
 
 
 def _mega(size: int | None) -> str:

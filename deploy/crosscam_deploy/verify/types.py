@@ -20,21 +20,28 @@ Engine = Literal[
     "onnxruntime-plain",
     "onnxruntime-cuda",
     "onnxruntime-tensorrt",
+    "tensorrt",
+    "tensorrt-rtx",
     "torch",
     "torch-inductor",
 ]
 """What runs a candidate; ``onnxruntime-plain`` is an ``InferenceSession`` with no option set."""
-_NAMES: dict[Engine, str] = {
+NAMES: dict[str, str] = {
     "openvino": "OpenVINO",
     "onnxruntime": "ONNX Runtime",
     "onnxruntime-cuda": "ONNX Runtime CUDA",
     "onnxruntime-tensorrt": "ONNX Runtime TensorRT",
+    "tensorrt": "TensorRT",
+    "tensorrt-rtx": "TensorRT for RTX",
     "torch": "torch",
     "torch-inductor": "torch, compiled,",
 }
+"""What engines are called."""
 Role = Literal["reference", "baseline", "candidate"]
-Status = Literal["passed", "refused", "failed"]
-"""Refused: it answers, but below a gate. Failed: it gives no answers that could be judged."""
+Status = Literal["passed", "refused", "failed", "built"]
+"""Refused: it answers, but below a gate. Failed: it gives no answers that could be judged. Built:
+an engine for another machine, which could be built here and not run: nothing is known of its
+answers or its speed."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -61,7 +68,9 @@ class Candidate(Strict):
         """Return engine, precision, threads and streams in words."""
         if self.runtime == "onnxruntime-plain":
             return "ONNX Runtime, own defaults"
-        words = [f"{_NAMES[self.runtime]} {self.precision}"]
+        # TensorRT computes in the types of the graph
+        own = self.runtime in ("tensorrt", "tensorrt-rtx")
+        words = [NAMES[self.runtime] if own else f"{NAMES[self.runtime]} {self.precision}"]
         if self.threads:
             words.append(f"{self.threads} thread{'s' if self.threads > 1 else ''}")
         if self.streams > 1:
@@ -127,6 +136,32 @@ class Speed(Strict):
     )
 
 
+class EngineFacts(Strict):
+    """An engine of TensorRT, as its manifest tells."""
+
+    version: str = Field(description="of the TensorRT that built it")
+    built_for: str = Field(description="GPUs, in words")
+    buckets: tuple[int, ...] = Field(description="most pictures that each of its profiles takes")
+    plan_bytes: int = Field(gt=0)
+    plan_sha256: Sha256
+    layers: dict[str, int] | None = Field(
+        description="type of numbers → layers, as the inspector tells of the finished engine; None "
+        "where there was no GPU to open it on"
+    )
+    products: dict[str, int] | None = Field(
+        description="type of numbers → convolutions and products, as it was read from the graph"
+    )
+    seconds: float = Field(ge=0, description="that the build took")
+
+    def computes_in(self) -> str:
+        """Return the types of numbers in words, the most frequent first."""
+        found, of = (self.layers, "layers") if self.layers else (self.products, "products, as read")
+        if not found:
+            return "not told"
+        kinds = sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))
+        return f"{', '.join(f'{kind} {count}' for kind, count in kinds)} {of}"
+
+
 class Row(Strict):
     """One candidate: whether it may be used, why not, and what was measured."""
 
@@ -150,13 +185,18 @@ class Row(Strict):
     )
     accuracy: Accuracy | None = None
     speed: tuple[Speed, ...] = ()
+    engine: EngineFacts | None = Field(default=None, description="of TensorRT")
+    emulated: bool = Field(
+        default=False,
+        description="answered by a graph in float32 that rounds where this one has 16 bits",
+    )
 
     def how(self) -> str:
         """Return how it ran, in words, with what ``auto`` became."""
         words = self.candidate.how()
         if self.candidate.precision == "auto" and self.ran_precision:
             words = words.replace(" auto", f" auto ({self.ran_precision})", 1)
-        return words
+        return f"{words}, 16 bits emulated" if self.emulated else words
 
     def at(self, batch: int) -> Speed | None:
         """Return what was measured at a batch size."""
@@ -230,8 +270,8 @@ class Report(Strict):
 
     @property
     def passed(self) -> bool:
-        """Whether every candidate may be used."""
-        return all(row.status == "passed" for row in self.candidates)
+        """Whether no candidate was refused or failed; of engines not run here nothing is known."""
+        return all(row.status in ("passed", "built") for row in self.candidates)
 
     def fastest(self, batch: int | None = None) -> Row | None:
         """Return the fastest row that may be used; None when there is none with a time.

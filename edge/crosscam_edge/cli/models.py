@@ -161,21 +161,25 @@ def import_command(
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show_command(name: str, as_json: bool) -> None:
-    """Show a model's manifest after checking its files, and how it was verified.
+    """Show a model's manifest after checking its files, its engines, and how it was verified.
 
-    Downloads nothing. What `crosscam verify` found is shown when it is of exactly this model.
+    Downloads nothing. What `crosscam verify` found is shown when it is of exactly this model. Of
+    TensorRT's engines those beside the bundle are shown, and those that this machine has built.
     """
     from crosscam_deploy.verify.store import load_report
     from crosscam_deploy.zoo import resolve
+    from crosscam_edge.cli.models_engines import engine_fields, engines_of, print_engines
     from crosscam_edge.cli.verify_print import print_report
 
     bundle = resolve(name, download=False)
     report = load_report(bundle)
+    engines = engines_of(bundle)
     if as_json:
         found = report.model_dump(mode="json") if report else None
-        _say_json({**_bundle_fields(bundle), "verified": found})
+        _say_json({**_bundle_fields(bundle), "engines": engine_fields(engines), "verified": found})
         return
     _print_bundle(bundle)
+    print_engines(engines)
     if report is not None:
         click.echo("\nverified")
         # what else was compared on that day is told by its own model
@@ -242,6 +246,9 @@ def _print_bundle(bundle: Bundle) -> None:
         "source": manifest.source,
         "training": manifest.training or "not stated",
     }
+    if manifest.run_with:
+        how = "measured" if manifest.run_with.measured else "for a box that was not at hand"
+        rows["built for"] = f"{manifest.run_with.runtime}, {how}"
     if manifest.decoder:
         rows["decoder"] = f"{manifest.decoder.kind}, {manifest.decoder.num_classes} classes"
     if manifest.embedding_dim:

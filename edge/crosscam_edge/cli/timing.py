@@ -43,7 +43,13 @@ def timing_options(function: Function) -> Function:
             type=click.IntRange(min=1),
             help="Batch size to time; 1 and 8 for crops, 1 for frames if not given; repeatable.",
         ),
-        click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True),
+        click.option(
+            "--rounds",
+            type=click.IntRange(min=0),
+            default=5,
+            show_default=True,
+            help="Turns of each candidate; 0: compare answers only, where nothing is chosen.",
+        ),
         click.option(
             "--seconds",
             type=click.FloatRange(min=0),

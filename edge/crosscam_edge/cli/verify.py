@@ -21,6 +21,8 @@ _ENGINES = (
     "openvino",
     "onnxruntime-cuda",
     "onnxruntime-tensorrt",
+    "tensorrt",
+    "tensorrt-rtx",
     "torch",
     "torch-inductor",
 )
@@ -36,7 +38,8 @@ _OUT = click.Path(path_type=Path, allow_dash=True, dir_okay=False)
     "runtimes",
     multiple=True,
     type=click.Choice(_ENGINES),
-    help="Engine; ONNX Runtime and OpenVINO, as far as installed, if not given; repeatable.",
+    help="Engine; ONNX Runtime, OpenVINO and TensorRT, as far as installed and run here, if not "
+    "given; repeatable.",
 )
 @click.option(
     "--precision",
@@ -107,6 +110,7 @@ def command(
     others. Status 4 when one is refused or fails.
     """
     from crosscam_deploy.verify import verify
+    from crosscam_deploy.verify.engine_rows import with_engines
     from crosscam_deploy.verify.settings import plain, reference_for
     from crosscam_deploy.verify.store import save_for_all
     from crosscam_deploy.zoo import resolve
@@ -133,9 +137,11 @@ def command(
             limit_s=limit_seconds,
             progress=lambda _, done, total: bar(done, total),
         )
+    distinct = {each.model_id: each for each in bundles}.values()
+    report = with_engines(report, distinct)
     outputs.deliver(report)
     if save:
-        save_for_all(report, {each.model_id: each for each in bundles}.values())
+        save_for_all(report, distinct)
     return 0 if report.passed or report_only else RunError.exit_code
 
 

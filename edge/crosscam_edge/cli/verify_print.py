@@ -52,7 +52,7 @@ def _print_table(console: Console, report: Report, wanted: Sequence[Column]) -> 
     table = Table(box=None, pad_edge=False)
     for column in wanted:
         table.add_column(column.heading, justify="right" if column.number else "left")
-    styles = {"refused": "yellow", "failed": "red"}
+    styles = {"refused": "yellow", "failed": "red", "built": "cyan"}
     for row in report.rows:
         cells = (Text(column.cell(row)) for column in wanted)  # a name may look like markup
         table.add_row(*cells, style=styles.get(row.status))

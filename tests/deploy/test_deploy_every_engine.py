@@ -1,0 +1,133 @@
+"""Every model in every precision, read and built by the real TensorRT-RTX, which needs no GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from engine_graphs import in_precision
+
+from crosscam_deploy.bundle import Bundle, load_bundle
+from crosscam_deploy.engines import EngineBuilder, EngineOptions, TensorRT, find_tensorrt
+from crosscam_deploy.engines.manifest import EngineManifest
+from crosscam_deploy.paths import packaged_dir
+from crosscam_deploy.zoo import resolve
+from crosscam_kernels.errors import InputError
+
+PRECISIONS = ("f32", "f16", "bf16", "int8")
+ARCHITECTURES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+TOWERS = {
+    "crosscam-s": {},
+    "crosscam-m": {},
+    "crosscam-ibn": {},
+    "RN50": {},
+    "ViT-B-16": {"pooling": "own"},
+    "MobileCLIP2-S0": {},
+    "PE-Core-T-16-384": {"pooling": "own"},
+}
+
+
+@pytest.fixture(scope="module")
+def rtx() -> TensorRT:
+    pytest.importorskip("tensorrt_rtx_bindings")
+    return find_tensorrt("tensorrt-rtx")
+
+
+def build(
+    rtx: TensorRT, bundle: Bundle, capabilities: tuple[str, ...], buckets: tuple[int, ...]
+) -> EngineManifest:
+    options = EngineOptions(buckets=buckets, capabilities=capabilities, level=0)
+    built = EngineBuilder(rtx).build(bundle, options).manifest
+    assert built.options.capabilities == capabilities
+    assert [profile.most for profile in built.profiles] == list(
+        buckets if bundle.manifest.dynamic_batch else (1,)
+    )
+    assert {tensor.dtype for tensor in (*built.inputs, *built.outputs)} == {"float"}
+    return built
+
+
+def in_full(manifest: EngineManifest, precision: str) -> None:
+    """All convolutions and products with weights are in the precision that was asked for."""
+    assert manifest.products is not None
+    most = max(manifest.products, key=lambda kind: (manifest.products or {})[kind])
+    assert most == precision
+
+
+def those_with(precision: str) -> tuple[str, ...]:
+    """Architectures that compute in it: Turing has no bfloat16."""
+    return ARCHITECTURES[1:] if precision == "bf16" else ARCHITECTURES
+
+
+# Those that come with crosscam are plain convolutions: all of them are in it.
+@pytest.mark.parametrize("name", ["crosscam-reid", "crosscam-detector"])
+@pytest.mark.parametrize(("precision", "capability"), [("f16", "8.9"), ("int8", "12.0")])
+def test_models_that_come_with_crosscam(
+    rtx: TensorRT, tmp_path: Path, name: str, precision: str, capability: str
+) -> None:
+    bundle = in_precision(load_bundle(packaged_dir() / name), precision, tmp_path / "graph")
+    built = build(rtx, bundle, (capability,), (4,))
+    assert set(built.products or {}) == {precision}
+
+
+def test_the_architectures_are_those_that_it_offers(rtx: TensorRT) -> None:
+    offered = [n for n in dir(rtx.module.ComputeCapability) if n.startswith("SM")]
+    assert {f"{n[2:-1]}.{n[-1]}" for n in offered} == set(ARCHITECTURES)
+    assert all(rtx.builds_for(each) for each in ARCHITECTURES)
+    assert not rtx.builds_for("8.7")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", ARCHITECTURES)
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", ["crosscam-reid", "crosscam-detector"])
+def test_those_for_each_architecture(
+    rtx: TensorRT, tmp_path: Path, name: str, precision: str, capability: str
+) -> None:
+    bundle = in_precision(load_bundle(packaged_dir() / name), precision, tmp_path / "graph")
+    if capability not in those_with(precision):
+        pytest.skip(f"{capability} has no {precision}")
+    in_full(build(rtx, bundle, (capability,), (1, 8)), precision)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+    "name", ["yolox-nano", "person-reidentification-retail-0287", "osnet_x0_25"]
+)
+def test_models_of_others_for_all_architectures(
+    rtx: TensorRT, tmp_path: Path, real_models: Path, monkeypatch: pytest.MonkeyPatch, name: str,
+    precision: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("CROSSCAM_MODELS", str(real_models))
+    bundle = in_precision(resolve(name), precision, tmp_path / "graph")
+    in_full(build(rtx, bundle, those_with(precision), (1, 4)), precision)
+
+
+@pytest.mark.slow
+def test_int8_of_the_kind_that_tensorrt_lacks_is_refused_by_name(
+    rtx: TensorRT, real_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CROSSCAM_MODELS", str(real_models))
+    with pytest.raises(InputError, match="Quantize"):
+        build(rtx, resolve("yolov8n-int8"), ("8.6",), (1,))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("tower", TOWERS)
+def test_towers_of_the_trainer_for_all_architectures(
+    rtx: TensorRT, tmp_path: Path, tower: str, precision: str
+) -> None:
+    torch = pytest.importorskip("torch")
+    from crosscam_trainer.models.build import bare_model
+    from crosscam_trainer.models.export import export_bundle
+    from crosscam_trainer.recipe import ModelRecipe
+
+    torch.manual_seed(0)
+    made = bare_model(ModelRecipe(tower=tower, **TOWERS[tower]))
+    fields = {"licence": "Apache-2.0", "source": "test", "training": "random weights"}
+    exported = export_bundle(
+        made.model, made.preparation, tmp_path / "bundle", name="tower", **fields
+    ).bundle
+    bundle = in_precision(exported, precision, tmp_path / "graph")
+    in_full(build(rtx, bundle, those_with(precision), (1, 4)), precision)
