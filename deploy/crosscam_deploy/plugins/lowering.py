@@ -124,7 +124,7 @@ def _two(made: Any, node: Any) -> list[Any]:
 
 
 def _plugin(
-    name: str, inputs: list[str], outputs: list[str], called: str, **attributes: int
+    name: str, inputs: list[str], outputs: list[str], called: str, **attributes: Any
 ) -> Any:
     """A node that TensorRT's parser takes for a plugin; ``aot=1``: compiled ahead of time."""
     from onnx import helper
