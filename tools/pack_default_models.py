@@ -84,10 +84,12 @@ def pack_reid(
     recipe = load_recipe(run / "recipe.yaml")
     mean = mean_of(last_checkpoints(run, seed, last))
     weights = {n.removeprefix(_MODEL): v for n, v in mean.items() if n.startswith(_MODEL)}
-    training = TRAINING.format(how="captions", recipes="default-reid")
+    training = TRAINING.format(how="captions", recipes="default-reid, default-reid-exact")
     if on_top:
         how = f"captions, then CCAFL with CCAF (a share of {share:g})"
-        training = TRAINING.format(how=how, recipes="default-reid, then default-reid-site")
+        training = TRAINING.format(
+            how=how, recipes="default-reid, default-reid-exact, default-reid-site"
+        )
         further = load_file(last_checkpoints(on_top, seed, 1)[0])
         weights = between(weights, {n: further[_MODEL + n] for n in weights}, share)
     built = bare_model(recipe.model)
@@ -143,7 +145,7 @@ def pack_detector(run: Path, output: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--reid", type=Path, help="run of `crosscam train default-reid`")
+    parser.add_argument("--reid", type=Path, help="run of `crosscam train default-reid-exact`")
     parser.add_argument("--on-top", type=Path, help="run of `crosscam train default-reid-site`")
     parser.add_argument("--share", type=float, default=0.5, help="of --on-top in the weights")
     parser.add_argument("--detector", type=Path, help="run of `crosscam train-detector`")

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from data_trees import lines, picture, pictures
 
+from crosscam_trainer.data.silhouette import BOX
 from crosscam_trainer.recipe import Recipe
 
 PEOPLE = 17  # seen by two cameras: 34 labels inside cameras
@@ -121,7 +122,8 @@ def overrides(recipe: Recipe, root: Path) -> list[str]:
     if kind is None:
         return [f"data.path={root}", "data.pattern={person}/{camera}_{view}.png"]
     masks = root / "rgb/masks" if kind == "prcc" else root / "masks"
-    return [f"data.path={root}", *([f"data.masks={masks}"] * (recipe.data.masks is not None))]
+    of_files = recipe.data.masks not in (None, BOX)
+    return [f"data.path={root}", *([f"data.masks={masks}"] * of_files)]
 
 
 WRITERS: dict[str | None, Callable[[Path], Path]] = {
