@@ -23,6 +23,7 @@ from crosscam_deploy.engines import (
     TensorRT,
     find_tensorrt,
 )
+from crosscam_deploy.engines import api as api_module
 from crosscam_deploy.engines import builder as builder_module
 from crosscam_deploy.engines.store import check_usable, load_engine
 from crosscam_deploy.paths import packaged_dir
@@ -341,3 +342,14 @@ def test_tensorrt_that_is_not_there_says_what_to_install() -> None:
         pytest.skip("TensorRT is installed")
     with pytest.raises(RunError, match="tensorrt is not installed"):
         find_tensorrt("tensorrt")
+
+
+def test_a_warning_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(api_module._log, "warning", told.append)
+    module: Any = FakeTensorRT("10.13.0")
+    logger = api_module._logger_class(module)()
+    for text in ("layer in fp32", "layer in fp32", "another", "layer in fp32"):
+        logger.log(module.ILogger.Severity.WARNING, text)
+    assert told == ["layer in fp32", "another"]
+    assert not logger.errors

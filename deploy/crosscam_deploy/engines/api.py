@@ -27,6 +27,7 @@ _FIX: dict[Flavour, str] = {
     "tensorrt": "pip install 'crosscam[tensorrt]'; on a Jetson it comes with JetPack",
     "tensorrt-rtx": "pip install 'crosscam[tensorrt-rtx]'",
 }
+_MOST_WARNINGS = 1000  # different ones that are remembered
 _MOST_ERRORS = 100
 _log = get_logger("tensorrt")
 
@@ -116,12 +117,16 @@ def _logger_class(module: Any) -> Any:
         def __init__(self) -> None:
             module.ILogger.__init__(self)
             self.errors: list[str] = []
+            self.warned: set[str] = set()
 
         def log(self, level: Any, message: str) -> None:
             if level in (severity.INTERNAL_ERROR, severity.ERROR):
                 if len(self.errors) < _MOST_ERRORS:
                     self.errors.append(message)
-            elif level == severity.WARNING:
+            # TensorRT says the same of every layer: hundreds of lines of a few different ones.
+            elif level == severity.WARNING and message not in self.warned:
+                if len(self.warned) < _MOST_WARNINGS:
+                    self.warned.add(message)
                 _log.warning(message)
 
     return Logger
