@@ -181,7 +181,7 @@ class PartOptimiser:
     def _step(self) -> None:
         before = [p.grad for p in self.parameters]
         for parameter, gradient in zip(self.parameters, self._gradients, strict=True):
-            parameter.grad = gradient
+            parameter.grad = None if gradient is None else _laid_out(gradient, parameter)
         if self.recipe.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip_norm)
         self.optimiser.step()
@@ -214,7 +214,7 @@ class PartOptimiser:
                 value = state.get(f"{kind}.{name}")
                 if value is not None:
                     # Adam counts its steps on the CPU, so that no step waits for the device.
-                    held[kind] = value if kind == "step" else value.to(parameter.device)
+                    held[kind] = value if kind == "step" else _laid_out(value, parameter)
             if held:
                 self.optimiser.state[parameter] = held
 
@@ -254,7 +254,20 @@ def _make(recipe: OptimiserRecipe, named: list[tuple[str, Any]]) -> Any:
             groups, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
         )
     kind = torch.optim.Adam if recipe.name == "adam" else torch.optim.AdamW
-    return kind(groups, recipe.lr, weight_decay=recipe.weight_decay)
+    # On a CPU one pass over memory in place of ten: a third of the time.
+    fused = all(p.device.type == "cpu" for _, p in named)
+    return kind(groups, recipe.lr, weight_decay=recipe.weight_decay, fused=fused)
+
+
+def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
+    """Return a value on its parameter's device, in the order its parameter has in memory.
+
+    torch's fused Adam walks over memory and does not look at strides: where a gradient or a moment
+    has others than its parameter (`channels_last`, moments from a file) it mixes up elements.
+    """
+    if value.device == parameter.device and value.stride() == parameter.stride():
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _own(gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
