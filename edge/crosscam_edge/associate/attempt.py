@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crosscam_edge.associate.calibrate import ScoreModel
+    from crosscam_edge.associate.knowledge import Knowledge
     from crosscam_edge.associate.types import Assignment, Calibration
 
 
@@ -24,11 +25,13 @@ class Attempt:
     Attributes:
         labels: `(N,)` groups of the tracklets in order of time.
         calibration: What was learned.
+        knowledge: The same, to judge further tracklets by.
         explain: Returns why each tracklet has its identity.
     """
 
     labels: NDArray[np.int64]
     calibration: Calibration
+    knowledge: Knowledge
     explain: Callable[[], list[Assignment]]
 
 

@@ -39,8 +39,14 @@ class Spans:
     last: NDArray[np.int64]
 
     @classmethod
-    def of(cls, tracklets: Sequence[Tracklet]) -> Spans:
-        """Return the spans of tracklets."""
+    def of(cls, tracklets: Sequence[Tracklet], names: Sequence[str] | None = None) -> Spans:
+        """Return the spans of tracklets.
+
+        Args:
+            tracklets: N of them.
+            names: Cameras in the order of their numbers; those of the tracklets in the order of
+                their names if not given.
+        """
         margin = round(UNSURE_S * 1e9)
         start = np.array([t.start_ns for t in tracklets], np.int64)
         end = np.array([t.end_ns for t in tracklets], np.int64)
@@ -48,7 +54,7 @@ class Spans:
         sure = sure.reshape(-1, 2)
         first = np.clip(sure[:, 0], start, np.minimum(start + margin, end))
         last = np.clip(sure[:, 1], np.maximum(end - margin, start), end)
-        return cls(camera_index(tracklets), start, end, first, last)
+        return cls(camera_index(tracklets, names), start, end, first, last)
 
     def __len__(self) -> int:
         return len(self.camera)
@@ -72,9 +78,11 @@ class Spans:
         return out
 
 
-def camera_index(tracklets: Sequence[Tracklet]) -> NDArray[np.int64]:
-    """Return `(N,)`: number of each tracklet's camera, cameras in the order of their names."""
-    names = sorted({t.camera_id for t in tracklets})
+def camera_index(
+    tracklets: Sequence[Tracklet], names: Sequence[str] | None = None
+) -> NDArray[np.int64]:
+    """Return `(N,)`: number of each tracklet's camera, see `Spans.of`."""
+    names = sorted({t.camera_id for t in tracklets}) if names is None else names
     number = {name: i for i, name in enumerate(names)}
     return np.array([number[t.camera_id] for t in tracklets], np.int64)
 

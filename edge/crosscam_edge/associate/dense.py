@@ -17,6 +17,7 @@ from crosscam_edge.associate.features import (
     paired_similarity,
     similarity,
 )
+from crosscam_edge.associate.knowledge import Knowledge
 from crosscam_edge.associate.lineage import explain
 from crosscam_edge.associate.reunite import reunite
 from crosscam_edge.associate.simultaneous import count_all, learn_presence, mutual_best
@@ -45,7 +46,7 @@ class DenseRun:
         self._config = config
         self._frames = np.array([t.observations for t in tracklets], np.int64)
         self._spans = Spans.of(tracklets)
-        self._names = sorted({t.camera_id for t in tracklets})
+        self._names = tuple(sorted({t.camera_id for t in tracklets}))
         self._pairs = every_pair(len(tracklets))
         self._hard = self._spans.at_once(*self._pairs)
         size = next((t.embeddings.shape[1] for t in tracklets if len(t.embeddings)), 1)
@@ -75,13 +76,13 @@ class DenseRun:
         transits: Mapping[tuple[str, str], Sequence[float]],
     ) -> Attempt:
         """Score, calibrate and solve once; see `crosscam_edge.associate.attempt.Run`."""
-        shift = shift[self.camera]
-        looks = centred(self._looks, shift)
+        by_item = shift[self.camera]
+        looks = centred(self._looks, by_item)
         scores = similarity(looks, looks)
         seen = ~(self._blind[:, None] | self._blind[None, :])
         upper = np.triu(np.ones(scores.shape, np.bool_), 1) & seen
         within = self.camera[:, None] == self.camera[None, :]
-        a, b = (centred(end, shift[self._split]) for end in self._ends)
+        a, b = (centred(end, by_item[self._split]) for end in self._ends)
         impostors, ends = scores[upper & self._hard], paired_similarity(a, b)
         model, returning = fit_models(
             impostors,
@@ -109,5 +110,6 @@ class DenseRun:
         return Attempt(
             labels,
             calibrate.report(model, model_id, impostors, ends),
+            Knowledge(names, shift, model, returning, evidence.presence, evidence.travel),
             lambda: explain(self._tracklets, labels, scores, forbidden),
         )

@@ -53,11 +53,8 @@ def associate(
     Raises:
         InputError: Two tracklets have one key, or embeddings differ in length or are not finite.
     """
-    config = config or AssociationConfig()
-    _check(tracklets)
     ordered = sorted(tracklets, key=lambda t: (t.start_ns, t.camera_id, t.track_id))
-    run: Run = (DenseRun if len(ordered) <= DENSE else SparseRun)(ordered, config)
-    found = _solve(run, ordered, model_id)
+    found = solve(ordered, model_id=model_id, config=config or AssociationConfig())
     by_key = {a.key: a for a in found.explain()}
     return Association(
         assignments=[by_key[t.key] for t in tracklets],
@@ -66,8 +63,10 @@ def associate(
     )
 
 
-def _solve(run: Run, tracklets: Sequence[Tracklet], model_id: str) -> Attempt:
-    """Return the last of the passes."""
+def solve(tracklets: Sequence[Tracklet], *, model_id: str, config: AssociationConfig) -> Attempt:
+    """Return the last of the passes over tracklets in order of their starts; see `associate`."""
+    _check(tracklets)
+    run: Run = (DenseRun if len(tracklets) <= DENSE else SparseRun)(tracklets, config)
     zero = np.zeros((int(run.camera.max(initial=0)) + 1, run.mean.shape[1]))
     out = run.attempt(model_id, zero, _RAW_IMPOSTOR, len(tracklets), {})
     for _ in range(_CENTRED_PASSES if len(tracklets) > 1 else 0):

@@ -26,6 +26,7 @@ from crosscam_edge.associate.features import (
     paired_similarity,
 )
 from crosscam_edge.associate.judge import Judge, pair_scores
+from crosscam_edge.associate.knowledge import Knowledge
 from crosscam_edge.associate.neighbourhoods import reunite_sparse
 from crosscam_edge.associate.simultaneous import count_pairs, learn_presence
 from crosscam_edge.associate.sparse_lineage import explain_pairs
@@ -58,7 +59,7 @@ class SparseRun:
         self._config = config
         self._frames = np.array([t.observations for t in tracklets], np.int64)
         self._spans = Spans.of(tracklets)
-        self._names = sorted({t.camera_id for t in tracklets})
+        self._names = tuple(sorted({t.camera_id for t in tracklets}))
         size = next((t.embeddings.shape[1] for t in tracklets if len(t.embeddings)), 1)
         self._looks = _looks(((t.embeddings, t.qualities) for t in tracklets), len(tracklets), size)
         self.mean = self._looks.mean
@@ -134,6 +135,7 @@ class SparseRun:
         return Attempt(
             labels,
             calibrate.report(model, model_id, impostors, ends),
+            Knowledge(self._names, shift, model, returning, evidence.presence, evidence.travel),
             lambda: explain_pairs(self._tracklets, labels, judge, pairs, scores),
         )
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BINS = 50  # of confidence
-_STILL = 0.08  # heights: further from where the stretch began is no longer the same place
+STILL = 0.08  # heights: further from where the stretch began is no longer the same place
 _STRAY_S = 1.0  # ... unless it comes back this soon
 _MIN_STILL_S = 3.0  # shorter stretches are not remembered
 _MAX_RUNS = 32
@@ -88,6 +88,8 @@ class StillRun:
         first_ns: Time of the first.
         last_ns: Time of the last.
         confidences: Of the detections in it.
+        place: Middle of the upper edge of the first box, pixels.
+        height: Of the first box, pixels.
     """
 
     first_frame: int
@@ -95,11 +97,22 @@ class StillRun:
     first_ns: int
     last_ns: int
     confidences: Confidences
+    place: tuple[float, float]
+    height: float
 
     @property
     def seconds(self) -> float:
         """Length of the stretch."""
         return (self.last_ns - self.first_ns) / 1e9
+
+
+def place_of(xyxy: NDArray[np.floating]) -> tuple[tuple[float, float], float]:
+    """Return where a box `(4,)` is, and its height, in pixels.
+
+    Its place is the middle of the head's edge: that does not jump when the legs are hidden.
+    """
+    x, y = float(xyxy[0] + xyxy[2]) / 2, float(xyxy[1])
+    return (x, y), max(float(xyxy[3] - xyxy[1]), 1.0)
 
 
 class TrackSummary:
@@ -149,9 +162,7 @@ class TrackSummary:
         self.hits += 1
         self.last_ns, self.last_frame = time_ns, frame_index
         self._confidences.add(confidence)
-        # Place = middle of the head's edge: it does not jump when the legs are hidden.
-        x, y = float(xyxy[0] + xyxy[2]) / 2, float(xyxy[1])
-        height = max(float(xyxy[3] - xyxy[1]), 1.0)
+        (x, y), height = place_of(xyxy)
         self._height += (height - self._height) / self.hits
         self._low = (min(self._low[0], x), min(self._low[1], y))
         self._high = (max(self._high[0], x), max(self._high[1], y))
@@ -167,13 +178,15 @@ class TrackSummary:
     ) -> None:
         run = self._run
         shift = max(abs(place[0] - self._anchor[0]), abs(place[1] - self._anchor[1]))
-        if run is None or shift > _STILL * height:
+        if run is None or shift > STILL * height:
             # A moment elsewhere (somebody passing in front) does not end the stretch.
             if run is not None and (time_ns - run.last_ns) / 1e9 <= _STRAY_S:
                 return
             self._keep()
             self._anchor = place
-            self._run = StillRun(frame_index, frame_index, time_ns, time_ns, Confidences())
+            self._run = StillRun(
+                frame_index, frame_index, time_ns, time_ns, Confidences(), place, height
+            )
             self._run.confidences.add(confidence)
             return
         run.last_frame, run.last_ns = frame_index, time_ns
@@ -283,6 +296,22 @@ def furniture(
         First and last frame of each stretch by track id.
     """
     config = config or RefineConfig()
+    bound = least_of_walkers(summaries, config)
+    if bound is None:
+        return {}
+    out: dict[int, list[tuple[int, int]]] = {}
+    for track_id, s in summaries.items():
+        things = [(run.first_frame, run.last_frame) for run in things_of(s, bound, config)]
+        if things:
+            out[track_id] = things
+    return out
+
+
+def least_of_walkers(summaries: Mapping[int, TrackSummary], config: RefineConfig) -> float | None:
+    """Return the confidence that nearly all who walk in this camera reach, less the margin.
+
+    None where too few walk to tell.
+    """
     walkers = [
         s.confidence
         for s in summaries.values()
@@ -292,18 +321,17 @@ def furniture(
         and all(run.seconds < config.still_seconds for run in s.runs)
     ]
     if len(walkers) < _MIN_WALKERS:
-        return {}
-    bound = float(np.quantile(walkers, 0.1)) - config.furniture_margin
-    out: dict[int, list[tuple[int, int]]] = {}
-    for track_id, s in summaries.items():
-        things = [
-            (run.first_frame, run.last_frame)
-            for run in s.runs
-            if run.seconds >= config.still_seconds and run.confidences.median < bound
-        ]
-        if things:
-            out[track_id] = things
-    return out
+        return None
+    return float(np.quantile(walkers, 0.1)) - config.furniture_margin
+
+
+def things_of(summary: TrackSummary, bound: float, config: RefineConfig) -> list[StillRun]:
+    """Return the stretches of a track in which it was on a thing; see `furniture`."""
+    return [
+        run
+        for run in summary.runs
+        if run.seconds >= config.still_seconds and run.confidences.median < bound
+    ]
 
 
 @dataclass(frozen=True, slots=True)

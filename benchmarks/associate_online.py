@@ -1,0 +1,233 @@
+"""Identities as they happen against those of `crosscam process`, on the very same detections.
+
+Runs `crosscam process` on the strips of `vtest.avi` (`split_vtest.py`) and on simulated sites, then
+plays what its checkpoints hold through live tracking and online association, frame by frame in the
+order of capture: the same boxes and embeddings, without the future. Both are scored against the
+truth. "told at once" are the ids as they were first given, without corrections.
+
+    python benchmarks/associate_online.py --assets ../shared/assets \
+        --output benchmarks/results/associate_online.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from process_identities import brief
+from split_vtest import VARIANTS, load_truth, split
+
+from crosscam_edge.associate.online import EventKind, IdentityEvent, OnlineAssociation, OnlineConfig
+from crosscam_edge.config import SiteConfig as Settings
+from crosscam_edge.config import load_config
+from crosscam_edge.evaluate import evaluate_mtmc
+from crosscam_edge.evaluate.load import load_cameras
+from crosscam_edge.offline import ProcessOptions, process
+from crosscam_edge.offline.checkpoint import CameraCache, FrameRecord
+from crosscam_edge.simulate import SiteConfig, simulate
+from crosscam_edge.sinks.mot import MotSequence
+from crosscam_edge.track import TrackerConfig
+from crosscam_edge.track.live import LiveTracking
+from crosscam_edge.track.refine import TrackRow
+from crosscam_edge.types import TrackletKey
+
+_STEP_S = 1.0
+
+
+def frames(run: Path, dim: int) -> Iterator[tuple[int, str, FrameRecord]]:
+    """Yield what a run has stored of all cameras, in order of capture."""
+
+    def camera(folder: Path) -> Iterator[tuple[int, str, FrameRecord]]:
+        for record in CameraCache(folder, dim).replay():
+            yield record.time_ns, folder.name, record
+
+    folders = sorted(f for f in (run / "cache").iterdir() if f.is_dir())
+    yield from heapq.merge(*(camera(f) for f in folders), key=lambda item: item[:2])
+
+
+class Labels:
+    """Whose each track is, now and as it was first told."""
+
+    def __init__(self) -> None:
+        self.first: dict[TrackletKey, int] = {}
+        self.now: dict[TrackletKey, int] = {}
+        self._into: dict[int, int] = {}
+
+    def take(self, events: Iterable[IdentityEvent]) -> None:
+        """Take what happened."""
+        for event in events:
+            if event.key is not None:
+                self.first.setdefault(event.key, event.global_id)
+                self.now[event.key] = event.global_id
+            if event.kind is EventKind.MERGED:
+                self._into[event.other_id] = event.global_id
+
+    def resolved(self) -> dict[TrackletKey, int]:
+        """Return the ids after all corrections."""
+        out = {}
+        for key, global_id in self.now.items():
+            while global_id in self._into:
+                global_id = self._into[global_id]
+            out[key] = global_id
+        return out
+
+
+def play(
+    run: Path, dim: int, *, settings: OnlineConfig, review_s: float
+) -> tuple[dict[str, list[Any]], Labels, dict[str, Any]]:
+    """Play a run through live tracking and online association."""
+    cameras: dict[str, LiveTracking] = {}
+    online = OnlineAssociation(dim=dim, model_id="stored", settings=settings)
+    labels, rows = Labels(), defaultdict(list)
+    stepped = reviewed = None
+    spent = {"track": 0.0, "step": 0.0, "review": 0.0}
+    missing, now = 0, 0
+    for now, name, record in frames(run, dim):
+        stored = dict(zip(record.embedded.tolist(), record.embeddings, strict=True))
+        began = time.perf_counter()
+        if name not in cameras:
+            tracker = TrackerConfig.above(0.1, embed_every_s=0.5)
+            cameras[name] = LiveTracking(name, record.size, 10.0, tracker=tracker)
+
+        def embed(index: Any, stored: Any = stored) -> Any:
+            nonlocal missing
+            absent = [i for i in index.tolist() if i not in stored]
+            missing += len(absent)
+            zero = np.zeros(dim, np.float32)
+            return np.stack([stored.get(i, zero) for i in index.tolist()])
+
+        found = cameras[name].step(record.index, now, record.detections, embed)
+        rows[name] += found.rows
+        for tracklet in found.grown:
+            online.observe(tracklet)
+        for tracklet in found.ended:
+            online.observe(tracklet, ended=True)
+        for key in found.nobody:
+            online.discard(key, now)
+        spent["track"] += time.perf_counter() - began
+        if stepped is None or now - stepped >= _STEP_S * 1e9:
+            began = time.perf_counter()
+            labels.take(online.step(now))
+            stepped = now
+            spent["step"] += time.perf_counter() - began
+        if reviewed is None or now - reviewed >= review_s * 1e9:
+            began = time.perf_counter()
+            review = online.review(now)
+            if review is not None:
+                online.correct(review, review.solve("stored", online.site), now)
+            reviewed = now
+            spent["review"] += time.perf_counter() - began
+    for each in cameras.values():
+        last = each.flush()
+        for tracklet in last.ended:
+            online.observe(tracklet, ended=True)
+        for key in last.nobody:
+            online.discard(key, now)
+    labels.take(online.step(now))
+    for _ in range(settings.agreement):
+        review = online.review(now)
+        if review is not None:
+            online.correct(review, review.solve("stored", online.site), now)
+    labels.take(online.step(now))
+    figures = {
+        "embeddings_missing": missing,
+        "identities": len(online.people),
+        "events": dict(sorted(online.counts.items())),
+        "seconds": {k: round(v, 2) for k, v in spent.items()},
+    }
+    return rows, labels, figures
+
+
+def sequences(
+    rows: dict[str, list[TrackRow]], ids: dict[TrackletKey, int], names: Iterable[str]
+) -> dict[str, MotSequence]:
+    """Return boxes with global ids, by camera; of two with one id in a frame the surer one."""
+    out = {}
+    for name in names:
+        best: dict[tuple[int, int], TrackRow] = {}
+        for row in rows.get(name, []):
+            global_id = ids.get(TrackletKey(name, row.track_id))
+            if global_id is None:
+                continue
+            before = best.get((row.frame_index, global_id))
+            if before is None or row.confidence > before.confidence:
+                best[row.frame_index, global_id] = row
+        out[name] = MotSequence.of(
+            np.array([frame for frame, _ in best], np.int64),
+            np.array([global_id for _, global_id in best], np.int64),
+            np.array([row.xyxy for row in best.values()], np.float64),
+            track_id=np.array([row.track_id for row in best.values()], np.int64),
+        )
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--assets", type=Path, default=os.environ.get("CROSSCAM_ASSETS"))
+    parser.add_argument("--work", type=Path, default=Path("build/online"))
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 7, 3, 11])
+    parser.add_argument("--people", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=180.0)
+    parser.add_argument("--review", type=float, default=5.0, help="seconds between reviews")
+    parser.add_argument("--output", type=Path)
+    args = parser.parse_args()
+    assets = Path(args.assets)
+    os.environ.setdefault("CROSSCAM_MODELS", str(assets / "models"))
+    table: dict[str, Any] = {}
+
+    def measure(name: str, videos: list[Path], settings: Settings, folder: Path, run: Path) -> None:
+        quiet = settings.outputs.model_copy(
+            update={"video": False, "report": False, "crops": False, "cache": True}
+        )
+        if not (run / "tracks.parquet").is_file():
+            process(
+                videos,
+                run,
+                settings.model_copy(update={"outputs": quiet}),
+                options=ProcessOptions(overwrite=True),
+            )
+        rows_of = pq.read_table(run / "embeddings.parquet", columns=["embedding"])
+        dim = len(rows_of.column("embedding")[0].as_py())
+        truth = load_cameras(folder, ground_truth=True).tracks
+        found = load_cameras(run).tracks
+        rows, labels, figures = play(run, dim, settings=OnlineConfig(), review_s=args.review)
+        resolved = evaluate_mtmc(truth, sequences(rows, labels.resolved(), truth))
+        at_once = evaluate_mtmc(truth, sequences(rows, labels.first, truth))
+        table[name] = {
+            "process": brief(evaluate_mtmc(truth, found)),
+            "online": brief(resolved),
+            "told at once": brief(at_once),
+            **figures,
+        }
+        print(name, json.dumps(table[name]), flush=True)
+
+    truth = load_truth(assets / "groundtruth" / "vtest_mot15.txt")
+    for variant, views in VARIANTS.items():
+        folder = args.work / f"vtest-{variant}"
+        if not folder.is_dir():
+            split(assets / "videos" / "vtest.avi", truth, views, folder)
+        videos = [folder / f"{name}.mp4" for name in sorted(views)]
+        measure(f"vtest {variant}", videos, Settings(), folder, folder / "run")
+    for seed in args.seeds:
+        folder = args.work / f"site-{seed}"
+        config = SiteConfig(people=args.people, seconds=args.seconds, seed=seed)
+        if not (folder / "site.yaml").is_file():
+            simulate(config, folder)
+        settings = load_config(folder / "site.yaml")
+        measure(f"site seed {seed}", [], settings, folder, args.work / f"run-{seed}")
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.output.write_text(json.dumps(table, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""What a solved run has learned, put to use on tracklets that came later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crosscam_edge.associate.constraints import Spans
+from crosscam_edge.associate.evidence import Evidence
+from crosscam_edge.associate.features import Looks, centred
+from crosscam_edge.associate.judge import Judge
+from crosscam_edge.associate.simultaneous import Presence
+from crosscam_edge.associate.travel import Travel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from crosscam_edge.associate.calibrate import ScoreModel
+    from crosscam_edge.types import Tracklet
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """Everything that pairs of tracklets are judged by.
+
+    Attributes:
+        names: The C cameras that something is known of.
+        shift: `(C, D)` to subtract from the embeddings of each.
+        across: Scores of pairs of two cameras.
+        within: Scores of pairs of one.
+        presence: What being seen at once says.
+        travel: What the time between two sights says.
+    """
+
+    names: tuple[str, ...]
+    shift: NDArray[np.float64]
+    across: ScoreModel
+    within: ScoreModel
+    presence: Presence
+    travel: Travel
+
+    def judge(self, tracklets: Sequence[Tracklet], looks: Looks) -> Judge:
+        """Return a judge of pairs of tracklets, also of cameras that were not known before.
+
+        Of such a camera no colour cast is known, only the centre that all cameras share, and no way
+        to another one.
+
+        Args:
+            tracklets: N of them.
+            looks: How they look, not yet centred.
+        """
+        new = sorted({t.camera_id for t in tracklets} - set(self.names))
+        spans = Spans.of(tracklets, (*self.names, *new))
+        shift, more = self.shift, len(new)
+        if more:
+            shift = np.concatenate([shift, np.tile(shift.mean(axis=0), (more, 1))])
+        blind = np.linalg.norm(looks.mean, axis=1) == 0
+        presence, travel = _wider_presence(self.presence, more), _wider_travel(self.travel, more)
+        evidence = Evidence(spans, blind, presence, travel)
+        return Judge(centred(looks, shift[spans.camera]), self.across, self.within, evidence)
+
+
+def _wider_presence(presence: Presence, more: int) -> Presence:
+    yes, no, never = (_wider(m, 0, more) for m in (presence.yes, presence.no, presence.never))
+    return Presence(yes, no, never.astype(np.bool_), presence.tolerance_s)
+
+
+def _wider_travel(travel: Travel, more: int) -> Travel:
+    least, haste = (_wider(m, -np.inf, more) for m in (travel.least_s, travel.haste_s))
+    return Travel(least, haste, _wider(travel.worth, 0, more), travel.slack_s)
+
+
+def _wider(matrix: NDArray[Any], value: float, more: int) -> NDArray[Any]:
+    return np.pad(matrix, ((0, more), (0, more)), constant_values=value)

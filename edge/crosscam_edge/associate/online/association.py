@@ -1,0 +1,347 @@
+"""Global ids while the cameras run: given once the looks are sure, corrected when more is known.
+
+A tracklet is compared with everybody once it has a few good crops. Who is clearly somebody known
+gets that id, who is clearly nobody known begins one, and who is neither waits a little for more
+crops. Newcomers of one camera are assigned together, so that nobody is in one camera twice. Now and
+then a review solves the last minutes anew with the offline association; what two reviews in a row
+see otherwise is corrected, and told: people are merged, split, or a tracklet is moved.
+
+The evidence, and everything that is learned about site and model, is that of the offline
+association (`crosscam_edge.associate.knowledge`): nobody gives a threshold here either.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crosscam_edge.associate.config import AssociationConfig
+from crosscam_edge.associate.constraints import Spans, every_pair
+from crosscam_edge.associate.online.compare import Answer, answer, compare
+from crosscam_edge.associate.online.corrections import Corrections
+from crosscam_edge.associate.online.index import Index
+from crosscam_edge.associate.online.people import Member, People
+from crosscam_edge.associate.online.review import Review, gather
+from crosscam_edge.associate.online.types import EventKind, IdentityEvent, OnlineConfig
+from crosscam_kernels.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crosscam_edge.associate.attempt import Attempt
+    from crosscam_edge.associate.knowledge import Knowledge
+    from crosscam_edge.associate.online.people import Identity
+    from crosscam_edge.types import Tracklet, TrackletKey
+
+
+@dataclass(slots=True)
+class _Newcomer:
+    """A tracklet without identity.
+
+    Attributes:
+        member: As it was last seen.
+        ready_ns: Since when it has crops enough; None before.
+    """
+
+    member: Member
+    ready_ns: int | None = None
+
+
+class OnlineAssociation:
+    """Who is who, as it happens. Not safe for several threads at once; reviews may be solved apart.
+
+    Args:
+        dim: Length `D` of an embedding.
+        model_id: The model that makes the embeddings.
+        site: What is known of the site.
+        settings: When decisions are taken and what is remembered.
+
+    Attributes:
+        model_id: As above.
+        site: As above.
+        people: Everybody who is remembered.
+        counts: Of everything that happened, by `EventKind`; of tracklets that ended without one
+            usable crop (`blind`), and that were somebody else after all (`parted`).
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        model_id: str,
+        site: AssociationConfig | None = None,
+        settings: OnlineConfig | None = None,
+    ) -> None:
+        self.people = People()
+        self.counts: Counter[str] = Counter()
+        self.model_id = model_id
+        self.site = site or AssociationConfig()
+        self._dim = dim
+        self._settings = settings or OnlineConfig()
+        self._index = Index(dim)
+        self._waiting: dict[TrackletKey, _Newcomer] = {}
+        self._knowledge: Knowledge | None = None
+        self._corrections = Corrections(self._settings.agreement)
+        self._events: list[IdentityEvent] = []
+
+    def observe(self, tracklet: Tracklet, *, ended: bool = False) -> None:
+        """Take a tracklet as it stands: call it when there are new crops, and when it has ended.
+
+        Raises:
+            InputError: Embeddings of another length than `dim`.
+        """
+        if not len(tracklet.embeddings):
+            if ended:
+                self.counts["blind"] += 1
+            return
+        if tracklet.embeddings.shape[1] != self._dim:
+            raise InputError(
+                f"tracklet {tracklet.key} has embeddings of length {tracklet.embeddings.shape[1]}",
+                expected=f"{self._dim}, as all of {self.model_id}",
+                fix="embed all cameras with the same bundle",
+            )
+        key = tracklet.key
+        owner = self.people.id_of(key)
+        if owner is not None:
+            before = self.people.by_id[owner].members[key]
+            self.people.put(Member.of(tracklet, ended=ended, before=before), owner)
+            self._indexed(self.people.by_id[owner])
+            return
+        known = self._waiting.get(key)
+        member = Member.of(tracklet, ended=ended, before=known.member if known else None)
+        if known is None:
+            self._waiting[key] = _Newcomer(member)
+        else:
+            known.member = member
+
+    def discard(self, key: TrackletKey, now_ns: int) -> None:
+        """Forget a tracklet that turned out to be nobody: furniture, or a second box."""
+        self._waiting.pop(key, None)
+        left = self.people.drop(key)
+        if left is not None:
+            self._index.remove(left)
+            self._tell(EventKind.ENDED, now_ns, left)
+
+    def step(self, now_ns: int) -> list[IdentityEvent]:
+        """Decide what can be decided; call it every second or so.
+
+        Args:
+            now_ns: Time of the newest frame of any camera, UTC nanoseconds.
+
+        Returns:
+            What happened since the last call, in order.
+        """
+        self._forget(now_ns)
+        self._part(now_ns)
+        ready = self._ready(now_ns)
+        if ready and self._knowledge is None:
+            self._learn_first(ready)
+        while ready:
+            before = len(ready)
+            first_new = None
+            for camera in sorted({each.member.tracklet.camera_id for each in ready}):
+                group = [each for each in ready if each.member.tracklet.camera_id == camera]
+                first_new = self._match(group, now_ns) or first_new
+            ready = [each for each in ready if each.member.tracklet.key in self._waiting]
+            if len(ready) < before:
+                continue  # with those who were found, others may be found
+            if first_new is None:
+                break
+            self._begin(*first_new, now_ns)
+            ready = [each for each in ready if each is not first_new[0]]
+        self.people.shrink(self._settings.most_members)
+        events, self._events = self._events, []
+        return events
+
+    def review(self, now_ns: int) -> Review | None:
+        """Return what to look at again; None when there is nothing to learn from it.
+
+        Solve it with `model_id` and `site` in any thread, then hand it to `correct`.
+        """
+        review = gather(self.people, self._settings, now_ns)
+        return review if len(review.tracklets) > 1 else None
+
+    def correct(self, review: Review, found: Attempt, now_ns: int) -> None:
+        """Take over what a review has learned, and what it wants changed; `step` tells of it."""
+        self._knowledge = found.knowledge
+        changes = self._corrections.agreed(review, found.labels.tolist())
+        for absorbed, into in changes.merged.items():
+            if absorbed in self.people.by_id and into in self.people.by_id:
+                self._merge(absorbed, into, now_ns)
+        new: dict[TrackletKey, int] = {}
+        for key, (target, anchor) in changes.moved.items():
+            owner = self.people.id_of(key)
+            if owner is None or owner == target:
+                continue
+            if target is None:
+                if anchor not in new:
+                    new[anchor] = self.people.add().global_id
+                    self._tell(EventKind.SPLIT, now_ns, new[anchor], other_id=owner)
+                target = new[anchor]
+            if target in self.people.by_id:
+                self._move(key, owner, target, now_ns)
+
+    def _learn_first(self, ready: Sequence[_Newcomer]) -> None:
+        """Learn from the first tracklets alone: mostly what is true of any site."""
+        first = sorted((each.member.tracklet for each in ready), key=lambda t: (t.start_ns, *t.key))
+        review = Review(tuple(first), (0,) * len(first), frozenset())
+        self._knowledge = review.solve(self.model_id, self.site).knowledge
+
+    def _ready(self, now_ns: int) -> list[_Newcomer]:
+        """Return who has crops enough, in order of their starts."""
+        out = []
+        for each in self._waiting.values():
+            enough = len(each.member.tracklet.embeddings) >= self._settings.min_crops
+            if each.ready_ns is None and (enough or each.member.ended):
+                each.ready_ns = now_ns
+            if each.ready_ns is not None:
+                out.append(each)
+        out.sort(key=lambda e: (e.member.tracklet.start_ns, *e.member.tracklet.key))
+        return out
+
+    def _match(
+        self, group: Sequence[_Newcomer], now_ns: int
+    ) -> tuple[_Newcomer, Answer, list[Identity]] | None:
+        """Give those of one camera ids who are somebody known; returns the first who is not."""
+        assert self._knowledge is not None
+        means = [each.member.mean for each in group]
+        centre = self._knowledge.shift.mean(axis=0)
+        near = self._index.nearest(means, centre, self._settings.candidates)
+        known = [self.people.by_id[each] for each in near]
+        odds = compare(
+            [each.member for each in group],
+            known,
+            self._knowledge,
+            self._settings.representatives,
+        )
+        first_new = None
+        for each, found in zip(group, answer(odds), strict=True):
+            if found.taken or self._unsure(each, found, now_ns):
+                continue
+            if found.column >= 0:
+                identity = known[found.column]
+                rival = known[found.second].global_id if found.second >= 0 else 0
+                self._give(each, identity)
+                self._tell(
+                    EventKind.MATCHED,
+                    now_ns,
+                    identity.global_id,
+                    key=each.member.tracklet.key,
+                    odds=found.odds,
+                    runner_up=found.second_odds,
+                    runner_up_id=rival,
+                )
+            elif first_new is None:
+                first_new = each, found, known
+        return first_new
+
+    def _unsure(self, newcomer: _Newcomer, found: Answer, now_ns: int) -> bool:
+        """Whether more crops should be waited for."""
+        assert newcomer.ready_ns is not None
+        waited = (now_ns - newcomer.ready_ns) / 1e9
+        if newcomer.member.ended or waited >= self._settings.patience_s:
+            return False
+        rival = max(0.0, found.second_odds) if found.second >= 0 else 0.0
+        lead = found.odds - rival if found.column >= 0 else -found.odds
+        return lead < self._settings.margin
+
+    def _begin(
+        self, newcomer: _Newcomer, found: Answer, known: Sequence[Identity], now_ns: int
+    ) -> None:
+        identity = self.people.add()
+        self._give(newcomer, identity)
+        rival = known[found.second].global_id if found.second >= 0 else 0
+        self._tell(
+            EventKind.NEW,
+            now_ns,
+            identity.global_id,
+            key=newcomer.member.tracklet.key,
+            runner_up=found.second_odds,
+            runner_up_id=rival,
+        )
+
+    def _give(self, newcomer: _Newcomer, identity: Identity) -> None:
+        del self._waiting[newcomer.member.tracklet.key]
+        self.people.put(newcomer.member, identity.global_id)
+        self._indexed(identity)
+
+    def _move(self, key: TrackletKey, owner: int, target: int, now_ns: int) -> None:
+        self.people.put(self.people.by_id[owner].members[key], target)
+        self._indexed(self.people.by_id[target])
+        self._tell(EventKind.MOVED, now_ns, target, key=key, other_id=owner)
+        if self.people.by_id[owner].members:
+            self._indexed(self.people.by_id[owner])
+        else:
+            self.people.remove(owner)
+            self._index.remove(owner)
+            self._tell(EventKind.MERGED, now_ns, target, other_id=owner)
+
+    def _merge(self, absorbed: int, into: int, now_ns: int) -> None:
+        gone, kept = self.people.by_id[absorbed], self.people.by_id[into]
+        let_go = gone.tracklets - len(gone.members)
+        for member in list(gone.members.values()):
+            self.people.put(member, into)
+        kept.tracklets += let_go
+        kept.first_ns = min(kept.first_ns, gone.first_ns)
+        self.people.remove(absorbed)
+        self._index.remove(absorbed)
+        self._indexed(kept)
+        self._tell(EventKind.MERGED, now_ns, into, other_id=absorbed)
+
+    def _part(self, now_ns: int) -> None:
+        """Let go tracklets that came to be seen at once with another of the same person.
+
+        A track that was lost may go on after another one of its camera was given the same id: the
+        one of which less is known must be somebody else.
+        """
+        for identity in list(self.people):
+            living = [each for each in identity.members.values() if not each.ended]
+            if len(living) < 2:
+                continue
+            living.sort(key=lambda m: (len(m.tracklet.embeddings), *m.tracklet.key))
+            spans = Spans.of([each.tracklet for each in living])
+            at_once = spans.at_once(*every_pair(len(living)))
+            for k, member in enumerate(living):
+                if at_once[k].any():
+                    at_once[k] = at_once[:, k] = False
+                    self.people.drop(member.tracklet.key)
+                    self._waiting[member.tracklet.key] = _Newcomer(member, now_ns)
+                    self.counts["parted"] += 1
+            self._indexed(identity)
+
+    def _indexed(self, identity: Identity) -> None:
+        speakers = identity.representatives(self._settings.representatives)
+        self._index.put(identity.global_id, np.mean([each.mean for each in speakers], axis=0))
+
+    def _forget(self, now_ns: int) -> None:
+        """Let go who was not seen for too long, and who are too many."""
+        since = now_ns - round(self._settings.ttl_s * 1e9)
+        gone = [each for each in self.people if each.last_ns < since]
+        surplus = len(self.people) - len(gone) - self._settings.most_identities
+        if surplus > 0:
+            left = sorted(self.people, key=lambda each: (each.last_ns, each.global_id))
+            gone = left[: len(gone) + surplus]
+        for identity in gone:
+            self.people.remove(identity.global_id)
+            self._index.remove(identity.global_id)
+            self._tell(EventKind.ENDED, now_ns, identity.global_id)
+
+    def _tell(
+        self,
+        kind: EventKind,
+        now_ns: int,
+        global_id: int,
+        *,
+        key: TrackletKey | None = None,
+        other_id: int = 0,
+        odds: float = float("nan"),
+        runner_up: float = float("nan"),
+        runner_up_id: int = 0,
+    ) -> None:
+        self.counts[kind] += 1
+        self._events.append(
+            IdentityEvent(kind, now_ns, global_id, key, other_id, odds, runner_up, runner_up_id)
+        )
