@@ -1,0 +1,1 @@
+"""Cameras that run: connections that break and come back, the newest picture, clocks."""
