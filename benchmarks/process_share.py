@@ -94,7 +94,7 @@ def _child(report: Path, words: list[str]) -> None:
     from crosscam_deploy.runtime.base import PooledRuntime
     from crosscam_edge.cli import main as crosscam
     from crosscam_edge.offline import opening
-    from crosscam_edge.offline.timers import StageTimers
+    from crosscam_edge.timers import StageTimers
 
     calls: dict[str, list[tuple[float, float, float]]] = {"inference": [], "decode": []}
     marks: dict[str, tuple[float, float]] = {}

@@ -32,6 +32,7 @@ class _Lazy(NamedTuple):
 COMMANDS: dict[str, _Lazy] = {
     "demo": _Lazy("crosscam_edge.cli.demo", "Simulate a site, process it, evaluate it, show it."),
     "process": _Lazy("crosscam_edge.cli.process", "Give every person in recorded videos one id."),
+    "run": _Lazy("crosscam_edge.cli.run", "Watch live cameras: every person with one id."),
     "eval": _Lazy("crosscam_edge.cli.evaluate", "Score tracks against ground truth, and models."),
     "simulate": _Lazy("crosscam_edge.cli.simulate", "Render a multi-camera site with exact truth."),
     "data": _Lazy("crosscam_edge.cli.data", "Check data sets for training; make masks of clothes."),

@@ -39,6 +39,12 @@ def resolve_cameras(config: SiteConfig, videos: Sequence[str | Path]) -> list[Ca
             fix="crosscam process VIDEO... -o DIR",
         )
     for index, camera in enumerate(cameras):
+        if camera.url is not None:
+            raise UsageError(
+                f"cameras[{index}] ({camera.id or 'unnamed'}) is a live camera",
+                expected="recorded videos",
+                fix="crosscam run SITE.yaml for live cameras",
+            )
         if camera.video is None:
             raise UsageError(
                 f"cameras[{index}] ({camera.id or 'unnamed'}) has no video",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -52,6 +52,21 @@ class CameraConfig(Strict):
         min_length=1,
         description="recorded video or folder of pictures; relative to this file",
     )
+    url: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=4096,
+        description="live camera, for `crosscam run`: rtsp://…, http://…, webcam:0; `${NAME}` "
+        "stands for an environment variable, `${file:PATH}` for a secret in a file",
+    )
+    transport: Literal["tcp", "udp"] = Field(
+        default="tcp", description="how a live RTSP camera sends its pictures"
+    )
+    hwaccel: str | None = Field(
+        default=None,
+        pattern="^[a-z0-9_]{1,32}$",
+        description="decoder of FFmpeg for a live camera (cuda, vaapi, qsv …); the CPU if left out",
+    )
     offset_seconds: float = Field(
         default=0.0, ge=-1e9, le=1e9, description="added to every time of this camera"
     )
@@ -89,6 +104,12 @@ class CameraConfig(Strict):
         if value is not None and value.lower() in RESERVED_IDS:
             raise ValueError(f"'{value}' is the name of an output; choose another camera id")
         return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.url is not None and self.video is not None:
+            raise ValueError("'video' and 'url' are both given; a camera has one of them")
+        return self
 
     @field_validator("start_time")
     @classmethod

@@ -175,9 +175,13 @@ class LiveCamera:
         """Begin to connect."""
         self._thread.start()
 
+    def ask_to_stop(self) -> None:
+        """Tell the thread to end, without waiting for it."""
+        self._stop.set()
+
     def stop(self) -> bool:
         """Hang up and end the thread; returns whether it ended in time."""
-        self._stop.set()
+        self.ask_to_stop()
         if self._thread.ident is not None:
             self._thread.join(_JOIN_S)
         self._latest.clear()

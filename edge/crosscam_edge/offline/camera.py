@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crosscam_edge.offline.area import AreaFilter
+from crosscam_edge.detect.area import AreaFilter
 from crosscam_edge.offline.checkpoint import CameraCache, FrameRecord
 from crosscam_edge.offline.spool import EmbeddingSpool, TrackSpool
 from crosscam_edge.sources import SourceStats, open_source
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
     from crosscam_edge.config import SiteConfig
     from crosscam_edge.detect import Detector
+    from crosscam_edge.detect.pool import DetectPool
     from crosscam_edge.embed.base import Embedder
-    from crosscam_edge.offline.detect_pool import DetectPool
     from crosscam_edge.offline.plan import CameraPlan
     from crosscam_edge.offline.progress import Progress
     from crosscam_edge.offline.provisional import ProvisionalAssociation
-    from crosscam_edge.offline.timers import StageTimers
+    from crosscam_edge.timers import StageTimers
     from crosscam_edge.types import Detections, Frame
 
     Waiting = tuple[Frame, Future[Detections]]

@@ -7,8 +7,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from crosscam_edge.associate import AssociationConfig, associate
-from crosscam_edge.config.relations import least_transits, pairs
+from crosscam_edge.associate import associate
+from crosscam_edge.associate.site import site_knowledge
 from crosscam_edge.offline.people import embedding_batches, joined_tracklets, track_batches
 from crosscam_edge.offline.prepare import camera_info
 from crosscam_edge.offline.provisional import ProvisionalAssociation
@@ -27,6 +27,7 @@ from crosscam_kernels.errors import CrosscamError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from crosscam_edge.associate import AssociationConfig
     from crosscam_edge.offline.camera import CameraResult, Shared
     from crosscam_edge.offline.plan import CameraPlan
     from crosscam_edge.sinks.run_file import RunFile
@@ -61,7 +62,7 @@ def finish(
     progress.stage("associating")
     dim = shared.embedder.dim
     tracklets = [t for result in results for t in joined_tracklets(result.verdict, dim)]
-    config = _site_knowledge([r.plan for r in results])
+    config = _site([r.plan for r in results])
     with timers.measure("associate"):
         association = shared.provisional.reuse(tracklets, config) if shared.provisional else None
         if association is None:
@@ -107,22 +108,15 @@ def provisional(plans: list[CameraPlan], shared: Shared) -> ProvisionalAssociati
         [plan.camera_id for plan in plans],
         dim=shared.embedder.dim,
         model_id=shared.embedder.model_id,
-        config=_site_knowledge(plans),
+        config=_site(plans),
         progress=shared.progress,
         timers=shared.timers,
     )
 
 
-def _site_knowledge(plans: list[CameraPlan]) -> AssociationConfig:
-    """What the site file says about the cameras of this run."""
-    names = {plan.camera_id for plan in plans}
-    cameras = [plan.config for plan in plans]
-    overlapping, separate = (
-        frozenset(pair for pair in pairs(cameras, key) if pair <= names)
-        for key in ("overlaps_with", "never_overlaps_with")
-    )
-    least = {way: s for way, s in least_transits(cameras).items() if names.issuperset(way)}
-    return AssociationConfig(overlapping=overlapping, separate=separate, least_transit_s=least)
+def _site(plans: list[CameraPlan]) -> AssociationConfig:
+    # The id of a plan is the one of the run, which a configuration need not have.
+    return site_knowledge([p.config.model_copy(update={"id": p.camera_id}) for p in plans])
 
 
 def _pictures(out: Path, run: RunFile, cameras: list[CameraInfo], shared: Shared) -> None:

@@ -8,15 +8,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from crosscam_deploy.log import get_logger
+from crosscam_edge.detect.pool import DetectPool
 from crosscam_edge.offline import fingerprint
 from crosscam_edge.offline.camera import CameraRun, Shared, StorageError
-from crosscam_edge.offline.detect_pool import DetectPool
 from crosscam_edge.offline.finish import finish, provisional
-from crosscam_edge.offline.opening import cores
 from crosscam_edge.offline.record import add_engines, add_figures, new_run, stages
 from crosscam_edge.offline.run import ProcessResult
-from crosscam_edge.offline.timers import StageTimers
+from crosscam_edge.opening import cores
 from crosscam_edge.sinks.run_file import RunStatus, write_run
+from crosscam_edge.timers import StageTimers
 from crosscam_kernels.errors import CrosscamError, RunError
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from crosscam_edge.config import SiteConfig
     from crosscam_edge.offline.camera import CameraResult
-    from crosscam_edge.offline.opening import Models
     from crosscam_edge.offline.plan import CameraPlan
     from crosscam_edge.offline.progress import Progress
     from crosscam_edge.offline.run import ProcessOptions
+    from crosscam_edge.opening import Models
 
 _log = get_logger("process")
 

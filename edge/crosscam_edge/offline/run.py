@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from crosscam_edge.offline.lock import FolderLock
-from crosscam_edge.offline.opening import open_models
 from crosscam_edge.offline.prepare import open_folder, plan_cameras, prepare_folder
 from crosscam_edge.offline.progress import SilentProgress
+from crosscam_edge.opening import open_models
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from crosscam_edge.config import SiteConfig
     from crosscam_edge.offline.progress import Progress
     from crosscam_edge.sinks.run_file import RunFile
+
+
+_PIPELINE = "crosscam_edge.offline.pipeline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ def process(
     open_folder(out)
     with FolderLock(out):
         warnings += prepare_folder(out, plans, overwrite=options.overwrite)
-        with open_models(settings, cameras=len(plans)) as models:
+        with open_models(settings, cameras=len(plans), meanwhile=_PIPELINE) as models:
             # not at the top: it was loaded while the models were opened
             from crosscam_edge.offline.pipeline import carry_out
 

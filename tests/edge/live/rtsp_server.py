@@ -14,10 +14,12 @@ import av
 import numpy as np
 
 
-def write_video(path: Path, *, size=(160, 120), seconds=4.0, rate=10, codec="libx264") -> Path:
+def write_video(
+    path: Path, *, size=(160, 120), seconds=4.0, rate=10, codec="libx264", bar=12
+) -> Path:
     """Write a video in which a bright bar wanders; every tenth picture is a key picture."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate)
+        stream = container.add_stream("libx264", rate=rate)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         stream.codec_context.gop_size = 10
@@ -25,7 +27,7 @@ def write_video(path: Path, *, size=(160, 120), seconds=4.0, rate=10, codec="lib
         for k in range(round(seconds * rate)):
             image = np.full((size[1], size[0], 3), 40, np.uint8)
             left = (k * 7) % size[0]
-            image[:, left : left + 12] = 220
+            image[:, left : left + bar] = 220
             for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")):
                 container.mux(packet)
         for packet in stream.encode():

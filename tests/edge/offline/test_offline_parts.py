@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crosscam_edge.config import CameraConfig
-from crosscam_edge.offline.area import AreaFilter
+from crosscam_edge.detect.area import AreaFilter
 from crosscam_edge.offline.checkpoint import CameraCache, FrameRecord
 from crosscam_edge.offline.lock import FolderLock
 from crosscam_edge.offline.people import in_order, judged

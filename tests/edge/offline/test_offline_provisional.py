@@ -23,7 +23,7 @@ from crosscam_edge.offline import ProcessOptions, SilentProgress, process
 from crosscam_edge.offline import provisional as module
 from crosscam_edge.offline.people import joined_tracklets
 from crosscam_edge.offline.provisional import ProvisionalAssociation
-from crosscam_edge.offline.timers import StageTimers
+from crosscam_edge.timers import StageTimers
 from crosscam_edge.track.refine import TrackSummary
 from crosscam_edge.track.runner import CameraTracking
 from crosscam_edge.types import Tracklet

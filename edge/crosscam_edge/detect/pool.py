@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crosscam_edge.detect import Detector
-    from crosscam_edge.offline.timers import StageTimers
+    from crosscam_edge.timers import StageTimers
     from crosscam_edge.types import Detections
 
     Job = tuple[NDArray[np.uint8], Future[Detections]]

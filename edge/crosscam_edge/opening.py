@@ -43,7 +43,7 @@ def cores(settings: SiteConfig) -> int:
 
 
 @contextmanager
-def open_models(settings: SiteConfig, *, cameras: int) -> Iterator[Models]:
+def open_models(settings: SiteConfig, *, cameras: int, meanwhile: str) -> Iterator[Models]:
     """Open the models of a run; they are closed at the end of the block.
 
     Engines compile graphs outside of the interpreter, so the rest of the pipeline, above all SciPy,
@@ -52,6 +52,7 @@ def open_models(settings: SiteConfig, *, cameras: int) -> Iterator[Models]:
     Args:
         settings: The run's settings.
         cameras: Number of cameras.
+        meanwhile: Module that is imported.
 
     Raises:
         InputError: A name is unknown or a bundle damaged.
@@ -59,7 +60,7 @@ def open_models(settings: SiteConfig, *, cameras: int) -> Iterator[Models]:
     """
     threads, streams = settings.threads or 0, min(2, cores(settings))
     with ThreadPoolExecutor(1, thread_name_prefix="import") as pool:
-        pipeline = pool.submit(importlib.import_module, "crosscam_edge.offline.pipeline")
+        pipeline = pool.submit(importlib.import_module, meanwhile)
         detector, why_detector = choose_detector(
             settings.detector,
             min_confidence=settings.min_confidence,

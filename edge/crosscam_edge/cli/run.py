@@ -1,0 +1,157 @@
+"""`crosscam run`: watch live cameras and give every person one id, as it happens."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from crosscam_edge.cli.progress import stop_on_signals
+
+if TYPE_CHECKING:
+    import threading
+
+    from crosscam_edge.live.run import LiveRun
+
+_STATUS_S = 5.0
+
+
+@click.command(name="run")
+@click.argument("site", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option("--tracks", is_flag=True, help="Write the boxes of every picture too.")
+@click.option("--fps", type=float, help="Look at so many pictures of a camera in a second.")
+@click.option("--seconds", type=click.FloatRange(min=0.1), help="Stop after so long.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def command(
+    site: Path,
+    output: Path,
+    tracks: bool,
+    fps: float | None,
+    seconds: float | None,
+    as_json: bool,
+) -> int:
+    """Watch the cameras of SITE (YAML) and give every person one id, as it happens.
+
+    Cameras that are lost are tried again for ever; none holds up another. What happens is written
+    to events.jsonl in the output folder: people who are new, found again, merged, split, and
+    cameras that come and go. Ctrl-C ends the run cleanly.
+    """
+    from crosscam_edge.associate.site import site_knowledge
+    from crosscam_edge.config import load_config
+    from crosscam_edge.live.clocks import UtcClock
+    from crosscam_edge.live.open import live_cameras
+    from crosscam_edge.live.run import LiveRun
+    from crosscam_edge.offline.prepare import open_folder
+    from crosscam_edge.opening import open_models
+    from crosscam_edge.sinks.lines import LinesSink
+
+    settings = load_config(site)
+    if fps is not None:
+        settings = settings.model_copy(update={"process_fps": fps})
+    clock = UtcClock()
+    runs: list[LiveRun] = []
+    cameras = live_cameras(settings, clock.now_ns, lambda: runs[0].wake() if runs else None)
+    open_folder(output)
+    opened = open_models(settings, cameras=len(cameras), meanwhile="crosscam_edge.associate")
+    with opened as models, stop_on_signals() as stop:
+        sink = LinesSink(output / "events.jsonl")
+        try:
+            run = LiveRun(
+                cameras,
+                settings,
+                models,
+                site=site_knowledge([config for config, _ in cameras]),
+                now_ns=clock.now_ns,
+                emit=sink.put,
+                tracks=tracks,
+            )
+            runs.append(run)
+            began = time.monotonic()
+            _watch(run, stop, seconds, quiet=as_json)
+            run.run(stop)
+        finally:
+            sink.close()
+    summary = _summary(run, output, time.monotonic() - began)
+    summary["records"] = {"written": sink.written, "dropped": sink.dropped}
+    if as_json:
+        click.echo(json.dumps(summary))
+    else:
+        _print(summary)
+    return 0
+
+
+def _watch(run: LiveRun, stop: threading.Event, seconds: float | None, *, quiet: bool) -> None:
+    """Begin to tell people how the run is, and to end it in time."""
+    import threading
+
+    def work() -> None:
+        ends = None if seconds is None else time.monotonic() + seconds
+        told = time.monotonic()
+        while not stop.wait(0.1):
+            now = time.monotonic()
+            if ends is not None and now >= ends:
+                stop.set()
+            if not quiet and now - told >= _STATUS_S:
+                told = now
+                click.echo(_status(run), err=True)
+
+    threading.Thread(target=work, name="status", daemon=True).start()
+
+
+def _status(run: LiveRun) -> str:
+    from crosscam_edge.live.camera import CameraState
+
+    health = run.health()
+    on = sum(each.state is CameraState.RUNNING for each in health)
+    off = [f"{each.camera_id}: {each.fault or each.state}" for each in health
+           if each.state is not CameraState.RUNNING]  # fmt: skip
+    people = len(run.identities.online.people)
+    latency = run.latency.quantile(0.95)
+    text = f"{on} of {len(health)} cameras, {people} people, 95 % within {latency:.2f} s"
+    return f"{text} ({'; '.join(off)})" if off else text
+
+
+def _summary(run: LiveRun, output: Path, seconds: float) -> dict[str, Any]:
+    looked = run.looked_at()
+    cameras = {
+        each.camera_id: {
+            "state": each.state.value,
+            "fault": None if each.fault is None else each.fault.value,
+            "received": each.received,
+            "looked_at": looked[each.camera_id],
+            "connections": each.connections,
+        }
+        for each in run.health()
+    }
+    online = run.identities.online
+    return {
+        "output": str(output),
+        "seconds": round(seconds, 1),
+        "people": len(online.people),
+        "events": {str(kind): count for kind, count in sorted(online.counts.items())},
+        "cameras": cameras,
+        "failed_pictures": run.failures(),
+        "latency_s": {
+            f"p{round(100 * share)}": _rounded(run.latency.quantile(share))
+            for share in (0.5, 0.95, 0.99)
+        },
+        "stage_seconds": run.timers.seconds(),
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return round(value, 4) if value == value else None
+
+
+def _print(summary: dict[str, Any]) -> None:
+    click.echo(f"{summary['people']} people in {len(summary['cameras'])} cameras")
+    for name, camera in summary["cameras"].items():
+        lost = f", last fault: {camera['fault']}" if camera["fault"] else ""
+        click.echo(f"  {name}: {camera['looked_at']} of {camera['received']} pictures{lost}")
+    latency = summary["latency_s"]
+    click.echo(f"  from capture to result: half within {latency['p50']} s, 95 % {latency['p95']} s")
+    click.echo(f"  what happened: {summary['output']}/events.jsonl")

@@ -1,0 +1,116 @@
+"""Global ids of a live run: decisions every second, reviews on a thread of their own."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from crosscam_deploy.log import get_logger
+from crosscam_edge.associate.online import OnlineAssociation, OnlineConfig
+
+if TYPE_CHECKING:
+    from crosscam_edge.associate.attempt import Attempt
+    from crosscam_edge.associate.config import AssociationConfig
+    from crosscam_edge.associate.online import IdentityEvent
+    from crosscam_edge.associate.online.review import Review
+    from crosscam_edge.track.live import LiveFrame
+    from crosscam_edge.types import TrackletKey
+
+_log = get_logger("identities")
+_STEP_NS = 1_000_000_000
+_REVIEW_NS = 5_000_000_000
+_REST = 10.0  # times its duration pass before the next review: a tenth of a core at most
+
+
+class Identities:
+    """Who is who in a live run. Owned by one thread; reviews are solved by another.
+
+    Args:
+        dim: Length `D` of an embedding.
+        model_id: The model that makes the embeddings.
+        site: What is known of the site.
+        settings: When decisions are taken and what is remembered.
+
+    Attributes:
+        online: The association underneath.
+        reviews: Reviews so far.
+        failures: Those that failed.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        model_id: str,
+        site: AssociationConfig,
+        settings: OnlineConfig | None = None,
+    ) -> None:
+        self.online = OnlineAssociation(dim=dim, model_id=model_id, site=site, settings=settings)
+        self.reviews = 0
+        self.failures = 0
+        self._agreement = (settings or OnlineConfig()).agreement
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="review")
+        self._running: tuple[Review, Future[Attempt], int] | None = None
+        self._stepped_ns = self._review_ns = 0
+
+    def take(self, frame: LiveFrame, now_ns: int) -> None:
+        """Take what one camera has seen."""
+        for tracklet in frame.grown:
+            self.online.observe(tracklet)
+        for tracklet in frame.ended:
+            self.online.observe(tracklet, ended=True)
+        for key in frame.nobody:
+            self.online.discard(key, now_ns)
+
+    def id_of(self, key: TrackletKey) -> int | None:
+        """Return whose a track is, as far as that is known."""
+        return self.online.people.id_of(key)
+
+    def step(self, now_ns: int) -> list[IdentityEvent]:
+        """Decide what can be decided; at most once a second, else nothing happens."""
+        if now_ns - self._stepped_ns < _STEP_NS:
+            return []
+        self._stepped_ns = now_ns
+        self._collect(now_ns)
+        if self._running is None and now_ns >= self._review_ns:
+            review = self.online.review(now_ns)
+            if review is not None:
+                self._running = review, self._submit(review), now_ns
+            self._review_ns = now_ns + _REVIEW_NS
+        return self.online.step(now_ns)
+
+    def finish(self, now_ns: int) -> list[IdentityEvent]:
+        """Decide everything: no more frames come."""
+        if self._running is not None:
+            self._running[1].exception()  # waits
+            self._collect(now_ns)
+        events = self.online.step(now_ns)
+        for _ in range(self._agreement):
+            review = self.online.review(now_ns)
+            if review is None:
+                break
+            self._apply(review, self._submit(review), now_ns)
+        self._pool.shutdown()
+        return events + self.online.step(now_ns)
+
+    def _submit(self, review: Review) -> Future[Attempt]:
+        return self._pool.submit(review.solve, self.online.model_id, self.online.site)
+
+    def _collect(self, now_ns: int) -> None:
+        """Take over a review that is done."""
+        if self._running is None or not self._running[1].done():
+            return
+        review, solved, began_ns = self._running
+        self._running = None
+        self._apply(review, solved, now_ns)
+        self._review_ns = max(self._review_ns, now_ns + round(_REST * (now_ns - began_ns)))
+
+    def _apply(self, review: Review, solved: Future[Attempt], now_ns: int) -> None:
+        try:
+            found = solved.result()
+        except Exception as error:  # ids go on without: the next review may do better
+            self.failures += 1
+            _log.warning("review failed", reason=f"{type(error).__name__}: {error}")
+            return
+        self.reviews += 1
+        self.online.correct(review, found, now_ns)

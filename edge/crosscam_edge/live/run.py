@@ -1,0 +1,236 @@
+"""A live site: the newest pictures of all cameras through detection, tracking and association.
+
+One thread goes round: it takes the newest picture of each camera that is due, has the people in all
+of them detected at once, tracks camera by camera, and once a second decides who is who. What it
+cannot keep up with is never queued: a camera's picture that nobody took is replaced by the next
+one, so every camera is looked at as often as every other, and late by one round at most.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from crosscam_deploy.log import get_logger
+from crosscam_edge.detect.pool import DetectPool
+from crosscam_edge.live.analysis import CameraAnalysis
+from crosscam_edge.live.identities import Identities
+from crosscam_edge.live.latency import Latency
+from crosscam_edge.live.records import camera_record, identity_record, track_record
+from crosscam_edge.timers import StageTimers
+from crosscam_edge.types import TrackletKey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from crosscam_edge.associate.config import AssociationConfig
+    from crosscam_edge.config import CameraConfig, SiteConfig
+    from crosscam_edge.detect import Detector
+    from crosscam_edge.live.camera import CameraHealth, LiveCamera, Picture
+    from crosscam_edge.opening import Models
+    from crosscam_edge.track.live import LiveFrame
+    from crosscam_edge.types import Detections
+
+    Emit = Callable[[Mapping[str, Any]], None]
+
+_log = get_logger("live")
+FRAME_RATE = 10.0
+"""Pictures of a camera that are looked at in a second, unless the site file says otherwise."""
+_WAIT_S = 0.05
+_EARLY = 0.25  # share of a picture's time that it may be early: cameras do not keep time
+
+
+@dataclass(slots=True)
+class Watched:
+    """A camera of a live site.
+
+    Attributes:
+        config: From the site file; it has an id.
+        camera: Where its pictures come from.
+        analysis: Who is in them.
+        due_ns: When the next picture shall be taken.
+        failures: Pictures that could not be looked at.
+        state: What was last told of it.
+    """
+
+    config: CameraConfig
+    camera: LiveCamera
+    analysis: CameraAnalysis
+    due_ns: int = 0
+    failures: int = 0
+    state: tuple[Any, ...] = field(default=())
+
+
+class LiveRun:
+    """Carries out a live run.
+
+    Args:
+        cameras: Configurations and sources; started and stopped by the run.
+        settings: Of the site.
+        models: Closed by the caller.
+        site: What is known of the site.
+        now_ns: UTC, the clock of the sources.
+        emit: Gets every record; must not wait.
+        tracks: Whether boxes are among the records.
+
+    Attributes:
+        latency: From capture to what is known of the picture, all cameras together.
+        timers: Busy seconds by stage.
+        identities: Who is who.
+    """
+
+    def __init__(
+        self,
+        cameras: Sequence[tuple[CameraConfig, LiveCamera]],
+        settings: SiteConfig,
+        models: Models,
+        *,
+        site: AssociationConfig,
+        now_ns: Callable[[], int],
+        emit: Emit,
+        tracks: bool = False,
+    ) -> None:
+        self._rate = settings.process_fps or FRAME_RATE
+        self._models, self._now, self._emit, self._tracks = models, now_ns, emit, tracks
+        self._watched = [
+            Watched(config, camera, CameraAnalysis(config, settings, self._rate))
+            for config, camera in cameras
+        ]
+        self.latency = Latency()
+        self.timers = StageTimers()
+        embedder = models.embedder
+        self.identities = Identities(dim=embedder.dim, model_id=embedder.model_id, site=site)
+        self._wake = threading.Event()
+
+    def wake(self) -> None:
+        """Tell the run that a camera has something new; any thread may."""
+        self._wake.set()
+
+    def health(self) -> list[CameraHealth]:
+        """Return how the cameras are, in the order of the site."""
+        return [each.camera.health() for each in self._watched]
+
+    def looked_at(self) -> dict[str, int]:
+        """Return the number of pictures that were looked at, by camera."""
+        return {str(each.config.id): each.analysis.frames for each in self._watched}
+
+    def failures(self) -> dict[str, int]:
+        """Return the number of pictures that could not be looked at, by camera."""
+        return {str(each.config.id): each.failures for each in self._watched if each.failures}
+
+    def run(self, stop: threading.Event) -> None:
+        """Watch until told to stop; then end all tracks and decide all that is open."""
+        pool = DetectPool(
+            self._models.detector, workers=self._models.streams, batch=1, timers=self.timers
+        )
+        sequential = {
+            str(each.config.id): self._models.detector.for_camera()
+            for each in self._watched
+            if self._models.detector.sequential
+        }
+        for each in self._watched:
+            each.camera.start()
+        try:
+            while not stop.is_set():
+                self._wake.clear()
+                if not self._round(pool, sequential):
+                    self._wake.wait(_WAIT_S)
+                self._tell_cameras()
+                self._tell_people(self._now())
+        finally:
+            pool.close()
+            for each in self._watched:
+                each.camera.ask_to_stop()
+            for each in self._watched:
+                if not each.camera.stop():
+                    _log.warning("camera did not stop in time", camera=each.config.id)
+            now = self._now()
+            for each in self._watched:
+                self.identities.take(each.analysis.flush(), now)
+            for event in self.identities.finish(now):
+                self._emit(identity_record(event))
+            self._tell_cameras()
+
+    def _round(self, pool: DetectPool, sequential: Mapping[str, Any]) -> bool:
+        """Look at the newest picture of each camera that is due; returns whether there was any."""
+        now, taken = self._now(), []
+        for each in self._watched:
+            if now < each.due_ns:
+                continue
+            picture = each.camera.take()
+            if picture is None:
+                self.identities.take(each.analysis.gone(now), now)
+                continue
+            step = round(1e9 / self._rate)
+            # A camera that is a little early keeps its place; one that was away begins anew.
+            each.due_ns = max(each.due_ns + step, now + round((0.5 - _EARLY) * step))
+            taken.append((each, picture))
+        jobs = []
+        for each, picture in taken:
+            try:
+                with self.timers.measure("convert"):
+                    frame = picture.frame()
+                own = sequential.get(picture.camera_id)
+                found = (
+                    pool.submit(frame.image).result
+                    if own is None
+                    else partial(_detect_one, own, frame.image)
+                )
+                jobs.append((each, picture, frame, found))
+            except Exception as error:
+                self._failed(each, error)
+        for each, picture, frame, found in jobs:
+            try:
+                people = found()
+                with self.timers.measure("track"):
+                    seen = each.analysis.look(frame, people, self._models.embedder)
+            except Exception as error:
+                self._failed(each, error)
+                continue
+            self.identities.take(seen, frame.time_ns)
+            self._tell_tracks(picture, seen)
+            self.latency.add((self._now() - picture.time_ns) / 1e9)
+        return bool(taken)
+
+    def _failed(self, watched: Watched, error: Exception) -> None:
+        """Count a picture that could not be looked at: the next one may do, other cameras go on."""
+        watched.failures += 1
+        if watched.failures == 1 or watched.failures % 1000 == 0:
+            _log.warning(
+                "picture could not be looked at",
+                camera=watched.config.id,
+                reason=f"{type(error).__name__}: {error}",
+                times=watched.failures,
+            )
+
+    def _tell_tracks(self, picture: Picture, seen: LiveFrame) -> None:
+        if self._tracks:
+            ids = {
+                row.track_id: self.identities.id_of(TrackletKey(picture.camera_id, row.track_id))
+                for row in seen.rows
+            }
+            self._emit(track_record(picture, seen.rows, ids))
+
+    def _tell_people(self, now_ns: int) -> None:
+        with self.timers.measure("associate"):
+            events = self.identities.step(now_ns)
+        for event in events:
+            self._emit(identity_record(event))
+
+    def _tell_cameras(self) -> None:
+        """Tell of each camera whose state has changed."""
+        for each in self._watched:
+            health = each.camera.health()
+            state = (health.state, health.fault, health.size)
+            if state != each.state:
+                each.state = state
+                self._emit(camera_record(health))
+
+
+def _detect_one(detector: Detector, image: NDArray[np.uint8]) -> Detections:
+    return detector.detect([image])[0]
