@@ -23,7 +23,18 @@ _STATUS_S = 5.0
 @click.argument("site", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
 @click.option("--tracks", is_flag=True, help="Write the boxes of every picture too.")
-@click.option("--fps", type=float, help="Look at so many pictures of a camera in a second.")
+@click.option(
+    "--fps",
+    type=click.FloatRange(min=0, min_open=True, max=1000),
+    help="Look at so many pictures of a camera in a second.",
+)
+@click.option(
+    "--keep-days",
+    type=click.FloatRange(min=0),
+    default=7.0,
+    show_default=True,
+    help="Forget people after so many days; 0 keeps nothing on disk.",
+)
 @click.option("--seconds", type=click.FloatRange(min=0.1), help="Stop after so long.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
@@ -31,6 +42,7 @@ def command(
     output: Path,
     tracks: bool,
     fps: float | None,
+    keep_days: float,
     seconds: float | None,
     as_json: bool,
 ) -> int:
@@ -38,13 +50,16 @@ def command(
 
     Cameras that are lost are tried again for ever; none holds up another. What happens is written
     to events.jsonl in the output folder: people who are new, found again, merged, split, and
-    cameras that come and go. Ctrl-C ends the run cleanly.
+    cameras that come and go. gallery.db keeps who was seen: a run in the same folder goes on with
+    the same ids. Ctrl-C ends the run cleanly.
     """
     from crosscam_edge.associate.site import site_knowledge
     from crosscam_edge.config import load_config
+    from crosscam_edge.gallery import Gallery
     from crosscam_edge.live.clocks import UtcClock
     from crosscam_edge.live.open import live_cameras
     from crosscam_edge.live.run import LiveRun
+    from crosscam_edge.offline.lock import FolderLock
     from crosscam_edge.offline.prepare import open_folder
     from crosscam_edge.opening import open_models
     from crosscam_edge.sinks.lines import LinesSink
@@ -57,9 +72,18 @@ def command(
     cameras = live_cameras(settings, clock.now_ns, lambda: runs[0].wake() if runs else None)
     open_folder(output)
     opened = open_models(settings, cameras=len(cameras), meanwhile="crosscam_edge.associate")
-    with opened as models, stop_on_signals() as stop:
+    with FolderLock(output), opened as models, stop_on_signals() as stop:
         sink = LinesSink(output / "events.jsonl")
+        gallery = None
         try:
+            if keep_days:
+                gallery = Gallery(
+                    output / "gallery.db",
+                    model_id=models.embedder.model_id,
+                    dim=models.embedder.dim,
+                    now_ns=clock.now_ns,
+                    keep_s=keep_days * 86_400,
+                )
             run = LiveRun(
                 cameras,
                 settings,
@@ -68,6 +92,7 @@ def command(
                 now_ns=clock.now_ns,
                 emit=sink.put,
                 tracks=tracks,
+                gallery=gallery,
             )
             runs.append(run)
             began = time.monotonic()
@@ -75,6 +100,8 @@ def command(
             run.run(stop)
         finally:
             sink.close()
+            if gallery is not None:
+                gallery.close()
     summary = _summary(run, output, time.monotonic() - began)
     summary["records"] = {"written": sink.written, "dropped": sink.dropped}
     if as_json:

@@ -27,13 +27,21 @@ class CameraAnalysis:
         config: Region and masks of the camera.
         settings: Of the site.
         frame_rate: Pictures a second that are looked at.
+        first_track: Id of the first track.
 
     Attributes:
         frames: Pictures that were looked at.
         last_ns: When the last one was taken; None before the first.
     """
 
-    def __init__(self, config: CameraConfig, settings: SiteConfig, frame_rate: float) -> None:
+    def __init__(
+        self,
+        config: CameraConfig,
+        settings: SiteConfig,
+        frame_rate: float,
+        *,
+        first_track: int = 1,
+    ) -> None:
         self.frames = 0
         self.last_ns: int | None = None
         self._tracking = LiveTracking(
@@ -43,6 +51,7 @@ class CameraAnalysis:
             tracker=TrackerConfig.above(
                 settings.min_confidence, embed_every_s=settings.embed_every_seconds
             ),
+            first_id=first_track,
         )
         self._area = AreaFilter(
             config, min_confidence=settings.min_confidence, max_people=settings.max_people

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from crosscam_edge.associate.config import AssociationConfig
     from crosscam_edge.associate.online import IdentityEvent
     from crosscam_edge.associate.online.review import Review
+    from crosscam_edge.gallery import Gallery
     from crosscam_edge.track.live import LiveFrame
     from crosscam_edge.types import TrackletKey
 
@@ -30,9 +31,12 @@ class Identities:
         model_id: The model that makes the embeddings.
         site: What is known of the site.
         settings: When decisions are taken and what is remembered.
+        gallery: Keeps everything over restarts; nothing is kept without.
+        now_ns: The present, UTC.
 
     Attributes:
         online: The association underneath.
+        next_track: First id of a track that no earlier run has given, by camera.
         reviews: Reviews so far.
         failures: Those that failed.
     """
@@ -44,11 +48,20 @@ class Identities:
         model_id: str,
         site: AssociationConfig,
         settings: OnlineConfig | None = None,
+        gallery: Gallery | None = None,
+        now_ns: int = 0,
     ) -> None:
+        settings = settings or OnlineConfig()
         self.online = OnlineAssociation(dim=dim, model_id=model_id, site=site, settings=settings)
+        self.next_track: dict[str, int] = {}
+        self._gallery = gallery
+        if gallery is not None:
+            left = gallery.restore(now_ns - round(settings.ttl_s * 1e9))
+            self.online.restore(left.tracklets, left.next_id)
+            self.next_track = left.next_track
         self.reviews = 0
         self.failures = 0
-        self._agreement = (settings or OnlineConfig()).agreement
+        self._agreement = settings.agreement
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="review")
         self._running: tuple[Review, Future[Attempt], int] | None = None
         self._stepped_ns = self._review_ns = 0
@@ -61,6 +74,14 @@ class Identities:
             self.online.observe(tracklet, ended=True)
         for key in frame.nobody:
             self.online.discard(key, now_ns)
+        if self._gallery is None:
+            return
+        for tracklet in (*frame.grown, *frame.ended):
+            owner = self.online.people.id_of(tracklet.key)
+            if owner is not None:
+                self._gallery.put(tracklet, owner)
+        for key in frame.nobody:
+            self._gallery.drop(*key)
 
     def id_of(self, key: TrackletKey) -> int | None:
         """Return whose a track is, as far as that is known."""
@@ -72,26 +93,39 @@ class Identities:
             return []
         self._stepped_ns = now_ns
         self._collect(now_ns)
+        if self._gallery is not None:
+            self._gallery.tidy()
         if self._running is None and now_ns >= self._review_ns:
             review = self.online.review(now_ns)
             if review is not None:
                 self._running = review, self._submit(review), now_ns
             self._review_ns = now_ns + _REVIEW_NS
-        return self.online.step(now_ns)
+        return self._kept(self.online.step(now_ns))
 
     def finish(self, now_ns: int) -> list[IdentityEvent]:
         """Decide everything: no more frames come."""
         if self._running is not None:
             self._running[1].exception()  # waits
             self._collect(now_ns)
-        events = self.online.step(now_ns)
+        events = self._kept(self.online.step(now_ns))
         for _ in range(self._agreement):
             review = self.online.review(now_ns)
             if review is None:
                 break
             self._apply(review, self._submit(review), now_ns)
         self._pool.shutdown()
-        return events + self.online.step(now_ns)
+        return events + self._kept(self.online.step(now_ns))
+
+    def _kept(self, events: list[IdentityEvent]) -> list[IdentityEvent]:
+        """Keep what happened, and the tracklets that it happened to."""
+        if self._gallery is not None:
+            people = self.online.people
+            for event in events:
+                owner = None if event.key is None else people.id_of(event.key)
+                if event.key is not None and owner is not None:
+                    self._gallery.put(people.by_id[owner].members[event.key].tracklet, owner)
+                self._gallery.tell(event)
+        return events
 
     def _submit(self, review: Review) -> Future[Attempt]:
         return self._pool.submit(review.solve, self.online.model_id, self.online.site)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from crosscam_edge.associate.config import AssociationConfig
     from crosscam_edge.config import CameraConfig, SiteConfig
     from crosscam_edge.detect import Detector
+    from crosscam_edge.gallery import Gallery
     from crosscam_edge.live.camera import CameraHealth, LiveCamera, Picture
     from crosscam_edge.opening import Models
     from crosscam_edge.track.live import LiveFrame
@@ -77,6 +78,7 @@ class LiveRun:
         now_ns: UTC, the clock of the sources.
         emit: Gets every record; must not wait.
         tracks: Whether boxes are among the records.
+        gallery: Keeps identities over restarts; closed by the caller.
 
     Attributes:
         latency: From capture to what is known of the picture, all cameras together.
@@ -94,17 +96,25 @@ class LiveRun:
         now_ns: Callable[[], int],
         emit: Emit,
         tracks: bool = False,
+        gallery: Gallery | None = None,
     ) -> None:
         self._rate = settings.process_fps or FRAME_RATE
         self._models, self._now, self._emit, self._tracks = models, now_ns, emit, tracks
+        embedder = models.embedder
+        self.identities = Identities(
+            dim=embedder.dim,
+            model_id=embedder.model_id,
+            site=site,
+            gallery=gallery,
+            now_ns=now_ns(),
+        )
         self._watched = [
-            Watched(config, camera, CameraAnalysis(config, settings, self._rate))
+            Watched(config, camera, CameraAnalysis(config, settings, self._rate, first_track=first))
             for config, camera in cameras
+            for first in (self.identities.next_track.get(str(config.id), 1),)
         ]
         self.latency = Latency()
         self.timers = StageTimers()
-        embedder = models.embedder
-        self.identities = Identities(dim=embedder.dim, model_id=embedder.model_id, site=site)
         self._wake = threading.Event()
 
     def wake(self) -> None:

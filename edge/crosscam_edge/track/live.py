@@ -62,6 +62,7 @@ class LiveTracking:
         tracker: Settings.
         refine: When tracks are no people.
         quality: Gate for the crops.
+        first_id: Of the first track; more than any that this camera has had before.
 
     Attributes:
         tracker: The tracker underneath.
@@ -76,9 +77,12 @@ class LiveTracking:
         tracker: TrackerConfig | None = None,
         refine: RefineConfig | None = None,
         quality: QualityConfig | None = None,
+        first_id: int = 1,
     ) -> None:
         self.camera_id = camera_id
-        self.tracker = Tracker(tracker or TrackerConfig(), frame_rate, quality=quality)
+        self.tracker = Tracker(
+            tracker or TrackerConfig(), frame_rate, quality=quality, first_id=first_id
+        )
         self._refine = refine or RefineConfig()
         self._builder = TrackletBuilder(camera_id, image_size)
         self._summaries: dict[int, TrackSummary] = {}

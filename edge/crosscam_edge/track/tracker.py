@@ -46,6 +46,7 @@ class Tracker:
         config: Settings; the defaults are meant for every camera.
         frame_rate: Nominal frames per second; only used for a frame whose time does not advance.
         quality: Gate for the crops that may be embedded.
+        first_id: Of the first track; more than any that this camera has had before.
 
     Attributes:
         details: What the last `update` did beside the tracks.
@@ -59,6 +60,7 @@ class Tracker:
         frame_rate: float = 25.0,
         *,
         quality: QualityConfig | None = None,
+        first_id: int = 1,
     ) -> None:
         self.config = config or TrackerConfig()
         self.scale = AppearanceScale()
@@ -75,7 +77,7 @@ class Tracker:
         self._tracks: list[Person] = []
         self._ended: list[EndedTrack] = []
         self._moves: list[Move] = []
-        self._next_id = 1
+        self._next_id = first_id
         self._time_ns: int | None = None
 
     def __len__(self) -> int:

@@ -29,7 +29,7 @@ from crosscam_edge.associate.online.types import EventKind, IdentityEvent, Onlin
 from crosscam_kernels.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from crosscam_edge.associate.attempt import Attempt
     from crosscam_edge.associate.knowledge import Knowledge
@@ -87,6 +87,21 @@ class OnlineAssociation:
         self._corrections = Corrections(self._settings.agreement)
         self._events: list[IdentityEvent] = []
 
+    def restore(self, tracklets: Iterable[tuple[Tracklet, int]], next_id: int) -> None:
+        """Take over what an earlier run knew; call it before anything else.
+
+        Args:
+            tracklets: With the id of whom each is of; they have crops of this model.
+            next_id: First id that was never given.
+        """
+        for tracklet, global_id in tracklets:
+            self.people.known(global_id)
+            self.people.put(Member.of(tracklet, ended=True), global_id)
+        self.people.never_again(next_id - 1)
+        self.people.shrink(self._settings.most_members)
+        for identity in self.people:
+            self._indexed(identity)
+
     def observe(self, tracklet: Tracklet, *, ended: bool = False) -> None:
         """Take a tracklet as it stands: call it when there are new crops, and when it has ended.
 
@@ -138,7 +153,7 @@ class OnlineAssociation:
         self._part(now_ns)
         ready = self._ready(now_ns)
         if ready and self._knowledge is None:
-            self._learn_first(ready)
+            self._learn_first(ready, now_ns)
         while ready:
             before = len(ready)
             first_new = None
@@ -184,9 +199,14 @@ class OnlineAssociation:
             if target in self.people.by_id:
                 self._move(key, owner, target, now_ns)
 
-    def _learn_first(self, ready: Sequence[_Newcomer]) -> None:
-        """Learn from the first tracklets alone: mostly what is true of any site."""
-        first = sorted((each.member.tracklet for each in ready), key=lambda t: (t.start_ns, *t.key))
+    def _learn_first(self, ready: Sequence[_Newcomer], now_ns: int) -> None:
+        """Learn from the first tracklets, and from those of an earlier run.
+
+        Without these it is mostly what is true of any site.
+        """
+        first = [*gather(self.people, self._settings, now_ns).tracklets]
+        first += [each.member.tracklet for each in ready]
+        first.sort(key=lambda t: (t.start_ns, *t.key))
         review = Review(tuple(first), (0,) * len(first), frozenset())
         self._knowledge = review.solve(self.model_id, self.site).knowledge
 

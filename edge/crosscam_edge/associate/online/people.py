@@ -122,10 +122,16 @@ class People:
 
     def add(self) -> Identity:
         """Begin an identity."""
-        identity = Identity(self._next)
-        self.by_id[self._next] = identity
-        self._next += 1
-        return identity
+        return self.known(self._next)
+
+    def known(self, global_id: int) -> Identity:
+        """Return an identity, which begins with that if it is not there."""
+        self.never_again(global_id)
+        return self.by_id.setdefault(global_id, Identity(global_id))
+
+    def never_again(self, global_id: int) -> None:
+        """Give no id up to this one to anybody new."""
+        self._next = max(self._next, global_id + 1)
 
     def put(self, member: Member, global_id: int) -> None:
         """Give a tracklet to an identity, taking it from another one, or bring it up to date."""

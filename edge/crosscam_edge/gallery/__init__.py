@@ -1,0 +1,7 @@
+"""Who was seen, kept over restarts, and forgotten when it is time."""
+
+from __future__ import annotations
+
+from crosscam_edge.gallery.store import Gallery, Restored
+
+__all__ = ["Gallery", "Restored"]

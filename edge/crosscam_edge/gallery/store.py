@@ -1,0 +1,260 @@
+"""A gallery in one SQLite file: identities, the tracklets that they are known by, what happened."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from crosscam_deploy.log import get_logger
+from crosscam_edge.associate.online.types import EventKind
+from crosscam_edge.gallery.rows import COLUMNS, row_of, tracklet_of
+from crosscam_edge.gallery.schema import connect
+from crosscam_edge.gallery.writer import Writer
+from crosscam_kernels.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from crosscam_edge.associate.online.types import IdentityEvent
+    from crosscam_edge.types import Tracklet
+
+_log = get_logger("gallery")
+_PUT_TRACKLET = (
+    f"INSERT OR REPLACE INTO tracklets ({', '.join(COLUMNS)}) "  # noqa: S608 (names of ours)
+    f"VALUES ({', '.join(f':{name}' for name in COLUMNS)})"
+)
+_PUT_IDENTITY = (
+    "INSERT INTO identities (global_id, first_ns, last_ns) VALUES (?, ?, ?) "
+    "ON CONFLICT (global_id) DO UPDATE SET first_ns = min(first_ns, excluded.first_ns), "
+    "last_ns = max(last_ns, excluded.last_ns)"
+)
+_COUNT = (
+    "INSERT INTO counters (name, value) VALUES (?, ?) "
+    "ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
+)
+_NEXT_ID = "next global id"
+_HOUR_NS = 3600 * 1_000_000_000
+
+
+@dataclass(slots=True)
+class Restored:
+    """What an earlier run has left.
+
+    Attributes:
+        tracklets: With the id of whom each is of, in order of their ends.
+        next_id: First id that was never given.
+        next_track: The same of track ids, by camera.
+        broken: Rows that could not be read.
+    """
+
+    tracklets: list[tuple[Tracklet, int]] = field(default_factory=list)
+    next_id: int = 1
+    next_track: dict[str, int] = field(default_factory=dict)
+    broken: int = 0
+
+
+class Gallery:
+    """Keeps identities over restarts. Writing never waits for the disk; reading and erasing do.
+
+    Args:
+        path: The file; made when missing.
+        model_id: The model whose embeddings are put.
+        dim: Their length `D`.
+        now_ns: UTC.
+        keep_s: What ended longer ago is deleted, when the gallery is opened and once an hour.
+
+    Attributes:
+        writer: Counts what was written and what was not.
+
+    Raises:
+        InputError: The file is no gallery, or cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        model_id: str,
+        dim: int,
+        now_ns: Callable[[], int],
+        keep_s: float = 7 * 86_400.0,
+    ) -> None:
+        self._path, self._model_id, self._dim, self._now = path, model_id, dim, now_ns
+        self._reader = connect(path)
+        self._reader.row_factory = sqlite3.Row
+        self.writer = Writer(connect(path))
+        self._keep_ns = round(keep_s * 1e9)
+        self._tidied_ns: int | None = None
+        self.tidy()
+
+    def restore(self, since_ns: int) -> Restored:
+        """Return the tracklets of this model's embeddings that ended since then.
+
+        Those of other models are left where they are: embeddings of two models say nothing about
+        each other.
+        """
+        out = Restored()
+        counters = dict(self._reader.execute("SELECT name, value FROM counters").fetchall())
+        out.next_id = int(counters.pop(_NEXT_ID, 1))
+        out.next_track = {name.removeprefix("track "): int(v) for name, v in counters.items()}
+        for row in self._reader.execute(
+            "SELECT * FROM tracklets WHERE model_id = ? AND end_ns >= ? AND embeddings NOT NULL "
+            "ORDER BY end_ns, camera, track",
+            (self._model_id, since_ns),
+        ):
+            try:
+                out.tracklets.append((tracklet_of(row, self._dim), int(row["global_id"])))
+            except (ValueError, TypeError) as error:
+                out.broken += 1
+                _log.warning("tracklet left out", reason=str(error))
+        return out
+
+    def put(self, tracklet: Tracklet, global_id: int) -> None:
+        """Keep a tracklet as it stands, of an identity."""
+        self.writer.put(_PUT_TRACKLET, row_of(tracklet, global_id, self._model_id))
+        self.writer.put(_PUT_IDENTITY, (global_id, tracklet.start_ns, tracklet.end_ns))
+        self.writer.put(_COUNT, (_NEXT_ID, global_id + 1))
+        self.writer.put(_COUNT, (f"track {tracklet.camera_id}", tracklet.track_id + 1))
+
+    def drop(self, camera_id: str, track_id: int) -> None:
+        """Forget a tracklet that was nobody."""
+        self.writer.put(
+            "DELETE FROM tracklets WHERE camera = ? AND track = ?", (camera_id, track_id)
+        )
+
+    def tell(self, event: IdentityEvent) -> None:
+        """Keep what happened to an identity, and do the same here."""
+        camera, track = event.key or (None, None)
+        self.writer.put(
+            "INSERT INTO events (time_ns, kind, global_id, other_id, camera, track, odds, "
+            "runner_up, runner_up_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                event.time_ns, event.kind.value, event.global_id, event.other_id or None, camera,
+                track, _known(event.odds), _known(event.runner_up), event.runner_up_id or None,
+            ),
+        )  # fmt: skip
+        self.writer.put(_COUNT, (_NEXT_ID, event.global_id + 1))
+        if event.kind is EventKind.MERGED:
+            self.writer.put(
+                "UPDATE tracklets SET global_id = ? WHERE global_id = ?",
+                (event.global_id, event.other_id),
+            )
+            self.writer.put(
+                "UPDATE identities SET merged_into = ? WHERE global_id = ?",
+                (event.global_id, event.other_id),
+            )
+        elif event.kind is EventKind.ENDED:
+            self._forget_looks(event.global_id)
+
+    def _forget_looks(self, global_id: int) -> None:
+        self.writer.put(
+            "UPDATE tracklets SET embeddings = NULL, times = NULL, qualities = NULL "
+            "WHERE global_id = ?",
+            (global_id,),
+        )
+
+    def tidy(self) -> None:
+        """Delete what has been kept for long enough; at most once an hour, else nothing happens."""
+        now = self._now()
+        if self._tidied_ns is None or now - self._tidied_ns >= _HOUR_NS:
+            self._tidied_ns = now
+            self.forget_before(now - self._keep_ns)
+
+    def forget_before(self, time_ns: int) -> None:
+        """Delete all that ended before: tracklets, events, and identities that are left with none.
+
+        The audit stays: it holds no looks, and tells who has asked for what.
+        """
+        self.writer.put("DELETE FROM tracklets WHERE end_ns < ?", (time_ns,))
+        self.writer.put("DELETE FROM events WHERE time_ns < ?", (time_ns,))
+        self.writer.put("DELETE FROM identities WHERE last_ns < ?", (time_ns,))
+
+    def journey(self, global_id: int) -> list[dict[str, Any]]:
+        """Return where somebody was, in order: camera, track, and from when to when."""
+        self.writer.flush()
+        return [
+            dict(row)
+            for row in self._reader.execute(
+                "SELECT camera, track, start_ns, end_ns, observations FROM tracklets "
+                "WHERE global_id = ? ORDER BY start_ns, camera, track",
+                (self.resolve(global_id),),
+            )
+        ]
+
+    def resolve(self, global_id: int) -> int:
+        """Return who an identity is by now: it may have been merged, and that one again."""
+        seen = {global_id}
+        while True:
+            row = self._reader.execute(
+                "SELECT merged_into FROM identities WHERE global_id = ?", (global_id,)
+            ).fetchone()
+            if row is None or row["merged_into"] is None or row["merged_into"] in seen:
+                return global_id
+            global_id = int(row["merged_into"])
+            seen.add(global_id)
+
+    def erase(self, global_id: int, *, who: str) -> int:
+        """Erase everything about somebody, also under ids that were merged; on disk on return.
+
+        Args:
+            global_id: The identity.
+            who: Who asked; kept in the audit, with the id and nothing else.
+
+        Returns:
+            Number of tracklets that were erased.
+
+        Raises:
+            InputError: It is not there.
+        """
+        self.writer.flush()
+        final = self.resolve(global_id)
+        known = "SELECT 1 FROM identities WHERE global_id = ?"
+        if self._reader.execute(known, (final,)).fetchone() is None:
+            raise InputError(
+                f"there is no identity {global_id} in {self._path}",
+                expected="an id that is still remembered",
+            )
+        ids = [final]
+        for each in ids:  # grows: whoever was merged into somebody who was merged
+            ids += [
+                int(row["global_id"])
+                for row in self._reader.execute(
+                    "SELECT global_id FROM identities WHERE merged_into = ?", (each,)
+                )
+                if int(row["global_id"]) not in ids
+            ]
+        (count,) = self._reader.execute(
+            "SELECT count(*) FROM tracklets WHERE global_id = ?", (final,)
+        ).fetchone()
+        for each in ids:
+            for table in ("tracklets", "events", "identities"):
+                self.writer.put(f"DELETE FROM {table} WHERE global_id = ?", (each,))  # noqa: S608
+            self.writer.put("DELETE FROM events WHERE other_id = ?", (each,))
+        self.audit(who, "erase", f"identity {final}")
+        if not self.writer.flush():
+            raise InputError(
+                f"{self._path} cannot be written now",
+                expected="a disk with room",
+                fix="the erasure is waiting and will be done; ask again to be sure",
+            )
+        # What is overwritten in the file may still stand in the log of writes.
+        self._reader.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return int(count)
+
+    def audit(self, who: str, action: str, detail: str) -> None:
+        """Keep who has asked for what."""
+        self.writer.put(
+            "INSERT INTO audit (time_ns, who, action, detail) VALUES (?, ?, ?, ?)",
+            (self._now(), who, action, detail),
+        )
+
+    def close(self) -> None:
+        """Write what waits, and close the file."""
+        self.writer.close()
+        self._reader.close()
+
+
+def _known(value: float) -> float | None:
+    return value if value == value else None
