@@ -35,6 +35,7 @@ COMMANDS: dict[str, _Lazy] = {
     "run": _Lazy("crosscam_edge.cli.run", "Watch live cameras: every person with one id."),
     "eval": _Lazy("crosscam_edge.cli.evaluate", "Score tracks against ground truth, and models."),
     "simulate": _Lazy("crosscam_edge.cli.simulate", "Render a multi-camera site with exact truth."),
+    "harvest": _Lazy("crosscam_edge.cli.harvest", "Take pictures out of a run, to train with."),
     "data": _Lazy("crosscam_edge.cli.data", "Check data sets for training; make masks of clothes."),
     "train": _Lazy("crosscam_edge.cli.train", "Train a model to re-identify people."),
     "train-detector": _Lazy(

@@ -1,0 +1,47 @@
+"""The whole turn: watch, harvest, train, use what came out; every step is a command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from crosscam_edge.cli import main
+
+
+def run(*args: object) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([str(arg) for arg in args])
+    assert left.value.code == 0, args
+
+
+@pytest.mark.slow
+def test_from_recordings_to_a_model_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setenv("CROSSCAM_MODELS", "")
+    site, first, pictures = tmp_path / "site", tmp_path / "first", tmp_path / "pictures"
+    run("simulate", "-o", site, "--people", 8, "--cameras", 3, "--seconds", 60, "--seed", 11)
+    no = ("--no-video", "--no-report", "--no-crops")
+    run("process", "-c", site / "site.yaml", "-o", first, *no)
+    run("harvest", first, "-o", pictures)
+    run("data", "check", pictures)
+    run(
+        "train", "own-site", f"data.path={pictures}", "--output", tmp_path / "mine",
+        "method.epochs=2", "method.prompts.epochs=1", "method.intra.epochs=1",
+        "method.cfm.start=1", "method.ical.adv_window=[1,null]",
+    )  # fmt: skip
+    bundle = tmp_path / "mine" / "seed-0" / "last.bundle"
+    second = tmp_path / "second"
+    run("process", "-c", site / "site.yaml", "-o", second, "--embedder", bundle, *no)
+    capsys.readouterr()
+    scores = []
+    for out in (first, second):
+        run("eval", "mtmc", site, out, "--json")
+        scores.append(json.loads(capsys.readouterr().out))
+    models = [json.loads((out / "run.json").read_text())["models"] for out in (first, second)]
+    assert models[0]["embedder"]["model_id"] != models[1]["embedder"]["model_id"]
+    found = [score["cross_camera"]["IDF1"] for score in scores]
+    assert found[1] > found[0] - 0.15  # two epochs teach little, and must not destroy
