@@ -109,6 +109,8 @@ def play(
         rows[name] += found.rows
         for tracklet in found.grown:
             online.observe(tracklet)
+        for row in found.rows:
+            online.sight(TrackletKey(name, row.track_id), now)
         for tracklet in found.ended:
             online.observe(tracklet, ended=True)
         for key in found.nobody:

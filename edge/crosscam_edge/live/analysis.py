@@ -65,7 +65,7 @@ class CameraAnalysis:
         """
         size = (frame.image.shape[1], frame.image.shape[0])
         away = self.last_ns is not None and frame.time_ns - self.last_ns > _GONE_S * 1e9
-        before = LiveFrame()
+        before = LiveFrame(frame.camera_id)
         if size != self._tracking.image_size or away:
             before = self._tracking.flush()
             self._tracking.image_size = size
@@ -84,7 +84,7 @@ class CameraAnalysis:
     def gone(self, now_ns: int) -> LiveFrame:
         """End all tracks when there has been no picture for long."""
         if self.last_ns is None or now_ns - self.last_ns <= _GONE_S * 1e9:
-            return LiveFrame()
+            return LiveFrame(self._tracking.camera_id)
         return self._tracking.flush()
 
     def flush(self) -> LiveFrame:

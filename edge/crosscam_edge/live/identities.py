@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from crosscam_deploy.log import get_logger
 from crosscam_edge.associate.online import OnlineAssociation, OnlineConfig
+from crosscam_edge.types import TrackletKey
 
 if TYPE_CHECKING:
     from crosscam_edge.associate.attempt import Attempt
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from crosscam_edge.associate.online.review import Review
     from crosscam_edge.gallery import Gallery
     from crosscam_edge.track.live import LiveFrame
-    from crosscam_edge.types import TrackletKey
 
 _log = get_logger("identities")
 _STEP_NS = 1_000_000_000
@@ -70,6 +70,8 @@ class Identities:
         """Take what one camera has seen."""
         for tracklet in frame.grown:
             self.online.observe(tracklet)
+        for row in frame.rows:
+            self.online.sight(TrackletKey(frame.camera_id, row.track_id), row.time_ns)
         for tracklet in frame.ended:
             self.online.observe(tracklet, ended=True)
         for key in frame.nobody:

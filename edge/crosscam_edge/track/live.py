@@ -40,12 +40,14 @@ class LiveFrame:
     """What one frame brought.
 
     Attributes:
+        camera_id: The camera.
         rows: Boxes of confirmed tracks.
         grown: Tracklets with new crops, as they stand; at most one for each track.
         ended: Tracklets that are complete.
         nobody: Tracks, alive or ended, that turned out to be no people, and why.
     """
 
+    camera_id: str
     rows: list[TrackRow] = field(default_factory=list)
     grown: list[Tracklet] = field(default_factory=list)
     ended: list[Tracklet] = field(default_factory=list)
@@ -113,7 +115,7 @@ class LiveTracking:
             detections, time_ns=time_ns, image_size=self.image_size, embed=embed, image=image
         )
         self._builder.move(self.tracker.moves())
-        out = LiveFrame()
+        out = LiveFrame(self.camera_id)
         on_things = self._summarise(frame_index, time_ns, tracks)
         tracks = _some(tracks, ~on_things)
         self._builder.observe(frame_index, time_ns, tracks, self.tracker.details)
@@ -149,7 +151,7 @@ class LiveTracking:
 
     def flush(self) -> LiveFrame:
         """End all tracks: the camera is gone, or its picture is another one."""
-        out = LiveFrame()
+        out = LiveFrame(self.camera_id)
         self._close(out, self.tracker.flush())
         return out
 

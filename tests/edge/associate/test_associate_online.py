@@ -135,6 +135,40 @@ def test_a_track_that_goes_on_after_its_id_was_given_away_becomes_somebody_else(
     assert online.counts["parted"] == 1
 
 
+def test_who_is_still_in_the_picture_is_nobody_else_in_it():
+    online = association()
+    standing = tracklet("a", 1, 0, 10, 0, crops=8)
+    online.observe(standing)
+    online.step(at(10))
+    for second in range(11, 40):  # no new crops: nothing new to see
+        online.sight(standing.key, at(second))
+    online.observe(tracklet("a", 2, 20, 30, 0, seed=1), ended=True)  # a twin walks by
+    online.step(at(39))
+    assert online.people.id_of(TrackletKey("a", 2)) == 2
+    newcomer = tracklet("a", 3, 40, 41, 5, crops=1)
+    online.observe(newcomer)
+    online.sight(newcomer.key, at(50))
+    online.observe(replace(newcomer, end_ns=at(50)), ended=True)
+    online.step(at(50))
+    assert online.people.id_of(newcomer.key) == 3
+
+
+def test_a_review_that_knows_less_than_is_remembered_merges_nobody():
+    online = association(agreement=1)
+    for track, start in ((1, 0), (2, 0)):  # twins, seen at once, long ago
+        online.observe(tracklet("a", track, start, start + 10, 0, seed=track), ended=True)
+    online.step(at(10))
+    for track, camera in ((3, "b"), (4, "c")):
+        online.observe(tracklet(camera, track, 2000 * track, 2000 * track + 10, 0), ended=True)
+        online.step(at(2000 * track + 10))
+    first, second = (online.people.id_of(TrackletKey("a", k)) for k in (1, 2))
+    later = (tracklet("b", 3, 6000, 6010, 0), tracklet("c", 4, 8000, 8010, 0))
+    review = Review(later, (first, second), frozenset(t.key for t in later))
+    found = review.solve("m", online.site)
+    online.correct(review, replace(found, labels=np.zeros(2, np.int64)), at(9000))
+    assert {first, second} <= set(online.people.by_id)
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     st.lists(
@@ -144,7 +178,7 @@ def test_a_track_that_goes_on_after_its_id_was_given_away_becomes_somebody_else(
     st.sampled_from([0.1, 0.8]),
 )
 def test_the_hard_rule_holds_whatever_comes(visits, noise):
-    online = association(patience_s=0)
+    online = association(patience_s=0, agreement=1)
     ends = sorted(
         (start + length, number, camera, person, start)
         for number, (camera, person, start, length) in enumerate(visits, 1)
@@ -156,7 +190,7 @@ def test_the_hard_rule_holds_whatever_comes(visits, noise):
         events = online.step(at(end))
         assert all(e.global_id > 0 for e in events)
         kept.append(t)
-        if number % 4 == 0:
+        if number % 2 == 0:
             review = online.review(at(end))
             if review is not None:
                 online.correct(review, review.solve("m", online.site), at(end))

@@ -267,13 +267,13 @@ def test_ids_go_on_after_a_restart(tmp_path):
         return kept, found
 
     kept, before = identities(100)
-    before.take(LiveFrame(ended=[tracklet("a", 1, 0, 9, 0), tracklet("a", 2, 0, 9, 1)]), 9 * S)
+    before.take(LiveFrame("a", ended=[tracklet("a", 1, 0, 9, 0), tracklet("a", 2, 0, 9, 1)]), 9 * S)
     assert [e.kind for e in before.finish(10 * S)] == [EventKind.NEW] * 2
     kept.close()
     kept, after = identities(200)
     assert after.next_track == {"a": 3}
-    after.take(LiveFrame(ended=[tracklet("b", 1, 150, 159, 1)]), 159 * S)
-    after.take(LiveFrame(ended=[tracklet("b", 2, 160, 169, 5)]), 169 * S)
+    after.take(LiveFrame("a", ended=[tracklet("b", 1, 150, 159, 1)]), 159 * S)
+    after.take(LiveFrame("a", ended=[tracklet("b", 2, 160, 169, 5)]), 169 * S)
     events = after.finish(200 * S)
     assert [(e.kind, e.global_id) for e in events] == [
         (EventKind.MATCHED, 2),

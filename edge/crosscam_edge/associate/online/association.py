@@ -13,7 +13,7 @@ association (`crosscam_edge.associate.knowledge`): nobody gives a threshold here
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,7 @@ from crosscam_edge.associate.constraints import Spans, every_pair
 from crosscam_edge.associate.online.compare import Answer, answer, compare
 from crosscam_edge.associate.online.corrections import Corrections
 from crosscam_edge.associate.online.index import Index
-from crosscam_edge.associate.online.people import Member, People
+from crosscam_edge.associate.online.people import Member, People, at_once
 from crosscam_edge.associate.online.review import Review, gather
 from crosscam_edge.associate.online.types import EventKind, IdentityEvent, OnlineConfig
 from crosscam_kernels.errors import InputError
@@ -132,6 +132,17 @@ class OnlineAssociation:
         else:
             known.member = member
 
+    def sight(self, key: TrackletKey, time_ns: int) -> None:
+        """Note that a living tracklet is still seen: whoever is in a picture is nobody else in it.
+
+        Call it for every box of every frame; crops come more rarely.
+        """
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            self.people.sight(key, time_ns)
+        elif time_ns > waiting.member.tracklet.end_ns:
+            waiting.member.tracklet = replace(waiting.member.tracklet, end_ns=time_ns)
+
     def discard(self, key: TrackletKey, now_ns: int) -> None:
         """Forget a tracklet that turned out to be nobody: furniture, or a second box."""
         self._waiting.pop(key, None)
@@ -185,7 +196,10 @@ class OnlineAssociation:
         changes = self._corrections.agreed(review, found.labels.tolist())
         for absorbed, into in changes.merged.items():
             if absorbed in self.people.by_id and into in self.people.by_id:
-                self._merge(absorbed, into, now_ns)
+                one, other = (list(self.people.by_id[k].members.values()) for k in (absorbed, into))
+                # The review has not seen all that is remembered of them.
+                if not at_once(one, other):
+                    self._merge(absorbed, into, now_ns)
         new: dict[TrackletKey, int] = {}
         for key, (target, anchor) in changes.moved.items():
             owner = self.people.id_of(key)
@@ -197,7 +211,9 @@ class OnlineAssociation:
                     self._tell(EventKind.SPLIT, now_ns, new[anchor], other_id=owner)
                 target = new[anchor]
             if target in self.people.by_id:
-                self._move(key, owner, target, now_ns)
+                member = self.people.by_id[owner].members[key]
+                if not at_once([member], list(self.people.by_id[target].members.values())):
+                    self._move(key, owner, target, now_ns)
 
     def _learn_first(self, ready: Sequence[_Newcomer], now_ns: int) -> None:
         """Learn from the first tracklets, and from those of an earlier run.
@@ -323,10 +339,10 @@ class OnlineAssociation:
                 continue
             living.sort(key=lambda m: (len(m.tracklet.embeddings), *m.tracklet.key))
             spans = Spans.of([each.tracklet for each in living])
-            at_once = spans.at_once(*every_pair(len(living)))
+            meet = spans.at_once(*every_pair(len(living)))
             for k, member in enumerate(living):
-                if at_once[k].any():
-                    at_once[k] = at_once[:, k] = False
+                if meet[k].any():
+                    meet[k] = meet[:, k] = False
                     self.people.drop(member.tracklet.key)
                     self._waiting[member.tracklet.key] = _Newcomer(member, now_ns)
                     self.counts["parted"] += 1

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crosscam_edge.associate.constraints import Spans
 from crosscam_edge.associate.features import EXEMPLARS, diverse, mean_embedding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -44,6 +45,15 @@ class Member:
 
 def _same_crops(a: Tracklet, b: Tracklet) -> bool:
     return np.array_equal(a.embedding_times_ns, b.embedding_times_ns)
+
+
+def at_once(a: Sequence[Member], b: Sequence[Member]) -> bool:
+    """Return whether any of `a` is surely seen at once, in one camera, with any of `b`."""
+    if not a or not b:
+        return False
+    spans = Spans.of([member.tracklet for member in (*a, *b)])
+    left, right = np.arange(len(a)), np.arange(len(a), len(a) + len(b))
+    return bool(spans.at_once(left[:, None], right[None, :]).any())
 
 
 @dataclass(slots=True)
@@ -148,6 +158,16 @@ class People:
         identity.members[key] = member
         identity.first_ns = tracklet.start_ns if new else min(identity.first_ns, tracklet.start_ns)
         identity.last_ns = max(identity.last_ns, tracklet.end_ns)
+
+    def sight(self, key: TrackletKey, time_ns: int) -> None:
+        """Note that a living tracklet is still seen, without a new crop."""
+        owner = self._of.get(key)
+        if owner is not None:
+            identity = self.by_id[owner]
+            member = identity.members[key]
+            if not member.ended and time_ns > member.tracklet.end_ns:
+                member.tracklet = replace(member.tracklet, end_ns=time_ns)
+                identity.last_ns = max(identity.last_ns, time_ns)
 
     def shrink(self, most: int) -> None:
         """Bound the tracklets of each identity; those let go keep their id no longer."""
