@@ -25,6 +25,8 @@ TOWERS = {
     "MobileCLIP2-S0": {},
     "PE-Core-T-16-384": {"pooling": "own"},
 }
+SMALL = ("crosscam-s", "crosscam-m", "crosscam-ibn")
+"""Built in every run of the tests; the others take minutes."""
 
 
 @pytest.fixture(scope="module")
@@ -58,17 +60,6 @@ def those_with(precision: str) -> tuple[str, ...]:
     return ARCHITECTURES[1:] if precision == "bf16" else ARCHITECTURES
 
 
-# Those that come with crosscam are plain convolutions: all of them are in it.
-@pytest.mark.parametrize("name", ["crosscam-reid", "crosscam-detector"])
-@pytest.mark.parametrize(("precision", "capability"), [("f16", "8.9"), ("int8", "12.0")])
-def test_models_that_come_with_crosscam(
-    rtx: TensorRT, tmp_path: Path, name: str, precision: str, capability: str
-) -> None:
-    bundle = in_precision(load_bundle(packaged_dir() / name), precision, tmp_path / "graph")
-    built = build(rtx, bundle, (capability,), (4,))
-    assert set(built.products or {}) == {precision}
-
-
 def test_the_architectures_are_those_that_it_offers(rtx: TensorRT) -> None:
     offered = [n for n in dir(rtx.module.ComputeCapability) if n.startswith("SM")]
     assert {f"{n[2:-1]}.{n[-1]}" for n in offered} == set(ARCHITECTURES)
@@ -76,20 +67,17 @@ def test_the_architectures_are_those_that_it_offers(rtx: TensorRT) -> None:
     assert not rtx.builds_for("8.7")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("capability", ARCHITECTURES)
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", ["crosscam-reid", "crosscam-detector"])
-def test_those_for_each_architecture(
-    rtx: TensorRT, tmp_path: Path, name: str, precision: str, capability: str
+def test_models_that_come_with_crosscam_for_all_architectures(
+    rtx: TensorRT, tmp_path: Path, name: str, precision: str
 ) -> None:
     bundle = in_precision(load_bundle(packaged_dir() / name), precision, tmp_path / "graph")
-    if capability not in those_with(precision):
-        pytest.skip(f"{capability} has no {precision}")
-    in_full(build(rtx, bundle, (capability,), (1, 8)), precision)
+    built = build(rtx, bundle, those_with(precision), (1, 8))
+    # They are plain convolutions: all of them are in it.
+    assert set(built.products or {}) == {precision}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(
     "name", ["yolox-nano", "person-reidentification-retail-0287", "osnet_x0_25"]
@@ -103,7 +91,6 @@ def test_models_of_others_for_all_architectures(
     in_full(build(rtx, bundle, those_with(precision), (1, 4)), precision)
 
 
-@pytest.mark.slow
 def test_int8_of_the_kind_that_tensorrt_lacks_is_refused_by_name(
     rtx: TensorRT, real_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,11 +99,13 @@ def test_int8_of_the_kind_that_tensorrt_lacks_is_refused_by_name(
         build(rtx, resolve("yolov8n-int8"), ("8.6",), (1,))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("tower", TOWERS)
+# All precisions in one test: exporting a tower takes longer than building an engine of it.
+@pytest.mark.parametrize(
+    "tower",
+    [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in TOWERS if name not in SMALL)],
+)
 def test_towers_of_the_trainer_for_all_architectures(
-    rtx: TensorRT, tmp_path: Path, tower: str, precision: str
+    rtx: TensorRT, tmp_path: Path, tower: str
 ) -> None:
     torch = pytest.importorskip("torch")
     from crosscam_trainer.models.build import bare_model
@@ -129,5 +118,6 @@ def test_towers_of_the_trainer_for_all_architectures(
     exported = export_bundle(
         made.model, made.preparation, tmp_path / "bundle", name="tower", **fields
     ).bundle
-    bundle = in_precision(exported, precision, tmp_path / "graph")
-    in_full(build(rtx, bundle, those_with(precision), (1, 4)), precision)
+    for precision in PRECISIONS:
+        bundle = in_precision(exported, precision, tmp_path / precision)
+        in_full(build(rtx, bundle, those_with(precision), (1, 4)), precision)
