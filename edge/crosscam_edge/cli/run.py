@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import threading
 
     from crosscam_edge.live.run import LiveRun
+    from crosscam_edge.sinks.fanout import Fanout
 
 _STATUS_S = 5.0
 
@@ -58,11 +59,11 @@ def command(
     from crosscam_edge.gallery import Gallery
     from crosscam_edge.live.clocks import UtcClock
     from crosscam_edge.live.open import live_cameras
+    from crosscam_edge.live.outputs import open_outputs
     from crosscam_edge.live.run import LiveRun
     from crosscam_edge.offline.lock import FolderLock
     from crosscam_edge.offline.prepare import open_folder
     from crosscam_edge.opening import open_models
-    from crosscam_edge.sinks.lines import LinesSink
 
     settings = load_config(site)
     if fps is not None:
@@ -73,7 +74,7 @@ def command(
     open_folder(output)
     opened = open_models(settings, cameras=len(cameras), meanwhile="crosscam_edge.associate")
     with FolderLock(output), opened as models, stop_on_signals() as stop:
-        sink = LinesSink(output / "events.jsonl")
+        outputs = open_outputs(output, settings.live, tracks=tracks)
         gallery = None
         try:
             if keep_days:
@@ -90,20 +91,20 @@ def command(
                 models,
                 site=site_knowledge([config for config, _ in cameras]),
                 now_ns=clock.now_ns,
-                emit=sink.put,
-                tracks=tracks,
+                emit=outputs.put,
+                tracks=outputs.wants("tracks"),
                 gallery=gallery,
             )
             runs.append(run)
             began = time.monotonic()
-            _watch(run, stop, seconds, quiet=as_json)
+            _watch(run, outputs, stop, seconds, quiet=as_json)
             run.run(stop)
         finally:
-            sink.close()
+            outputs.close()
             if gallery is not None:
                 gallery.close()
     summary = _summary(run, output, time.monotonic() - began)
-    summary["records"] = {"written": sink.written, "dropped": sink.dropped}
+    summary["outputs"] = outputs.counts()
     if as_json:
         click.echo(json.dumps(summary))
     else:
@@ -111,7 +112,9 @@ def command(
     return 0
 
 
-def _watch(run: LiveRun, stop: threading.Event, seconds: float | None, *, quiet: bool) -> None:
+def _watch(
+    run: LiveRun, outputs: Fanout, stop: threading.Event, seconds: float | None, *, quiet: bool
+) -> None:
     """Begin to tell people how the run is, and to end it in time."""
     import threading
 
@@ -124,18 +127,20 @@ def _watch(run: LiveRun, stop: threading.Event, seconds: float | None, *, quiet:
                 stop.set()
             if not quiet and now - told >= _STATUS_S:
                 told = now
-                click.echo(_status(run), err=True)
+                click.echo(_status(run, outputs), err=True)
 
     threading.Thread(target=work, name="status", daemon=True).start()
 
 
-def _status(run: LiveRun) -> str:
+def _status(run: LiveRun, outputs: Fanout) -> str:
     from crosscam_edge.live.camera import CameraState
 
     health = run.health()
     on = sum(each.state is CameraState.RUNNING for each in health)
     off = [f"{each.camera_id}: {each.fault or each.state}" for each in health
            if each.state is not CameraState.RUNNING]  # fmt: skip
+    off += [f"{name}: {each['health']}" for name, each in outputs.counts().items()
+            if each["health"] != "ok"]  # fmt: skip
     people = len(run.identities.online.people)
     latency = run.latency.quantile(0.95)
     text = f"{on} of {len(health)} cameras, {people} people, 95 % within {latency:.2f} s"
@@ -181,4 +186,7 @@ def _print(summary: dict[str, Any]) -> None:
         click.echo(f"  {name}: {camera['looked_at']} of {camera['received']} pictures{lost}")
     latency = summary["latency_s"]
     click.echo(f"  from capture to result: half within {latency['p50']} s, 95 % {latency['p95']} s")
+    for name, each in summary["outputs"].items():
+        lost = f", {each['dropped']} dropped ({each['health']})" if each["dropped"] else ""
+        click.echo(f"  {name}: {each['written']} records{lost}")
     click.echo(f"  what happened: {summary['output']}/events.jsonl")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from crosscam_edge.config.live import LiveConfig, MqttConfig, WebhookConfig
 from crosscam_edge.config.models import SiteConfig
 from crosscam_edge.config.relations import Mistake
 from crosscam_kernels.errors import InputError, UsageError
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _MAX_BYTES = 1 << 20
+_HasCa = TypeVar("_HasCa", MqttConfig, WebhookConfig)
+_MAY_BE_SHOWN = {"name", "host", "port", "prefix", "kinds", "tls"}
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -48,7 +51,8 @@ def load_config(path: str | Path) -> SiteConfig:
     """Read and check a site file.
 
     Args:
-        path: YAML file. Relative videos in it are taken from its folder and made absolute.
+        path: YAML file. Relative videos and certificates in it are taken from its folder and made
+            absolute.
 
     Raises:
         InputError: The file cannot be read.
@@ -56,13 +60,29 @@ def load_config(path: str | Path) -> SiteConfig:
     """
     file = Path(path)
     config = parse_config(_read(file), file)
+    folder = file.absolute().parent
     cameras = [
         camera
         if camera.video is None
-        else camera.model_copy(update={"video": str(file.absolute().parent / camera.video)})
+        else camera.model_copy(update={"video": str(folder / camera.video)})
         for camera in config.cameras
     ]
-    return config.model_copy(update={"cameras": cameras})
+    live = _with_certificates(config.live, folder)
+    return config.model_copy(update={"cameras": cameras, "live": live})
+
+
+def _with_certificates(live: LiveConfig, folder: Path) -> LiveConfig:
+    """Make the paths of certificates absolute."""
+
+    def absolute(part: _HasCa) -> _HasCa:
+        return part if part.ca is None else part.model_copy(update={"ca": str(folder / part.ca)})
+
+    return live.model_copy(
+        update={
+            "mqtt": None if live.mqtt is None else absolute(live.mqtt),
+            "webhooks": [absolute(each) for each in live.webhooks],
+        }
+    )
 
 
 def _read(file: Path) -> str:
@@ -160,7 +180,7 @@ def _explain(error: ValidationError, file: Path) -> UsageError:
             f"{where}: there is nothing{more}", expected="a value", fix="add what is missing"
         )
     return UsageError(
-        f"{where}: found {describe(first['input'])}{more}",
+        f"{where}: found {_described(first)}{more}",
         expected=expectation(first),
         fix="correct the value" + (", in quotes" if kind == "string_type" else ""),
     )
@@ -183,6 +203,15 @@ def expectation(problem: ErrorDetails) -> str:
     }
     message = problem["msg"].removeprefix("Input should be ").removeprefix("String should ")
     return plain.get(problem["type"], message)
+
+
+def _described(problem: ErrorDetails) -> str:
+    """Name the wrong value, unless it may be a secret: that of a live run's outputs."""
+    loc, value = problem["loc"], problem["input"]
+    secret = loc[:1] == ("live",) and not _MAY_BE_SHOWN.intersection(map(str, loc))
+    if secret and not isinstance(value, dict | list | None):
+        return "a value that is not shown, for it may be secret"
+    return describe(value)
 
 
 def _key_path(loc: Sequence[int | str]) -> str:

@@ -6,11 +6,12 @@ import math
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from crosscam_edge.config.live import LiveConfig
 from crosscam_edge.config.relations import check_relations
+from crosscam_edge.config.strict import CAMERA_ID, Strict
 
-CAMERA_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 # `video/mosaic.mp4` is the picture of all cameras, so no camera may be called that.
 RESERVED_IDS = frozenset({"mosaic"})
 
@@ -31,12 +32,6 @@ def _polygon(points: list[Point]) -> list[Point]:
 
 
 Polygon = Annotated[list[Point], AfterValidator(_polygon)]
-
-
-class Strict(BaseModel):
-    """Base of all parts: unknown keys are errors, values are not converted silently."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CameraConfig(Strict):
@@ -173,6 +168,9 @@ class SiteConfig(Strict):
         default=None, ge=1, le=1024, description="threads for models; all cores if left out"
     )
     outputs: OutputConfig = Field(default_factory=OutputConfig)
+    live: LiveConfig = Field(
+        default_factory=LiveConfig, description="for `crosscam run`: who is told what happens"
+    )
 
     @model_validator(mode="after")
     def _cameras_fit_together(self) -> Self:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote, urlsplit
 
 from crosscam_deploy.redact import redact
+from crosscam_edge.config.secrets import with_secrets
 from crosscam_kernels.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,10 +16,6 @@ if TYPE_CHECKING:
 
 Kind = Literal["stream", "webcam", "file"]
 SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "srt", "udp", "rtp")
-_VARIABLE = re.compile(r"\$\{(?P<name>[^}]*)\}")
-_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
-_FROM_FILE = "file:"
-_MOST_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +60,8 @@ def parse_address(text: str, environment: Mapping[str, str] | None = None) -> Ad
     if "://" not in text:
         return Address("file", text, text)
     shown = redact(text)
-    known = os.environ if environment is None else environment
-    target = _VARIABLE.sub(lambda found: _secret(found["name"], shown, known), text)
+    escape = partial(quote, safe="")
+    target = with_secrets(text, shown, escape=escape, environment=environment)
     try:
         parts = urlsplit(target)
         host, _ = parts.hostname, parts.port
@@ -79,23 +74,3 @@ def parse_address(text: str, environment: Mapping[str, str] | None = None) -> Ad
             fix="escape '@', '/' and ':' in passwords (%40, %2F, %3A), or write ${VARIABLE}",
         )
     return Address("stream", target, redact(shown))
-
-
-def _secret(name: str, shown: str, environment: Mapping[str, str]) -> str:
-    if name.startswith(_FROM_FILE):
-        path = Path(name.removeprefix(_FROM_FILE))
-        try:
-            with path.open("rb") as file:
-                value = file.read(_MOST_BYTES).decode().splitlines()[0]
-        except (OSError, UnicodeDecodeError, IndexError) as error:
-            raise UsageError(
-                f"the secret of '{shown}' cannot be read from {path}: {error}",
-                expected="a readable file with the secret in its first line",
-            ) from None
-        return quote(value, safe="")
-    if not _NAME.match(name) or name not in environment:
-        raise UsageError(
-            f"'{shown}' needs the environment variable '{name}', which is not set",
-            fix=f"export {name}=…, or ${{file:PATH}} for a secret in a file",
-        )
-    return quote(environment[name], safe="")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from av.video.reformatter import VideoReformatter
 
 from crosscam_deploy.log import get_logger
-from crosscam_edge.live.backoff import Backoff
+from crosscam_edge.backoff import Backoff
 from crosscam_edge.live.clocks import CameraClock, ClockFigures
 from crosscam_edge.live.connection import Connection, ConnectionFigures
 from crosscam_edge.live.faults import FaultCode, SourceFault, fault_of

@@ -1,1 +1,1 @@
-"""Where results go: files now, brokers and web hooks later."""
+"""Where results go: files, and for live runs also brokers and web hooks."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
 from crosscam_deploy.log import get_logger
 from crosscam_edge.sinks.atomic import output_error
+from crosscam_edge.sinks.base import Health, encoded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,14 +33,14 @@ class LinesSink:
 
     Attributes:
         written: Records that were written.
-        dropped: Records that were not.
 
     Raises:
         CrosscamError: The file cannot be opened.
     """
 
     def __init__(self, path: Path, *, most_bytes: int = 64 << 20, files: int = 8) -> None:
-        self.written = self.dropped = 0
+        self.written = 0
+        self._late = self._unwritten = 0  # counted by those who put, and by the thread
         self._path, self._most, self._files = path, most_bytes, files
         self._waiting: queue.Queue[Mapping[str, Any] | None] = queue.Queue(_WAITING)
         self._failing = False
@@ -53,7 +53,17 @@ class LinesSink:
         try:
             self._waiting.put_nowait(record)
         except queue.Full:
-            self.dropped += 1
+            self._late += 1
+
+    @property
+    def dropped(self) -> int:
+        """Records that were not written."""
+        return self._late + self._unwritten
+
+    @property
+    def health(self) -> Health:
+        """Whether the disk takes them."""
+        return Health.FAILING if self._failing else Health.OK
 
     def close(self) -> None:
         """Write what waits, and close the file."""
@@ -80,7 +90,11 @@ class LinesSink:
                 self._flushed()
                 return
             dirty = True
-            self._write(json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n")
+            data = encoded(record)
+            if data is None:
+                self._unwritten += 1
+            else:
+                self._write(data.decode() + "\n")
 
     def _write(self, line: str) -> None:
         try:
@@ -90,7 +104,7 @@ class LinesSink:
             if self._file.tell() >= self._most:
                 self._change()
         except OSError as error:
-            self.dropped += 1
+            self._unwritten += 1
             self._failed(error)
             return
         self.written += 1

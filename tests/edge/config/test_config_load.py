@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from crosscam_edge.config import SiteConfig, load_config, resolve_cameras
 from crosscam_edge.config.cameras import safe_name
 from crosscam_edge.config.load import parse_config
-from crosscam_edge.config.models import CAMERA_ID
 from crosscam_edge.config.relations import least_transits, pairs
+from crosscam_edge.config.strict import CAMERA_ID
 from crosscam_kernels.errors import CrosscamError, InputError, UsageError
 
 SITE = Path("site.yaml")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from rtsp_server import free_port, write_video
 
+from crosscam_edge.backoff import Backoff
 from crosscam_edge.live.address import parse_address
-from crosscam_edge.live.backoff import Backoff
 from crosscam_edge.live.camera import CameraState, LiveCamera
 from crosscam_edge.live.clocks import UtcClock
 from crosscam_edge.live.connection import FileConnection, connect

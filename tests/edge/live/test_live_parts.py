@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crosscam_edge.backoff import Backoff
 from crosscam_edge.live.address import parse_address
-from crosscam_edge.live.backoff import Backoff
 from crosscam_edge.live.clocks import CameraClock, UtcClock
 from crosscam_edge.live.faults import FIXES, FaultCode, SourceFault, fault_of
 from crosscam_edge.live.latest import Latest

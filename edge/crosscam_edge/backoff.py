@@ -1,4 +1,4 @@
-"""How long to wait before a camera is tried again."""
+"""How long to wait before a camera, a broker or a web hook is tried again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Backoff:
 
     Each pause is drawn evenly between half of a bound and the bound, which doubles (Brooker,
     "Exponential backoff and jitter", AWS Architecture Blog, 2015: "equal jitter"). The bound stays
-    at its largest for ever: a camera is never given up.
+    at its largest for ever: nothing is given up.
 
     Args:
         first_s: First bound, seconds.
@@ -35,5 +35,5 @@ class Backoff:
         return bound * (0.5 + 0.5 * self._random.random())
 
     def worked(self) -> None:
-        """Begin anew: pictures came."""
+        """Begin anew: it was there."""
         self.failures = 0

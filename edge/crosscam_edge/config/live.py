@@ -1,0 +1,91 @@
+"""The keys of a site file about live runs: who is told what happens."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from crosscam_edge.config.strict import CAMERA_ID, Strict
+
+Kind = Literal["identity", "camera", "tracks"]
+_HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
+_LEVELS = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
+
+
+def _host(text: str) -> str:
+    if not _HOST.fullmatch(text):
+        raise ValueError("this is no name or address of a machine")
+    return text
+
+
+def _levels(text: str) -> str:
+    if not _LEVELS.fullmatch(text):
+        raise ValueError("a prefix is letters, digits, '_' and '-', its levels parted by '/'")
+    return text
+
+
+def _each_once(kinds: list[Kind]) -> list[Kind]:
+    if len(set(kinds)) != len(kinds):
+        raise ValueError("a kind is given twice")
+    return kinds
+
+
+Kinds = Annotated[list[Kind], Field(min_length=1), AfterValidator(_each_once)]
+_KINDS = "records that are sent: identity, camera, tracks (the boxes of every picture)"
+_CA = "certificates that are believed, a file (PEM) beside this one; the usual ones if left out"
+_NAMED = "`${NAME}` or `${file:PATH}`"
+
+
+class MqttConfig(Strict):
+    """A broker that live runs publish to."""
+
+    host: Annotated[str, AfterValidator(_host)] = Field(description="name or address of the broker")
+    port: int | None = Field(
+        default=None, ge=1, le=65535, description="1883, with TLS 8883, if left out"
+    )
+    username: str | None = Field(
+        default=None, min_length=1, max_length=4096, description=f"text or {_NAMED}"
+    )
+    password: SecretStr | None = Field(default=None, description=f"{_NAMED}, never shown")
+    tls: bool = Field(default=False, description="encrypt, and check the broker's certificate")
+    ca: str | None = Field(default=None, min_length=1, description=_CA)
+    prefix: Annotated[str, AfterValidator(_levels)] = Field(
+        default="crosscam", max_length=128, description="first levels of all topics"
+    )
+    kinds: Kinds = Field(default=["identity", "camera"], description=_KINDS)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.ca is not None and not self.tls:
+            raise ValueError("'ca' is given, but not 'tls: true'")
+        if self.password is not None and self.username is None:
+            raise ValueError("'password' is given, but no 'username'")
+        return self
+
+
+class WebhookConfig(Strict):
+    """A web hook that live runs post to."""
+
+    url: SecretStr = Field(
+        description=f"http:// or https://; all of it or a part may be {_NAMED}; only the host is "
+        "ever shown"
+    )
+    secret: SecretStr = Field(
+        description=f"for signatures, at least 16 characters; {_NAMED}, never shown"
+    )
+    ca: str | None = Field(default=None, min_length=1, description=_CA)
+    kinds: Kinds = Field(default=["identity", "camera"], description=_KINDS)
+
+
+class LiveConfig(Strict):
+    """Who is told what happens in a live run, besides `events.jsonl`."""
+
+    name: str = Field(
+        default="site", pattern=CAMERA_ID, description="name of the site in topics and batches"
+    )
+    mqtt: MqttConfig | None = Field(default=None, description="a broker")
+    webhooks: list[WebhookConfig] = Field(
+        default_factory=list, max_length=20, description="web hooks"
+    )

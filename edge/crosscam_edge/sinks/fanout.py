@@ -1,0 +1,99 @@
+"""One stream of records to several sinks, none of which can harm another."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from crosscam_deploy.log import get_logger
+from crosscam_edge.sinks.base import Health
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from crosscam_edge.sinks.base import Sink
+
+_log = get_logger("outputs")
+
+
+@dataclass(slots=True)
+class Output:
+    """A sink and what it gets.
+
+    Attributes:
+        name: For people; holds no secret.
+        sink: It.
+        kinds: Types of the records that it gets.
+        failures: Records at which the sink raised.
+    """
+
+    name: str
+    sink: Sink
+    kinds: frozenset[str]
+    failures: int = 0
+
+    def counts(self) -> dict[str, int | str]:
+        """Return what became of its records, and how it is."""
+        health = Health.FAILING if self.failures else self.sink.health
+        return {
+            "written": self.sink.written,
+            "dropped": self.sink.dropped + self.failures,
+            "health": health.value,
+        }
+
+
+class Fanout:
+    """Hands each record to every sink that wants its type.
+
+    A sink never waits, by its contract; one that raises loses that record, and is told of once.
+
+    Args:
+        outputs: The sinks; closed with this.
+    """
+
+    def __init__(self, outputs: Sequence[Output]) -> None:
+        self._outputs = tuple(outputs)
+
+    def wants(self, kind: str) -> bool:
+        """Tell whether any sink gets records of a type."""
+        return any(kind in each.kinds for each in self._outputs)
+
+    def put(self, record: Mapping[str, Any]) -> None:
+        """Take a record; never waits."""
+        for each in self._outputs:
+            if record["type"] not in each.kinds:
+                continue
+            try:
+                each.sink.put(record)
+            except Exception as error:  # whatever it is, the other sinks shall get theirs
+                each.failures += 1
+                _tell(each, error)
+
+    def counts(self) -> dict[str, dict[str, int | str]]:
+        """Return what became of the records, by name of the sink."""
+        return {each.name: each.counts() for each in self._outputs}
+
+    def close(self) -> None:
+        """Close all sinks side by side: together they take as long as the slowest."""
+        threads = [
+            threading.Thread(target=_close, args=(each,), name=f"close {each.name}")
+            for each in self._outputs
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def _close(output: Output) -> None:
+    try:
+        output.sink.close()
+    except Exception as error:  # the thread is at its end: nobody else would hear of it
+        output.failures += 1
+        _tell(output, error)
+
+
+def _tell(output: Output, error: Exception) -> None:
+    if output.failures == 1:
+        _log.warning("a sink failed", sink=output.name, reason=f"{type(error).__name__}: {error}")
