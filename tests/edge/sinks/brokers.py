@@ -143,7 +143,12 @@ class Listener:
         assert self._ready.wait(20)
 
     def of(self, topic: str) -> list[str]:
-        return [each.text for each in list(self.heard) if each.topic.startswith(topic)]
+        """What came under a topic, what came twice once: amqtt may send retained messages so."""
+        texts = [each.text for each in list(self.heard) if each.topic.startswith(topic)]
+        return list(dict.fromkeys(texts))
+
+    def topics(self) -> set[str]:
+        return {each.topic for each in list(self.heard)}
 
     def close(self) -> None:
         self._client.disconnect()
