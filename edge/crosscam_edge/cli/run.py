@@ -13,6 +13,7 @@ from crosscam_edge.cli.progress import stop_on_signals
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Mapping
 
     from crosscam_edge.live.run import LiveRun
     from crosscam_edge.sinks.fanout import Fanout
@@ -37,6 +38,12 @@ _STATUS_S = 5.0
     help="Forget people after so many days; 0 keeps nothing on disk.",
 )
 @click.option("--seconds", type=click.FloatRange(min=0.1), help="Stop after so long.")
+@click.option("--listen", metavar="HOST:PORT", help="Serve the HTTP interface there.")
+@click.option(
+    "--tokens",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Who may use it: a file of `crosscam token create`.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     site: Path,
@@ -45,6 +52,8 @@ def command(
     fps: float | None,
     keep_days: float,
     seconds: float | None,
+    listen: str | None,
+    tokens: Path | None,
     as_json: bool,
 ) -> int:
     """Watch the cameras of SITE (YAML) and give every person one id, as it happens.
@@ -54,7 +63,10 @@ def command(
     cameras that come and go. gallery.db keeps who was seen: a run in the same folder goes on with
     the same ids. Ctrl-C ends the run cleanly.
     """
+    from contextlib import ExitStack
+
     from crosscam_edge.associate.site import site_knowledge
+    from crosscam_edge.cli.listening import listening
     from crosscam_edge.config import load_config
     from crosscam_edge.gallery import Gallery
     from crosscam_edge.live.clocks import UtcClock
@@ -71,11 +83,18 @@ def command(
     clock = UtcClock()
     runs: list[LiveRun] = []
     cameras = live_cameras(settings, clock.now_ns, lambda: runs[0].wake() if runs else None)
+    interface = listening(listen, tokens)
     open_folder(output)
     opened = open_models(settings, cameras=len(cameras), meanwhile="crosscam_edge.associate")
     with FolderLock(output), opened as models, stop_on_signals() as stop:
         outputs = open_outputs(output, settings.live, tracks=tracks)
         gallery = None
+
+        def emit(record: Mapping[str, Any]) -> None:
+            outputs.put(record)
+            if interface is not None:
+                interface.put(record)
+
         try:
             if keep_days:
                 gallery = Gallery(
@@ -91,14 +110,18 @@ def command(
                 models,
                 site=site_knowledge([config for config, _ in cameras]),
                 now_ns=clock.now_ns,
-                emit=outputs.put,
+                emit=emit,
                 tracks=outputs.wants("tracks"),
                 gallery=gallery,
             )
             runs.append(run)
             began = time.monotonic()
-            _watch(run, outputs, stop, seconds, quiet=as_json)
-            run.run(stop)
+            with ExitStack() as serving:
+                if interface is not None:
+                    path = output / "gallery.db"
+                    serving.enter_context(interface.serve(run, gallery, path, outputs.dropped))
+                _watch(run, outputs, stop, seconds, quiet=as_json)
+                run.run(stop)
         finally:
             outputs.close()
             if gallery is not None:

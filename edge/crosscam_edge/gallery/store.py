@@ -232,6 +232,10 @@ class Gallery:
             for table in ("tracklets", "events", "identities"):
                 self.writer.put(f"DELETE FROM {table} WHERE global_id = ?", (each,))  # noqa: S608
             self.writer.put("DELETE FROM events WHERE other_id = ?", (each,))
+            self.writer.put(
+                "UPDATE events SET runner_up = NULL, runner_up_id = NULL WHERE runner_up_id = ?",
+                (each,),
+            )
         self.audit(who, "erase", f"identity {final}")
         if not self.writer.flush():
             raise InputError(

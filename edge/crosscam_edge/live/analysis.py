@@ -9,6 +9,8 @@ from crosscam_edge.track import TrackerConfig
 from crosscam_edge.track.live import LiveFrame, LiveTracking
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -86,6 +88,10 @@ class CameraAnalysis:
         if self.last_ns is None or now_ns - self.last_ns <= _GONE_S * 1e9:
             return LiveFrame(self._tracking.camera_id)
         return self._tracking.flush()
+
+    def forget(self, track_ids: Iterable[int]) -> None:
+        """Let the looks of tracks go that have ended."""
+        self._tracking.forget(track_ids)
 
     def flush(self) -> LiveFrame:
         """End all tracks."""

@@ -31,6 +31,14 @@ class Latency:
             self.count += 1
             self.total_s += seconds
 
+    def cumulative(self) -> list[tuple[float, int]]:
+        """Return how many durations were no longer than each of 20 bounds, in seconds."""
+        with self._lock:
+            total = np.cumsum(self._bins)
+        ends = range(_BINS // 20, _BINS + 1, _BINS // 20)
+        bounds = (_LEAST_S * (_MOST_S / _LEAST_S) ** (end / _BINS) for end in ends)
+        return [(bound, int(total[end - 1])) for bound, end in zip(bounds, ends, strict=True)]
+
     def quantile(self, share: float) -> float:
         """Return the duration that `share` of all stay below, seconds; NaN when there are none."""
         with self._lock:

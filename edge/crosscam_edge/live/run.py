@@ -11,11 +11,13 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from crosscam_deploy.log import get_logger
+from crosscam_edge.associate.online import EventKind, IdentityEvent
 from crosscam_edge.detect.pool import DetectPool
 from crosscam_edge.live.analysis import CameraAnalysis
+from crosscam_edge.live.commands import Commands
 from crosscam_edge.live.identities import Identities
 from crosscam_edge.live.latency import Latency
 from crosscam_edge.live.records import camera_record, identity_record, track_record
@@ -23,7 +25,8 @@ from crosscam_edge.timers import StageTimers
 from crosscam_edge.types import TrackletKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from concurrent.futures import Future
 
     import numpy as np
     from numpy.typing import NDArray
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 
     Emit = Callable[[Mapping[str, Any]], None]
 
+T = TypeVar("T")
 _log = get_logger("live")
 FRAME_RATE = 10.0
 """Pictures of a camera that are looked at in a second, unless the site file says otherwise."""
@@ -116,10 +120,44 @@ class LiveRun:
         self.latency = Latency()
         self.timers = StageTimers()
         self._wake = threading.Event()
+        self._commands = Commands()
 
     def wake(self) -> None:
         """Tell the run that a camera has something new; any thread may."""
         self._wake.set()
+
+    def ask(self, work: Callable[[], T]) -> Future[T]:
+        """Have something done by the run's own thread between two rounds; any thread may ask.
+
+        Only there may `identities` be changed. The work must be short: the cameras wait for it.
+
+        Raises:
+            RunError: The run has ended, or too many requests wait.
+        """
+        asked = self._commands.ask(work)
+        self._wake.set()
+        return asked
+
+    def forget(self, global_id: int, tracks: Iterable[TrackletKey]) -> bool:
+        """Forget somebody at once, here and not in the gallery; by way of `ask`.
+
+        Args:
+            global_id: The identity.
+            tracks: Its tracks, as far as they are known.
+
+        Returns:
+            Whether the identity was remembered.
+        """
+        wanted = set(tracks)
+        for each in self._watched:
+            name = str(each.config.id)
+            each.analysis.forget(key.track_id for key in wanted if key.camera_id == name)
+        return self.identities.online.erase(global_id)
+
+    def tell_erased(self, global_id: int) -> None:
+        """Tell whoever keeps records that somebody was erased; by way of `ask`."""
+        event = IdentityEvent(EventKind.ERASED, self._now(), global_id)
+        self._emit(identity_record(event))
 
     def health(self) -> list[CameraHealth]:
         """Return how the cameras are, in the order of the site."""
@@ -150,9 +188,11 @@ class LiveRun:
                 self._wake.clear()
                 if not self._round(pool, sequential):
                     self._wake.wait(_WAIT_S)
+                self._commands.carry_out()
                 self._tell_cameras()
                 self._tell_people(self._now())
         finally:
+            self._commands.close()
             pool.close()
             for each in self._watched:
                 each.camera.ask_to_stop()

@@ -74,6 +74,10 @@ class Fanout:
         """Return what became of the records, by name of the sink."""
         return {each.name: each.counts() for each in self._outputs}
 
+    def dropped(self) -> dict[str, int]:
+        """Return how many records were lost, by name of the sink."""
+        return {each.name: each.sink.dropped + each.failures for each in self._outputs}
+
     def close(self) -> None:
         """Close all sinks side by side: together they take as long as the slowest."""
         threads = [

@@ -21,7 +21,7 @@ from crosscam_edge.track.tracklets import TrackletBuilder
 from crosscam_edge.types import TrackletKey, Tracks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import NDArray
 
@@ -148,6 +148,11 @@ class LiveTracking:
         for i, j in np.argwhere(lie_on_each_other(tracks.xyxy)).tolist():
             self._summaries[ids[i]].doubled[ids[j]] += 1
         return on_things
+
+    def forget(self, track_ids: Iterable[int]) -> None:
+        """Let the looks of tracks go that have ended."""
+        for track_id in track_ids:
+            self._ended.pop(track_id, None)
 
     def flush(self) -> LiveFrame:
         """End all tracks: the camera is gone, or its picture is another one."""

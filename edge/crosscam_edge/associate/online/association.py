@@ -83,6 +83,7 @@ class OnlineAssociation:
         self._settings = settings or OnlineConfig()
         self._index = Index(dim)
         self._waiting: dict[TrackletKey, _Newcomer] = {}
+        self._ignored: set[TrackletKey] = set()  # living tracks of people who were erased
         self._knowledge: Knowledge | None = None
         self._corrections = Corrections(self._settings.agreement)
         self._events: list[IdentityEvent] = []
@@ -119,6 +120,10 @@ class OnlineAssociation:
                 fix="embed all cameras with the same bundle",
             )
         key = tracklet.key
+        if key in self._ignored:
+            if ended:
+                self._ignored.remove(key)
+            return
         owner = self.people.id_of(key)
         if owner is not None:
             before = self.people.by_id[owner].members[key]
@@ -146,10 +151,37 @@ class OnlineAssociation:
     def discard(self, key: TrackletKey, now_ns: int) -> None:
         """Forget a tracklet that turned out to be nobody: furniture, or a second box."""
         self._waiting.pop(key, None)
+        self._ignored.discard(key)
         left = self.people.drop(key)
         if left is not None:
             self._index.remove(left)
             self._tell(EventKind.ENDED, now_ns, left)
+
+    def erase(self, global_id: int) -> bool:
+        """Forget somebody at once, and whatever was about to be told of them.
+
+        Tracks of theirs that are still alive are ignored until they end, for their crops are of the
+        person who is to be forgotten. Seen again after that, the person is somebody new.
+
+        Returns:
+            Whether the identity was remembered.
+        """
+        self._events = [
+            replace(each, runner_up=float("nan"), runner_up_id=0)
+            if each.runner_up_id == global_id
+            else each
+            for each in self._events
+            if global_id not in (each.global_id, each.other_id)
+        ]
+        identity = self.people.by_id.get(global_id)
+        if identity is None:
+            return False
+        living = [key for key, member in identity.members.items() if not member.ended]
+        self._ignored.update(living)
+        self.people.remove(global_id)
+        self._index.remove(global_id)
+        self.counts[EventKind.ERASED] += 1
+        return True
 
     def step(self, now_ns: int) -> list[IdentityEvent]:
         """Decide what can be decided; call it every second or so.

@@ -22,6 +22,7 @@ class EventKind(StrEnum):
         MERGED: Two identities were found to be one person; `other_id` is no more.
         SPLIT: An identity was found to be two people; this one was part of `other_id`.
         ENDED: It was not seen for too long, or there were too many: it is forgotten.
+        ERASED: Somebody asked for everything about it to be deleted.
     """
 
     NEW = "new"
@@ -30,6 +31,7 @@ class EventKind(StrEnum):
     MERGED = "merged"
     SPLIT = "split"
     ENDED = "ended"
+    ERASED = "erased"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,187 @@
+"""Questions about a gallery while a run writes it: a connection that only reads."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+_VISIBLE = "(:cameras IS NULL OR camera IN (SELECT value FROM json_each(:cameras)))"
+_PAGE = f"""
+    SELECT DISTINCT global_id FROM tracklets
+    WHERE global_id < :before AND end_ns >= :since AND start_ns <= :until AND {_VISIBLE}
+    ORDER BY global_id DESC LIMIT :limit
+"""  # noqa: S608 (text of ours)
+_SUMMARY = f"""
+    SELECT global_id, min(start_ns) AS first_ns, max(end_ns) AS last_ns, count(*) AS tracklets,
+           json_group_array(DISTINCT camera) AS cameras
+    FROM tracklets
+    WHERE global_id IN (SELECT value FROM json_each(:ids)) AND {_VISIBLE}
+    GROUP BY global_id ORDER BY global_id DESC
+"""  # noqa: S608
+_JOURNEY = f"""
+    SELECT camera, track, start_ns, end_ns, observations FROM tracklets
+    WHERE global_id = :id AND {_VISIBLE} ORDER BY start_ns, camera, track
+"""  # noqa: S608
+_EVENTS = f"""
+    SELECT time_ns, kind, global_id, other_id, camera, track, odds, runner_up, runner_up_id
+    FROM events WHERE (global_id = :id OR other_id = :id) AND {_VISIBLE}
+    ORDER BY id DESC LIMIT :limit
+"""  # noqa: S608
+_STORED = f"SELECT * FROM tracklets WHERE global_id = :id AND {_VISIBLE} ORDER BY start_ns"  # noqa: S608
+_LATEST = (1 << 63) - 1
+
+
+class Reader:
+    """Reads a gallery; any thread may, one at a time. Nothing here waits for the run, nor it.
+
+    What a run has seen in the last second may not be there yet. Wherever `cameras` is given, the
+    answer is made from what those cameras have seen and nothing else; None means all.
+
+    Args:
+        path: A gallery's file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.lock = threading.RLock()
+        self._connection = sqlite3.connect(
+            f"file:{quote(str(path.absolute()))}?mode=ro",
+            uri=True,
+            timeout=10.0,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        self._connection.row_factory = sqlite3.Row
+
+    @contextmanager
+    def at_one_time(self) -> Iterator[None]:
+        """Have all questions in the block answered from what was there when the first was asked."""
+        with self.lock:
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._connection.execute("COMMIT")
+
+    def page(
+        self,
+        *,
+        limit: int,
+        before: int | None = None,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        within: Collection[str] | None = None,
+        cameras: Collection[str] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return identities, those that began last first.
+
+        Args:
+            limit: At most so many.
+            before: Only ids below this one: the last of the page before.
+            since_ns: Only who was seen then or later ...
+            until_ns: ... and then or earlier, UTC.
+            within: Only who was seen by these in that time; None for all.
+            cameras: What these have seen is told.
+
+        Returns:
+            ``global_id``, ``first_ns``, ``last_ns``, ``tracklets`` and ``cameras`` of each, at any
+            time.
+        """
+        ids = [
+            row["global_id"]
+            for row in self._ask(
+                _PAGE,
+                before=_LATEST if before is None else before,
+                since=-_LATEST if since_ns is None else since_ns,
+                until=_LATEST if until_ns is None else until_ns,
+                limit=limit,
+                cameras=_list(within),
+            )
+        ]
+        return self._summaries(ids, cameras)
+
+    def identity(
+        self, global_id: int, cameras: Collection[str] | None = None
+    ) -> dict[str, Any] | None:
+        """Return one identity as `page` does; None when nothing of it is there."""
+        found = self._summaries([global_id], cameras)
+        return found[0] if found else None
+
+    def knows(self, global_id: int) -> bool:
+        """Return whether anything is kept of an identity that was not merged."""
+        rows = self._ask(
+            "SELECT 1 FROM identities WHERE global_id = :id AND merged_into IS NULL", id=global_id
+        )
+        return bool(rows)
+
+    def resolve(self, global_id: int) -> int:
+        """Return who an identity is by now: it may have been merged, and that one again."""
+        seen = {global_id}
+        while True:
+            rows = self._ask(
+                "SELECT merged_into FROM identities WHERE global_id = :id", id=global_id
+            )
+            into = rows[0]["merged_into"] if rows else None
+            if into is None or into in seen:
+                return global_id
+            global_id = into
+            seen.add(into)
+
+    def names(self, global_id: int) -> list[int]:
+        """Return the ids that were merged into this one, also by way of others, ascending."""
+        rows = self._ask(
+            "WITH RECURSIVE gone (id) AS ("
+            "SELECT global_id FROM identities WHERE merged_into = :id UNION "
+            "SELECT global_id FROM identities JOIN gone ON merged_into = gone.id"
+            ") SELECT id FROM gone ORDER BY id",
+            id=global_id,
+        )
+        return [row["id"] for row in rows]
+
+    def journey(
+        self, global_id: int, cameras: Collection[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Return where somebody was, in order: camera, track, and from when to when."""
+        return self._ask(_JOURNEY, id=global_id, cameras=_list(cameras))
+
+    def events(
+        self, global_id: int, *, limit: int, cameras: Collection[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the latest of what happened to somebody, in order.
+
+        Events of no camera (merged, split, ended) are left out where cameras are given.
+        """
+        found = self._ask(_EVENTS, id=global_id, limit=limit, cameras=_list(cameras))
+        return found[::-1]
+
+    def stored(
+        self, global_id: int, cameras: Collection[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Return all columns of somebody's tracklets, looks included."""
+        return self._ask(_STORED, id=global_id, cameras=_list(cameras))
+
+    def close(self) -> None:
+        """Close the file."""
+        with self.lock:
+            self._connection.close()
+
+    def _summaries(self, ids: list[int], cameras: Collection[str] | None) -> list[dict[str, Any]]:
+        found = self._ask(_SUMMARY, ids=json.dumps(ids), cameras=_list(cameras))
+        for each in found:
+            each["cameras"] = sorted(json.loads(each["cameras"]))
+        return found
+
+    def _ask(self, sql: str, **values: Any) -> list[dict[str, Any]]:
+        with self.lock:
+            return [dict(row) for row in self._connection.execute(sql, values).fetchall()]
+
+
+def _list(cameras: Collection[str] | None) -> str | None:
+    return None if cameras is None else json.dumps(sorted(cameras))

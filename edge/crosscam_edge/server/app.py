@@ -1,0 +1,57 @@
+"""The application: routes, who may use them, and what guards them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+
+from crosscam_edge.server.access import Access
+from crosscam_edge.server.errors import handle_errors
+from crosscam_edge.server.guard import LOOPBACK, Guard
+from crosscam_edge.server.routes import PREFIX, open_router, router
+from crosscam_edge.server.stream import SEND_S, Followers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from crosscam_edge.server.site import Site
+    from crosscam_edge.server.tokens import Keyring
+
+
+def make_app(
+    site: Site,
+    keyring: Keyring | None,
+    *,
+    loopback: bool,
+    dropped: Callable[[], Mapping[str, int]] = dict,
+    send_s: float = SEND_S,
+) -> FastAPI:
+    """Return the application of a run.
+
+    Args:
+        site: The run.
+        keyring: Who may ask; None lets everybody look.
+        loopback: Whether it is reached from this machine alone; then only its names do as hosts.
+        dropped: Records that were dropped, by where they should have gone.
+        send_s: A client of events that takes nothing for longer is dropped.
+    """
+    app = FastAPI(
+        title="crosscam",
+        version="1",
+        summary="One identity per person, across every camera of a live site.",
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,  # these pages load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.site = site
+    app.state.access = Access(keyring)
+    app.state.dropped = dropped
+    app.state.followers = Followers()
+    app.state.send_s = send_s
+    app.include_router(open_router)
+    app.include_router(router)
+    handle_errors(app)
+    app.add_middleware(Guard, hosts=LOOPBACK if loopback else None)
+    return app

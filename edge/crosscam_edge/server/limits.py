@@ -1,0 +1,56 @@
+"""How often something may be tried, by address, in bounded memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Attempts:
+    """Counts failures of each address, which are forgiven at a steady pace (a leaky bucket).
+
+    Args:
+        burst: Failures in a row that are let pass.
+        pause_s: Seconds after which one is forgiven.
+        most: Addresses that are kept; who failed longest ago is dropped first.
+        now_s: Seconds of a clock that cannot be set.
+    """
+
+    def __init__(
+        self,
+        burst: int = 5,
+        pause_s: float = 10.0,
+        most: int = 4096,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._burst, self._pause, self._most, self._now = burst, pause_s, most, now_s
+        self._until: OrderedDict[str, float] = OrderedDict()  # when all will be forgiven
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._until)
+
+    def wait_s(self, address: str) -> float:
+        """Return the seconds before an address may try again; 0 when it may now."""
+        with self._lock:
+            left = self._until.get(address, 0.0) - self._now()
+        return max(0.0, left - (self._burst - 1) * self._pause)
+
+    def failed(self, address: str) -> None:
+        """Count a failure."""
+        with self._lock:
+            now = self._now()
+            self._until[address] = max(self._until.pop(address, 0.0), now) + self._pause
+            while len(self._until) > self._most:
+                self._until.popitem(last=False)
+
+    def forgive(self, address: str) -> None:
+        """Take the latest failure back: it was none."""
+        with self._lock:
+            if address in self._until:
+                self._until[address] -= self._pause

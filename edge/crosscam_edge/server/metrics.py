@@ -1,0 +1,127 @@
+"""The figures of a run as Prometheus reads them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psutil
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+
+from crosscam_edge.live.camera import CameraState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from prometheus_client.core import Metric
+
+    from crosscam_edge.server.site import Site
+    from crosscam_edge.server.tokens import Caller
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def metrics_text(site: Site, caller: Caller, dropped: Callable[[], Mapping[str, int]]) -> bytes:
+    """Return the figures that a caller may know of, in Prometheus' text format 0.0.4.
+
+    Args:
+        site: The run.
+        caller: Who asks; tokens of some cameras get the figures of these and of nothing else.
+        dropped: Records that were dropped, by where they should have gone.
+    """
+    registry = CollectorRegistry()
+    registry.register(_Figures(site, caller, dropped))
+    return bytes(generate_latest(registry))
+
+
+class _Figures:
+    """Reads everything at one time; nothing is counted twice."""
+
+    def __init__(
+        self, site: Site, caller: Caller, dropped: Callable[[], Mapping[str, int]]
+    ) -> None:
+        self._site, self._caller, self._dropped = site, caller, dropped
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._of_cameras()
+        if self._caller.cameras is None:
+            yield from self._of_run()
+
+    def _of_cameras(self) -> Iterator[Metric]:
+        cameras = self._site.cameras(self._caller)
+        states = GaugeMetricFamily(
+            "crosscam_cameras", "Cameras, by what they are doing.", labels=["state"]
+        )
+        for state in CameraState:
+            states.add_metric([state.value], sum(each.state is state for each in cameras))
+        yield states
+        up = GaugeMetricFamily(
+            "crosscam_camera_up", "Whether pictures come from a camera.", labels=["camera"]
+        )
+        rate = GaugeMetricFamily(
+            "crosscam_camera_frame_rate", "Pictures a second that come.", labels=["camera"]
+        )
+        for each in cameras:
+            up.add_metric([each.camera_id], each.state is CameraState.RUNNING)
+            rate.add_metric([each.camera_id], each.frame_rate)
+        yield from (up, rate)
+        looked, broken = self._site.run.looked_at(), self._site.run.failures()
+        counts: tuple[tuple[str, str, dict[str, int]], ...] = (
+            ("received", "Pictures that came.", {c.camera_id: c.received for c in cameras}),
+            (
+                "dropped",
+                "Pictures that a newer one replaced before they were taken.",
+                {c.camera_id: c.dropped for c in cameras},
+            ),
+            ("looked_at", "Pictures in which people were looked for.", looked),
+            ("broken", "Pictures that could not be looked at.", broken),
+            (
+                "connections",
+                "Times that a camera was connected.",
+                {c.camera_id: c.connections for c in cameras},
+            ),
+        )
+        for name, meaning, values in counts:
+            unit = "" if name == "connections" else "pictures_"
+            family = CounterMetricFamily(f"crosscam_{unit}{name}", meaning, labels=["camera"])
+            for each in cameras:
+                family.add_metric([each.camera_id], values.get(each.camera_id, 0))
+            yield family
+
+    def _of_run(self) -> Iterator[Metric]:
+        run = self._site.run
+        bins = run.latency.cumulative()
+        count = bins[-1][1]
+        yield HistogramMetricFamily(
+            "crosscam_latency_seconds",
+            "From when a picture was taken to what is known of it, all cameras.",
+            buckets=[*((f"{bound:.4g}", value) for bound, value in bins[:-1]), ("+Inf", count)],
+            sum_value=run.latency.total_s,
+        )
+        yield GaugeMetricFamily(
+            "crosscam_people", "People who would be known again.", len(run.identities.online.people)
+        )
+        events = CounterMetricFamily(
+            "crosscam_identity_events", "What happened to identities.", labels=["kind"]
+        )
+        for kind, value in sorted(dict(run.identities.online.counts).items()):
+            events.add_metric([str(kind)], value)
+        yield events
+        drops = CounterMetricFamily(
+            "crosscam_records_dropped", "Records that were dropped.", labels=["sink"]
+        )
+        for sink, value in self._dropped().items():
+            drops.add_metric([sink], value)
+        yield drops
+        yield CounterMetricFamily(
+            "crosscam_slow_clients",
+            "Followers of events that were dropped because they were too slow.",
+            self._site.hub.missed,
+        )
+        yield GaugeMetricFamily(
+            "crosscam_memory_bytes", "Memory of the process.", psutil.Process().memory_info().rss
+        )

@@ -1,0 +1,173 @@
+"""What answers hold. Times are UTC in nanoseconds since 1970."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+
+class Health(BaseModel):
+    """Whether the interface answers."""
+
+    status: Literal["up"] = Field(default="up", description="always 'up': else nobody answers")
+
+
+class Stream(BaseModel):
+    """What the present connection of a camera went through."""
+
+    codec: str = Field(description="name of the codec; empty before the first picture")
+    corrupt: int = Field(description="pictures that were damaged on the way, left out")
+    errors: int = Field(description="packets that could not be decoded")
+    skipped: int = Field(description="packets before the first key picture")
+
+
+class Clock(BaseModel):
+    """How the times of a camera come about."""
+
+    source: str = Field(description="where the last time came from: rtcp, stream or arrival")
+    skew_s: float | None = Field(
+        description="how far the camera's own clock is from ours, seconds; null if it sends none"
+    )
+    jumps: int = Field(description="times that presentation times began anew")
+    repaired: int = Field(description="pictures whose time did not grow")
+
+
+class Camera(BaseModel):
+    """How a camera is."""
+
+    id: str = Field(description="its name")
+    state: str = Field(description="connecting, running, stalled, backing_off, failed or stopped")
+    fault: str | None = Field(description="what went wrong last; null since pictures came")
+    detail: str = Field(description="in the words of whoever noticed")
+    fix: str = Field(description="what can be done about it")
+    since_ns: int = Field(description="in this state since")
+    address: str | None = Field(
+        description="where it is, without secrets; null for viewers, who need not know"
+    )
+    failures: int = Field(description="attempts to connect in a row that failed")
+    connections: int = Field(description="times that it was connected")
+    received: int = Field(description="pictures that came")
+    dropped: int = Field(description="pictures that a newer one replaced before they were taken")
+    looked_at: int = Field(description="pictures in which people were looked for")
+    broken: int = Field(description="pictures that could not be looked at")
+    frame_rate: float = Field(description="pictures a second that come, of late")
+    last_ns: int | None = Field(
+        description="when the last picture was taken; null before the first"
+    )
+    size: tuple[int, int] | None = Field(description="width and height of the last picture, pixels")
+    size_changes: int = Field(description="times that the size changed")
+    stream: Stream = Field(description="the present connection")
+    clock: Clock = Field(description="its times")
+
+
+class Cameras(BaseModel):
+    """The cameras that the caller may know of."""
+
+    cameras: list[Camera] = Field(description="in the order of the site file")
+
+
+class Identity(BaseModel):
+    """A person, as far as the cameras that the caller may know of have seen them."""
+
+    global_id: int = Field(description="the id; never used again")
+    first_ns: int = Field(description="first seen")
+    last_ns: int = Field(description="last seen")
+    tracklets: int = Field(description="how often they came into a picture")
+    cameras: list[str] = Field(description="where they were seen")
+    state: Literal["known", "forgotten"] = Field(
+        description="whether the run would know them again, or only keeps where they were"
+    )
+
+
+class Identities(BaseModel):
+    """A page of identities."""
+
+    identities: list[Identity] = Field(description="those that began last first")
+    next: int | None = Field(description="`cursor` of the next page; null when this is the last")
+
+
+class Sight(BaseModel):
+    """A stay in the picture of one camera."""
+
+    camera: str = Field(description="where")
+    track: int = Field(description="number of the track in that camera")
+    start_ns: int = Field(description="from when")
+    end_ns: int = Field(description="to when, so far")
+    observations: int = Field(description="pictures in which they were found")
+
+
+class Event(BaseModel):
+    """Something that happened to an identity."""
+
+    time_ns: int = Field(description="when it was decided")
+    kind: str = Field(description="new, matched, moved, merged, split or ended")
+    global_id: int = Field(description="the identity")
+    other_id: int | None = Field(description="the one that was absorbed, split or left")
+    camera: str | None = Field(description="of the track; null where it is about the whole person")
+    track: int | None = Field(description="the track")
+    odds: float | None = Field(description="log-odds, in nats, that the track is of this person")
+    runner_up: float | None = Field(description="the same of the next best")
+    runner_up_id: int | None = Field(description="who that is")
+
+
+class IdentityPage(Identity):
+    """A person, where they were, and what happened to their id."""
+
+    asked_for: int = Field(description="the id that was asked for")
+    merged: bool = Field(
+        description="whether that one was merged into `global_id`, which is the same person"
+    )
+    names: list[int] = Field(
+        description="ids that were merged into this one; empty for tokens of some cameras"
+    )
+    journey: list[Sight] = Field(description="where they were, in order")
+    events: list[Event] = Field(
+        description="the latest 1000 that happened, in order; tokens of some cameras get those of "
+        "their cameras, without other ids"
+    )
+
+
+class StoredTracklet(Sight):
+    """All that is kept of a stay, looks included."""
+
+    start_frame: int = Field(description="number of the first picture")
+    end_frame: int = Field(description="number of the last picture")
+    sure_first_ns: int | None = Field(description="surely there from")
+    sure_last_ns: int | None = Field(description="surely there to")
+    width: int = Field(description="of the picture, pixels")
+    height: int = Field(description="of the picture, pixels")
+    model_id: str = Field(description="the model that made the embeddings")
+    boxes: str = Field(
+        description="entry and exit box, entry and exit velocity: base64 of 12 float32, "
+        "little-endian"
+    )
+    embeddings: str | None = Field(
+        description="base64 of float32, little-endian, a row for each time; null once let go"
+    )
+    times: str | None = Field(description="base64 of int64, little-endian: of the embeddings")
+    qualities: str | None = Field(description="base64 of float32, little-endian: of the crops")
+
+
+class Export(BaseModel):
+    """All that the gallery keeps of a person."""
+
+    identity: IdentityPage = Field(description="as GET /identities/{id} tells it")
+    tracklets: list[StoredTracklet] = Field(description="as they are stored")
+
+
+class Erased(BaseModel):
+    """What was erased."""
+
+    global_id: int = Field(description="the identity")
+    tracklets: int = Field(description="tracklets that were overwritten in the gallery")
+    forgotten: bool = Field(
+        description="whether the running association knew the person; now it does not"
+    )
+
+
+def base64_of(data: bytes | None) -> Any:
+    """Return bytes as text."""
+    from base64 import b64encode
+
+    return None if data is None else b64encode(data).decode("ascii")

@@ -1,0 +1,209 @@
+"""What the interface knows of a run, and how it asks for changes."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import TimeoutError as TookTooLong
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from crosscam_edge.gallery import Reader
+from crosscam_edge.live.camera import CameraHealth
+from crosscam_edge.server.errors import RefusedError, no_identity, unavailable
+from crosscam_edge.server.hub import Hub
+from crosscam_edge.types import TrackletKey
+from crosscam_kernels.errors import CrosscamError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from crosscam_edge.gallery import Gallery
+    from crosscam_edge.live.run import LiveRun
+    from crosscam_edge.server.tokens import Caller
+
+T = TypeVar("T")
+_WAIT_S = 10.0
+_TRIES = 8
+_MOST_EVENTS = 1000
+
+
+class Site:
+    """A live run as clients see it. Any thread may ask.
+
+    Args:
+        run: The run.
+        gallery: What it keeps; None when it keeps nothing.
+        path: The gallery's file.
+
+    Attributes:
+        run: As above.
+        hub: Its latest records; give each to `Hub.put`.
+    """
+
+    def __init__(self, run: LiveRun, gallery: Gallery | None, path: Path, hub: Hub) -> None:
+        self.run, self.hub = run, hub
+        self._gallery = gallery
+        self._reader = None if gallery is None else Reader(path)
+        self._erasing = threading.Lock()
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if self._reader is not None:
+            self._reader.close()
+
+    def cameras(self, caller: Caller) -> list[CameraHealth]:
+        """Return the cameras that a caller may know of."""
+        return [each for each in self.run.health() if caller.sees(each.camera_id)]
+
+    def knows(self, global_id: int) -> bool:
+        """Return whether the run would know somebody again."""
+        return global_id in self.run.identities.online.people.by_id
+
+    def search(
+        self,
+        caller: Caller,
+        *,
+        camera: str | None,
+        since_ns: int | None,
+        until_ns: int | None,
+        cursor: int | None,
+        limit: int,
+    ) -> tuple[list[dict[str, Any]], int | None]:
+        """Return a page of identities, and where the next one begins."""
+        cameras = caller.cameras
+        if camera is not None:
+            cameras = frozenset({camera}) if caller.sees(camera) else frozenset()
+        asked = {"camera": camera, "since_ns": since_ns, "until_ns": until_ns, "cursor": cursor}
+        self._audit(
+            caller,
+            "search",
+            " ".join(f"{key}={value}" for key, value in asked.items() if value is not None)
+            or "all",
+        )
+        found = self._kept()[1].page(
+            limit=limit + 1, before=cursor, since_ns=since_ns, until_ns=until_ns,
+            within=cameras, cameras=caller.cameras,
+        )  # fmt: skip
+        more = found[limit - 1]["global_id"] if len(found) > limit else None
+        return [self._with_state(each) for each in found[:limit]], more
+
+    def page_of(self, caller: Caller, global_id: int) -> dict[str, Any]:
+        """Return what is known of somebody.
+
+        Raises:
+            RefusedError: Nothing that the caller may know of.
+        """
+        self._audit(caller, "look", f"identity {global_id}")
+        with self._kept()[1].at_one_time():
+            return self._page(caller, global_id)
+
+    def export(self, caller: Caller, global_id: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Return what is known of somebody, and all columns of their tracklets.
+
+        Raises:
+            RefusedError: Nothing that the caller may know of, or the audit cannot be written.
+        """
+        gallery, reader = self._kept()
+        with reader.at_one_time():
+            page = self._page(caller, global_id)
+            stored = reader.stored(page["global_id"], caller.cameras)
+        self._audit(caller, "export", f"identity {page['global_id']}")
+        if not gallery.writer.flush():
+            raise unavailable("what is exported cannot be noted in the audit now")
+        return page, stored
+
+    def erase(self, caller: Caller, global_id: int) -> dict[str, Any]:
+        """Erase somebody: out of the run's memory first, so that nothing is written again.
+
+        Raises:
+            RefusedError: There is no such person, or it cannot be done now.
+        """
+        gallery, reader = self._kept()
+        with self._erasing:
+            final, forgotten = self._forgotten(gallery, reader, global_id)
+            names = [final, *reader.names(final)]
+            count = 0
+            if reader.knows(final):
+                try:
+                    with reader.lock:  # whoever reads would keep old pages in the log of writes
+                        count = gallery.erase(final, who=caller.name)
+                except CrosscamError as error:
+                    raise unavailable(error.found) from error
+            elif forgotten:
+                gallery.audit(caller.name, "erase", f"identity {final}")
+            else:
+                raise no_identity(global_id)
+            for each in names:
+                self.hub.erase(each)
+            self._ask(partial(self.run.tell_erased, final))
+        return {"global_id": final, "tracklets": count, "forgotten": forgotten}
+
+    def _forgotten(self, gallery: Gallery, reader: Reader, global_id: int) -> tuple[int, bool]:
+        """Have the run forget somebody; returns who that is, and whether it knew them.
+
+        While the request waits for its turn they may be merged into somebody else. Once they are
+        forgotten they cannot be.
+        """
+        for _ in range(_TRIES):
+            if not gallery.writer.flush():
+                raise unavailable("the gallery cannot be written now")
+            final = reader.resolve(global_id)
+            tracks = [TrackletKey(row["camera"], row["track"]) for row in reader.journey(final)]
+            forgotten = self._ask(partial(self.run.forget, final, tracks))
+            if not gallery.writer.flush():
+                raise unavailable("the gallery cannot be written now")
+            if reader.resolve(global_id) == final:
+                return final, forgotten
+        raise unavailable(f"identity {global_id} changes too quickly")
+
+    def _page(self, caller: Caller, global_id: int) -> dict[str, Any]:
+        reader = self._kept()[1]
+        final = reader.resolve(global_id)
+        found = reader.identity(final, caller.cameras)
+        if found is None:
+            raise no_identity(global_id)
+        events = reader.events(final, limit=_MOST_EVENTS, cameras=caller.cameras)
+        if caller.cameras is not None:
+            hidden: Mapping[str, None] = {"other_id": None, "runner_up": None, "runner_up_id": None}
+            # What moved away from this person went to somebody who may have been elsewhere.
+            events = [{**each, **hidden} for each in events if each["global_id"] == final]
+        return {
+            **self._with_state(found),
+            "asked_for": global_id,
+            "merged": final != global_id,
+            "names": reader.names(final) if caller.cameras is None else [],
+            "journey": reader.journey(final, caller.cameras),
+            "events": events,
+        }
+
+    def _with_state(self, found: dict[str, Any]) -> dict[str, Any]:
+        return {**found, "state": "known" if self.knows(found["global_id"]) else "forgotten"}
+
+    def _kept(self) -> tuple[Gallery, Reader]:
+        if self._gallery is None or self._reader is None:
+            raise RefusedError(
+                409,
+                "nothing_kept",
+                "this run keeps nobody",
+                expected="a run with a gallery",
+                fix="crosscam run with --keep-days above 0",
+            )
+        return self._gallery, self._reader
+
+    def watched(self, caller: Caller) -> None:
+        """Note that somebody follows what happens."""
+        if self._gallery is not None:
+            self._gallery.audit(caller.name, "follow", "events")
+
+    def _audit(self, caller: Caller, action: str, detail: str) -> None:
+        self._kept()[0].audit(caller.name, action, detail)
+
+    def _ask(self, work: Callable[[], T]) -> T:
+        asked = self.run.ask(work)
+        try:
+            return asked.result(_WAIT_S)
+        except TookTooLong:
+            if asked.cancel():
+                raise unavailable("the run does not come round to it") from None
+            return asked.result()  # it has begun

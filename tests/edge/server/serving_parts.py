@@ -1,0 +1,88 @@
+"""A real run with real pictures, and its interface on a real port."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parents[1] / "live"))
+from rtsp_server import write_video
+from test_live_run import BarDetector, SameEmbedder
+
+from crosscam_edge.associate import AssociationConfig
+from crosscam_edge.config import CameraConfig, SiteConfig
+from crosscam_edge.gallery import Gallery
+from crosscam_edge.live.clocks import UtcClock
+from crosscam_edge.live.open import live_cameras
+from crosscam_edge.live.run import LiveRun
+from crosscam_edge.opening import Models
+from crosscam_edge.server.app import make_app
+from crosscam_edge.server.hub import Hub
+from crosscam_edge.server.serve import Server, bind
+
+SECRET = "topsecret"  # of a camera that is not there
+HOLDERS = ("viewer", "operator", "admin", "hall")
+
+
+def write_people(folder):
+    for name, size in (("hall.mp4", (320, 240)), ("yard.mp4", (480, 240))):
+        write_video(folder / name, size=size, seconds=8, bar=70)
+
+
+@dataclass
+class Live:
+    """A run that is watched, its gallery and its records."""
+
+    run: LiveRun
+    gallery: Gallery
+    path: Path
+    hub: Hub
+
+    def until(self, condition, seconds=20.0):
+        ends = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < ends, "it did not come to that"
+            time.sleep(0.02)
+
+
+@contextmanager
+def running(videos, folder):
+    cameras = [
+        {"id": "hall", "video": str(videos / "hall.mp4")},
+        {"id": "yard", "video": str(videos / "yard.mp4")},
+        {"id": "dead", "url": f"rtsp://admin:{SECRET}@127.0.0.1:1/x"},
+    ]
+    settings = SiteConfig(cameras=[CameraConfig(**each) for each in cameras])
+    clock, hub, runs = UtcClock(), Hub(), []
+    path = folder / "gallery.db"
+    gallery = Gallery(path, model_id="same", dim=SameEmbedder.dim, now_ns=clock.now_ns)
+    sources = live_cameras(settings, clock.now_ns, lambda: runs[0].wake() if runs else None)
+    run = LiveRun(
+        sources, settings, Models(BarDetector(), SameEmbedder(), {}, 1), site=AssociationConfig(),
+        now_ns=clock.now_ns, emit=hub.put, gallery=gallery,
+    )  # fmt: skip
+    runs.append(run)
+    stop = threading.Event()
+    thread = threading.Thread(target=run.run, args=(stop,))
+    thread.start()
+    try:
+        yield Live(run, gallery, path, hub)
+    finally:
+        stop.set()
+        thread.join(20)
+        gallery.close()
+    assert not thread.is_alive()
+
+
+@contextmanager
+def serving(site, keyring, **settings):
+    server = Server(make_app(site, keyring, loopback=True, **settings), bind("127.0.0.1", 0))
+    server.start()
+    try:
+        yield f"http://127.0.0.1:{server.address[1]}"
+    finally:
+        server.stop()

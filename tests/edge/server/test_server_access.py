@@ -1,0 +1,291 @@
+"""Who may ask for what: every route, every role, wrong tokens, wrong hosts, wrong sizes."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from serving_parts import HOLDERS, SECRET, serving
+
+from crosscam_edge.cli import main
+from crosscam_edge.gallery import Reader
+from crosscam_edge.server.limits import Attempts
+from crosscam_edge.server.serve import bind, parse_listen, refuse_open
+from crosscam_edge.server.tokens import Keyring, Role, create_token, read_tokens, revoke_token
+from crosscam_kernels.errors import InputError, RunError, UsageError
+
+NOBODY = 999_999
+# The least role of every route; a route that is not here fails a test.
+RULES = {
+    ("GET", "/api/v1/health"): None,
+    ("GET", "/api/v1/cameras"): "viewer",
+    ("GET", "/api/v1/cameras/{camera_id}"): "viewer",
+    ("GET", "/api/v1/identities"): "viewer",
+    ("GET", "/api/v1/identities/{global_id}"): "viewer",
+    ("GET", "/api/v1/identities/{global_id}/export"): "operator",
+    ("DELETE", "/api/v1/identities/{global_id}"): "admin",
+    ("GET", "/api/v1/events"): "viewer",
+    ("GET", "/api/v1/metrics"): "viewer",
+}
+ROLES = ("viewer", "operator", "admin")
+
+
+def test_every_route_has_a_rule(ask):
+    paths = ask(None, "/openapi.json").json()["paths"]
+    found = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    assert found == set(RULES)
+
+
+@pytest.mark.parametrize(("method", "path"), RULES)
+def test_every_route_keeps_its_rule(ask, url, tokens, method, path):
+    rule = RULES[method, path]
+    place = path.removeprefix("/api/v1").format(camera_id="nowhere", global_id=NOBODY)
+
+    def status(holder):
+        headers = (
+            {} if holder is None else {"Authorization": f"Bearer {tokens.get(holder, holder)}"}
+        )
+        with httpx.stream(method, url + place, headers=headers, timeout=20) as answer:
+            return answer.status_code
+
+    if rule is None:
+        assert status(None) == 200
+        return
+    assert status(None) == 401
+    assert status("cc_000000000000_" + "x" * 43) == 401
+    for role in ROLES:
+        allowed = ROLES.index(role) >= ROLES.index(rule)
+        assert (status(role) not in (401, 403)) == allowed, role
+
+
+def test_who_knows_one_camera_knows_of_no_other(ask, live):
+    assert [each["id"] for each in ask("hall", "/cameras").json()["cameras"]] == ["hall"]
+    assert ask("hall", "/cameras/yard").status_code == 404
+    live.gallery.writer.flush()
+    people = ask("viewer", "/identities").json()["identities"]
+    both = next(each for each in people if {"hall", "yard"} <= set(each["cameras"]))
+    answers = [
+        ask("hall", "/identities"),
+        ask("hall", "/identities?camera=yard"),
+        ask("hall", f"/identities/{both['global_id']}"),
+        ask("hall", f"/identities/{both['global_id']}/export"),
+        ask("hall", "/metrics"),
+        ask("hall", "/cameras"),
+    ]
+    for answer in answers:
+        assert answer.status_code == 200
+        assert "yard" not in answer.text
+        assert "dead" not in answer.text
+    assert answers[1].json()["identities"] == []
+    seen = answers[2].json()
+    assert {each["camera"] for each in seen["journey"]} == {"hall"}
+    assert seen["cameras"] == ["hall"]
+    assert "crosscam_people" not in answers[4].text
+    assert "crosscam_people" in ask("viewer", "/metrics").text
+
+
+def test_only_operators_see_where_cameras_are(ask):
+    assert ask("viewer", "/cameras/dead").json()["address"] is None
+    assert "127.0.0.1" in ask("operator", "/cameras/dead").json()["address"]
+
+
+def test_no_answer_holds_a_secret(ask, tokens, live):
+    live.gallery.writer.flush()
+    someone = ask("admin", "/identities").json()["identities"][0]["global_id"]
+    paths = [
+        "/openapi.json", "/health", "/cameras", "/cameras/dead", "/identities", "/metrics",
+        f"/identities/{someone}", f"/identities/{someone}/export", "/nothing", "/identities/x",
+    ]  # fmt: skip
+    for holder in (None, "cc_wrong", *HOLDERS):
+        for path in paths:
+            answer = ask(holder, path)
+            told = answer.text + str(answer.headers)
+            assert SECRET not in told, path
+            assert not any(token in told for token in tokens.values()), path
+            assert "Traceback" not in told
+
+
+def test_guessing_is_slowed_and_the_right_token_is_not(ask):
+    assert ask("viewer", "/cameras").status_code == 200
+    guesses = [ask(f"cc_000000000000_{k:043d}", "/cameras").status_code for k in range(8)]
+    assert guesses[:5] == [401] * 5
+    assert guesses[5:] == [429] * 3
+    late = ask("cc_0", "/cameras")
+    assert 0 < int(late.headers["retry-after"]) <= 10
+    assert ask("viewer", "/cameras").status_code == 200  # was right before
+
+
+def test_attempts_are_bounded_and_forgiven():
+    now = [0.0]
+    attempts = Attempts(burst=3, pause_s=10, most=4, now_s=lambda: now[0])
+    for _ in range(3):
+        assert attempts.wait_s("a") == 0
+        attempts.failed("a")
+    assert attempts.wait_s("a") == 10
+    now[0] = 10.0
+    assert attempts.wait_s("a") == 0
+    for k in range(100):
+        attempts.failed(str(k))
+    assert len(attempts) == 4
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "", "[", "localhost@evil"]
+)
+def test_other_hosts_are_refused(ask, host):
+    answer = ask("viewer", "/health", headers={"Host": host})
+    assert answer.status_code in (400, 421)
+    assert "up" not in answer.text
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8080", "127.0.0.1:1", "[::1]:8080"])
+def test_own_hosts_are_not(ask, host):
+    assert ask(None, "/health", headers={"Host": host}).status_code == 200
+
+
+def test_large_bodies_are_refused_before_they_come(url):
+    parts = urlsplit(url)
+    for header, status in (
+        (b"Content-Length: 99999999999", b"413"),
+        (b"Transfer-Encoding: chunked", b"411"),
+        (b"Content-Length: 70000", b"413"),
+    ):
+        with socket.create_connection((parts.hostname, parts.port), timeout=5) as client:
+            client.sendall(
+                b"DELETE /api/v1/identities/1 HTTP/1.1\r\nHost: localhost\r\n"
+                + header
+                + b"\r\n\r\n"
+            )
+            assert client.recv(4096).split()[1] == status
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../../../etc/passwd", "/cameras/..%2f..%2fgallery.db", "/cameras/%2e%2e", "/identities/0",
+        "/identities/-1", "/identities/1e9", "/identities/99999999999999999999",
+        "/identities?limit=100000", "/identities?cursor=x", "/identities?camera=../x",
+        "/cameras/%00", "/identities/1'--", "//etc/passwd", "/docs", "/redoc",
+    ],
+)  # fmt: skip
+def test_strange_paths_are_told_apart_and_nothing_more(ask, path):
+    answer = ask("admin", path)
+    assert answer.status_code in (404, 422)
+    assert set(answer.json()) == {"error", "found", "expected", "fix"}
+
+
+def test_answers_are_not_kept_or_framed(ask):
+    for holder, path in (("viewer", "/cameras"), (None, "/cameras"), (None, "/nothing")):
+        headers = ask(holder, path, headers={"Origin": "https://evil.example"}).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-store"
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert not [name for name in headers if name.startswith("access-control")]
+        assert "server" not in headers
+
+
+def test_without_tokens_this_machine_may_only_look(site, live):
+    with serving(site, None) as url, httpx.Client(base_url=url + "/api/v1") as client:
+        assert client.get("/cameras").status_code == 200
+        assert client.get("/cameras").json()["cameras"][0]["address"] is None
+        assert client.get("/identities/1/export").status_code == 403
+        assert client.delete("/identities/1").status_code == 403
+
+
+def test_a_token_that_is_revoked_is_refused_at_once(tmp_path, site):
+    path = tmp_path / "t.json"
+    token = create_token(path, Role.VIEWER, name="guest")[1]
+    other = create_token(path, Role.VIEWER)[1]
+    with serving(site, Keyring(path)) as url, httpx.Client(base_url=url + "/api/v1") as client:
+
+        def status(token):
+            headers = {"Authorization": f"Bearer {token}"}
+            return client.get("/cameras", headers=headers).status_code
+
+        assert (status(token), status(other)) == (200, 200)
+        revoke_token(path, "guest")
+        assert (status(token), status(other)) == (401, 200)
+        path.write_text("{")
+        assert status(other) == 401
+
+
+def test_tokens_are_kept_as_hashes_for_the_owner_alone(tmp_path, capsys):
+    path = tmp_path / "t.json"
+    args = ["--file", str(path)]
+
+    def run(*words):
+        with pytest.raises(SystemExit) as left:
+            main(["token", *words, *args])
+        return left.value.code, capsys.readouterr()
+
+    code, printed = run("create", "--role", "viewer", "--cameras", "a,b")
+    token = printed.out.strip()
+    assert code == 0
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    assert token.split("_", 2)[2] not in path.read_text()
+    found = Keyring(path).check(token)
+    assert (found.role, found.cameras) == (Role.VIEWER, {"a", "b"})
+    code, printed = run("list", "--json")
+    assert json.loads(printed.out) == [{"name": "viewer1", "role": "viewer", "cameras": ["a", "b"]}]
+    assert run("create", "--role", "admin", "--cameras", "a")[0] == 2
+    assert run("create", "--role", "viewer", "--name", "../x")[0] == 2
+    assert run("create", "--role", "viewer", "--name", "viewer1")[0] == 2
+    assert run("revoke", "nobody")[0] == 2
+    assert run("revoke", "viewer1")[0] == 0
+    assert read_tokens(path) == []
+    path.write_text('{"version": 1, "tokens": [{"hash": "topsecret"}]}')
+    with pytest.raises(InputError) as caught:
+        Keyring(path)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def keyring(tokens_file, tokens):
+    return Keyring(tokens_file)
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_nobodys_token(keyring, text):
+    assert keyring.check(text) is None
+
+
+def test_nobody_is_let_in_from_outside_without_tokens(tmp_path):
+    for host in ("0.0.0.0", "::", "192.168.1.4", "example.org"):
+        with pytest.raises(UsageError, match="everybody"):
+            refuse_open(host, None)
+    for host in ("127.0.0.1", "::1", "localhost"):
+        refuse_open(host, None)
+    path = tmp_path / "t.json"
+    create_token(path, Role.VIEWER, name="x")
+    revoke_token(path, "x")
+    with pytest.raises(UsageError, match="has none"):
+        refuse_open("0.0.0.0", Keyring(path))
+
+
+def test_addresses_to_listen_on():
+    assert parse_listen("127.0.0.1:80") == ("127.0.0.1", 80)
+    assert parse_listen("[::1]:0") == ("::1", 0)
+    for text in ("8080", ":8080", "::1:80", "host", "host:x", "host:70000", "[host:1"):
+        with pytest.raises(UsageError):
+            parse_listen(text)
+    with bind("127.0.0.1", 0) as taken, pytest.raises(RunError, match="cannot be listened on"):
+        bind("127.0.0.1", taken.getsockname()[1])
+
+
+def test_searches_are_noted_with_the_name_of_who_asked(ask, live):
+    ask("hall", "/identities?camera=hall&limit=3")
+    ask("viewer", "/identities/1")
+    live.gallery.writer.flush()
+    reader = Reader(live.path)
+    rows = reader._ask("SELECT who, action, detail FROM audit ORDER BY id DESC LIMIT 2")
+    assert [tuple(row.values()) for row in rows] == [
+        ("viewer", "look", "identity 1"), ("hall", "search", "camera=hall"),
+    ]  # fmt: skip
+    reader.close()
