@@ -17,13 +17,14 @@ def run(*args: object) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_from_recordings_to_a_model_of_their_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torch")
     monkeypatch.setenv("CROSSCAM_MODELS", "")
     site, first, pictures = tmp_path / "site", tmp_path / "first", tmp_path / "pictures"
-    run("simulate", "-o", site, "--people", 8, "--cameras", 3, "--seconds", 60, "--seed", 11)
+    run("simulate", "-o", site, "--people", 8, "--cameras", 3, "--seconds", 40, "--seed", 11)
     no = ("--no-video", "--no-report", "--no-crops")
     run("process", "-c", site / "site.yaml", "-o", first, *no)
     run("harvest", first, "-o", pictures)
