@@ -207,16 +207,22 @@ class MqttSink:
                 record = self._next()
             if record is None:
                 return
-            data = encoded(record)
-            if data is None:
+            try:
+                self._publish_record(record)
+            except (KeyError, ValueError):  # no topic or no text can be made of it
                 self._count(dropped=1)
-            elif record["type"] == "identity":
-                self._publish(f"identity/{record['global_id']}", data, retain=False)
-            elif record["type"] == "camera":
-                self._states[record["camera"]] = data
-                self._publish(f"camera/{record['camera']}", data)
-            else:
-                self._publish_once(f"tracks/{record['camera']}", data)
+
+    def _publish_record(self, record: Mapping[str, Any]) -> None:
+        data = encoded(record)
+        if data is None:
+            self._count(dropped=1)
+        elif record["type"] == "identity":
+            self._publish(f"identity/{record['global_id']}", data, retain=False)
+        elif record["type"] == "camera":
+            self._publish(f"camera/{record['camera']}", data)
+            self._states[record["camera"]] = data
+        else:
+            self._publish_once(f"tracks/{record['camera']}", data)
 
     def _next(self) -> Mapping[str, Any] | None:
         if self._cameras:

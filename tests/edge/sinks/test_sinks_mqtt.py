@@ -10,9 +10,12 @@ import time
 
 import pytest
 from brokers import PASSWORD, USER, Listener, Mosquitto, make_broker, wait_for
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crosscam_deploy import log
 from crosscam_edge.backoff import Backoff
+from crosscam_edge.config.strict import CAMERA_ID
 from crosscam_edge.sinks import mqtt as module
 from crosscam_edge.sinks.base import Health
 from crosscam_edge.sinks.mqtt import MqttSink
@@ -229,9 +232,15 @@ def test_certificates_that_are_not_there(tmp_path, opened):
             opened(broker, tls=True, ca=str(tmp_path / file))
 
 
-def test_a_record_that_json_cannot_hold_is_dropped_alone(broker, opened):
+def test_a_record_that_cannot_be_sent_is_dropped_alone(broker, opened):
     sink = opened(broker)
+    sink.put(camera("a/+", "running"))  # no camera is called so: no name may hold these
     sink.put({"type": "identity", "global_id": 1, "odds": float("nan")})
     sink.put(person(2))
     wait_for(lambda: sink.written == 1)
-    assert sink.dropped == 1
+    assert sink.dropped == 2
+
+
+@given(st.from_regex(CAMERA_ID, fullmatch=True))
+def test_no_camera_has_a_name_that_is_more_than_one_level(name):
+    assert not set(name) & set("+#/$\0")

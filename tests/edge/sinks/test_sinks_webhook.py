@@ -251,6 +251,7 @@ def test_closing_cuts_a_long_pause_short(receiver, opened):
     sink = opened(receiver.url)
     sink.put(person(1))
     wait_for(lambda: sink.health is Health.AWAY)
+    time.sleep(0.2)  # into the pause
     sink.close()
     assert (sink.written, sink.dropped) == (1, 0)
 
