@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 from hypothesis import Phase
+
+from crosscam_deploy.log import configure
 
 # OpenVINO's usage reports and thread oversubscription have no place in a test run.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -31,3 +34,10 @@ def assets() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("CROSSCAM_ASSETS does not name a folder with test footage")
     return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def _quiet_again() -> Iterator[None]:
+    """Let no test hear what another one wanted to be told."""
+    yield
+    configure()
