@@ -203,12 +203,14 @@ def _rounded(value: float) -> float | None:
 
 
 def _print(summary: dict[str, Any]) -> None:
-    click.echo(f"{summary['people']} people in {len(summary['cameras'])} cameras")
+    click.echo(f"{summary['people']} people in {len(summary['cameras'])} camera(s)")
     for name, camera in summary["cameras"].items():
         lost = f", last fault: {camera['fault']}" if camera["fault"] else ""
         click.echo(f"  {name}: {camera['looked_at']} of {camera['received']} pictures{lost}")
     latency = summary["latency_s"]
-    click.echo(f"  from capture to result: half within {latency['p50']} s, 95 % {latency['p95']} s")
+    if latency["p50"] is not None:
+        half, most = latency["p50"], latency["p95"]
+        click.echo(f"  from capture to result: half within {half} s, 95 % within {most} s")
     for name, each in summary["outputs"].items():
         lost = f", {each['dropped']} dropped ({each['health']})" if each["dropped"] else ""
         click.echo(f"  {name}: {each['written']} records{lost}")

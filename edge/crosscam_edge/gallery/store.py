@@ -84,7 +84,8 @@ class Gallery:
         self._path, self._model_id, self._dim, self._now = path, model_id, dim, now_ns
         self._reader = connect(path)
         self._reader.row_factory = sqlite3.Row
-        self.writer = Writer(connect(path))
+        self._writing = connect(path)
+        self.writer = Writer(self._writing)
         self._keep_ns = round(keep_s * 1e9)
         self._tidied_ns: int | None = None
         self.tidy()
@@ -258,6 +259,7 @@ class Gallery:
         """Write what waits, and close the file."""
         self.writer.close()
         self._reader.close()
+        self._writing.close()
 
 
 def _known(value: float) -> float | None:

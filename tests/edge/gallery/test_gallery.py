@@ -69,6 +69,7 @@ def test_what_was_put_is_restored(tmp_path):
         first.put(each, number)
     first.put(replace(kept[0], sure_ns=None), 1)  # as it stands now
     first.close()
+    assert [f.name for f in tmp_path.iterdir()] == ["gallery.db"]  # nothing left beside it
     again = gallery(path)
     found = again.restore(0)
     assert [g for _, g in found.tracklets] == [1, 2]
