@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 from engine_graphs import in_precision
 
@@ -12,7 +13,7 @@ from crosscam_deploy.engines import EngineBuilder, EngineOptions, TensorRT, find
 from crosscam_deploy.engines.manifest import EngineManifest
 from crosscam_deploy.paths import packaged_dir
 from crosscam_deploy.zoo import resolve
-from crosscam_kernels.errors import InputError
+from crosscam_kernels.errors import InputError, RunError
 
 PRECISIONS = ("f32", "f16", "bf16", "int8")
 ARCHITECTURES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
@@ -26,7 +27,7 @@ TOWERS = {
     "PE-Core-T-16-384": {"pooling": "own"},
 }
 SMALL = ("crosscam-s", "crosscam-m", "crosscam-ibn")
-"""Built in every run of the tests; the others take minutes."""
+"""With two profiles; the others, which take longer, with one."""
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +56,20 @@ def in_full(manifest: EngineManifest, precision: str) -> None:
     assert most == precision
 
 
-def those_with(precision: str) -> tuple[str, ...]:
-    """Architectures that compute in it: Turing has no bfloat16."""
-    return ARCHITECTURES[1:] if precision == "bf16" else ARCHITECTURES
+def those_with(precision: str, bundle: Bundle) -> tuple[str, ...]:
+    """Architectures that compute in it.
+
+    Turing has no bfloat16, and TensorRT-RTX no products of matrices in float32 for it.
+    """
+    if precision == "bf16" or (precision == "f32" and has_products(bundle)):
+        return ARCHITECTURES[1:]
+    return ARCHITECTURES
+
+
+def has_products(bundle: Bundle) -> bool:
+    """Whether there are products of matrices, beside convolutions."""
+    graph = onnx.load(bundle.model_path, load_external_data=False).graph
+    return any(node.op_type in {"Gemm", "MatMul"} for node in graph.node)
 
 
 def test_the_architectures_are_those_that_it_offers(rtx: TensorRT) -> None:
@@ -73,7 +85,7 @@ def test_models_that_come_with_crosscam_for_all_architectures(
     rtx: TensorRT, tmp_path: Path, name: str, precision: str
 ) -> None:
     bundle = in_precision(load_bundle(packaged_dir() / name), precision, tmp_path / "graph")
-    built = build(rtx, bundle, those_with(precision), (1, 8))
+    built = build(rtx, bundle, those_with(precision, bundle), (1, 8))
     # They are plain convolutions: all of them are in it.
     assert set(built.products or {}) == {precision}
 
@@ -88,7 +100,15 @@ def test_models_of_others_for_all_architectures(
 ) -> None:  # fmt: skip
     monkeypatch.setenv("CROSSCAM_MODELS", str(real_models))
     bundle = in_precision(resolve(name), precision, tmp_path / "graph")
-    in_full(build(rtx, bundle, those_with(precision), (1, 4)), precision)
+    in_full(build(rtx, bundle, those_with(precision, bundle), (1, 4)), precision)
+
+
+def test_float32_products_for_turing_are_refused_with_the_reason(
+    rtx: TensorRT, real_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CROSSCAM_MODELS", str(real_models))
+    with pytest.raises(RunError, match=r"FP32 GEMM is not supported.*another precision"):
+        build(rtx, resolve("osnet_x0_25"), ("7.5",), (1,))
 
 
 def test_int8_of_the_kind_that_tensorrt_lacks_is_refused_by_name(
@@ -100,10 +120,8 @@ def test_int8_of_the_kind_that_tensorrt_lacks_is_refused_by_name(
 
 
 # All precisions in one test: exporting a tower takes longer than building an engine of it.
-@pytest.mark.parametrize(
-    "tower",
-    [*SMALL, *(pytest.param(name, marks=pytest.mark.slow) for name in TOWERS if name not in SMALL)],
-)
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("tower", TOWERS)
 def test_towers_of_the_trainer_for_all_architectures(
     rtx: TensorRT, tmp_path: Path, tower: str
 ) -> None:
@@ -118,6 +136,7 @@ def test_towers_of_the_trainer_for_all_architectures(
     exported = export_bundle(
         made.model, made.preparation, tmp_path / "bundle", name="tower", **fields
     ).bundle
+    buckets = (1, 4) if tower in SMALL else (1,)
     for precision in PRECISIONS:
         bundle = in_precision(exported, precision, tmp_path / precision)
-        in_full(build(rtx, bundle, those_with(precision), (1, 4)), precision)
+        in_full(build(rtx, bundle, those_with(precision, bundle), buckets), precision)

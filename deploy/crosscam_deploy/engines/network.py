@@ -22,7 +22,8 @@ def product_types(network: Any) -> dict[str, int]:
     Returns:
         ``"f32"``, ``"f16"``, ``"bf16"``, ``"int8"``, ``"fp8"`` → layers. One counts as ``"int8"``
         or ``"fp8"`` where both of its inputs come out of a dequantisation, which is what TensorRT
-        makes such kernels of.
+        makes such kernels of. Shapes may change in between: weights of a product with batches
+        get a leading 1.
     """
     layers = [network.get_layer(place) for place in range(network.num_layers)]
     made_by = {
@@ -49,6 +50,8 @@ def product_types(network: Any) -> dict[str, int]:
 def _dequantised(tensor: Any, made_by: dict[str, Any]) -> str | None:
     """Return the numbers that a tensor was restored from; None when it was not."""
     layer = made_by.get(tensor.name)
+    while layer is not None and _name(layer.type) == "SHUFFLE":
+        layer = made_by.get(layer.get_input(0).name)
     if layer is None or _name(layer.type) != "DEQUANTIZE":
         return None
     return _number(layer.get_input(0).dtype)
