@@ -265,6 +265,20 @@ def test_memory_is_bounded():
     assert online.people.id_of(TrackletKey("a", 30)) is None
 
 
+def test_tracklets_are_bounded_over_all_people():
+    online = association(most_tracklets=7, most_members=4, patience_s=0)
+    for number in range(1, 40):
+        start = 10 * number
+        t = tracklet("a", number, start, start + 4, number % 5)
+        online.observe(t, ended=True)
+        online.step(t.end_ns)
+    online.step(at(401))
+    left = [key for each in online.people for key in each.members]
+    assert 4 <= len(left) <= 7
+    assert online.people.tracklets == len(left)
+    assert TrackletKey("a", 39) in left  # who was not seen for longest went
+
+
 def test_who_was_nobody_is_forgotten():
     online = association()
     online.observe(tracklet("a", 1, 0, 4, 0))
@@ -329,6 +343,7 @@ def test_names_of_groups():
 def test_the_index_finds_what_a_plain_search_finds():
     rng = np.random.default_rng(0)
     index, vectors = Index(8), {}
+    centre, query = rng.normal(size=8) * 0.2, rng.normal(size=8)
     for step in range(400):
         name = int(rng.integers(1, 120))
         if name in vectors and step % 3 == 0:
@@ -337,11 +352,13 @@ def test_the_index_finds_what_a_plain_search_finds():
         else:
             vectors[name] = rng.normal(size=8)
             index.put(name, vectors[name])
-    assert len(index) == len(vectors)
-    centre, query = rng.normal(size=8) * 0.2, rng.normal(size=8)
-    names = sorted(vectors)
-    rows = np.stack([vectors[n] for n in names]) - centre
-    alike = (rows / np.linalg.norm(rows, axis=1, keepdims=True)) @ (query - centre)
-    best = sorted(names[k] for k in np.argsort(-alike)[:5])
-    assert index.nearest([query], centre, 5) == best
-    assert index.nearest([query], centre, 10_000) == names
+        if step % 90 == 50:
+            centre = rng.normal(size=8) * 0.2
+        if step % 7 == 0 and vectors:
+            assert len(index) == len(vectors)
+            names = sorted(vectors)
+            rows = np.stack([vectors[n] for n in names]) - centre
+            alike = (rows / np.linalg.norm(rows, axis=1, keepdims=True)) @ (query - centre)
+            best = sorted(names[k] for k in np.argsort(-alike)[:5])
+            assert index.nearest([query], centre, 5) == best
+            assert index.nearest([query], centre, 10_000) == names

@@ -365,10 +365,8 @@ class OnlineAssociation:
         A track that was lost may go on after another one of its camera was given the same id: the
         one of which less is known must be somebody else.
         """
-        for identity in list(self.people):
+        for identity in self.people.twice_alive():
             living = [each for each in identity.members.values() if not each.ended]
-            if len(living) < 2:
-                continue
             living.sort(key=lambda m: (len(m.tracklet.embeddings), *m.tracklet.key))
             spans = Spans.of([each.tracklet for each in living])
             meet = spans.at_once(*every_pair(len(living)))
@@ -388,10 +386,16 @@ class OnlineAssociation:
         """Let go who was not seen for too long, and who are too many."""
         since = now_ns - round(self._settings.ttl_s * 1e9)
         gone = [each for each in self.people if each.last_ns < since]
-        surplus = len(self.people) - len(gone) - self._settings.most_identities
-        if surplus > 0:
+        people = len(self.people) - len(gone)
+        tracklets = self.people.tracklets - sum(len(each.members) for each in gone)
+        most = self._settings
+        if people > most.most_identities or tracklets > most.most_tracklets:
             left = sorted(self.people, key=lambda each: (each.last_ns, each.global_id))
-            gone = left[: len(gone) + surplus]
+            for identity in left[len(gone) :]:
+                if people <= most.most_identities and tracklets <= most.most_tracklets:
+                    break
+                gone.append(identity)
+                people, tracklets = people - 1, tracklets - len(identity.members)
         for identity in gone:
             self.people.remove(identity.global_id)
             self._index.remove(identity.global_id)

@@ -20,12 +20,17 @@ _LEAST_ROWS = 64
 class Index:
     """Mean looks of identities, kept as one matrix that grows by doubling.
 
+    What is searched is the same matrix less a centre, with rows of length 1. It is made anew when
+    the centre moves, which is with each review, and kept up to date in between.
+
     Args:
         dim: Length `D` of an embedding.
     """
 
     def __init__(self, dim: int) -> None:
         self._rows = np.zeros((_LEAST_ROWS, dim), np.float32)
+        self._centred = np.zeros_like(self._rows)
+        self._centre: NDArray[np.float32] | None = None
         self._ids: list[int] = []
         self._row: dict[int, int] = {}
 
@@ -39,9 +44,12 @@ class Index:
             row = len(self._ids)
             if row == len(self._rows):
                 self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
+                self._centred = np.concatenate([self._centred, np.zeros_like(self._centred)])
             self._ids.append(global_id)
             self._row[global_id] = row
         self._rows[row] = mean
+        if self._centre is not None:
+            self._centred[row] = normalise(self._rows[row] - self._centre)
 
     def remove(self, global_id: int) -> None:
         """Forget an identity; the last one takes its row."""
@@ -51,6 +59,7 @@ class Index:
             self._ids[row] = last
             self._row[last] = row
             self._rows[row] = self._rows[len(self._ids)]
+            self._centred[row] = self._centred[len(self._ids)]
 
     def nearest(
         self, means: Sequence[NDArray[np.floating]], centre: NDArray[np.floating], k: int
@@ -66,7 +75,9 @@ class Index:
         if count <= k:
             return sorted(self._ids)
         shift = centre.astype(np.float32)
-        gallery = normalise(self._rows[:count] - shift)
+        if self._centre is None or not np.array_equal(self._centre, shift):
+            self._centre = shift
+            self._centred[:count] = normalise(self._rows[:count] - shift)
         queries = normalise(np.stack(means).astype(np.float32) - shift)
-        rows = np.unique(similarity_topk(queries, gallery, k).index)
+        rows = np.unique(similarity_topk(queries, self._centred[:count], k).index)
         return sorted(self._ids[row] for row in rows[rows >= 0].tolist())

@@ -118,6 +118,7 @@ class People:
     def __init__(self) -> None:
         self.by_id: dict[int, Identity] = {}
         self._of: dict[TrackletKey, int] = {}
+        self._alive: dict[int, set[TrackletKey]] = {}
         self._next = 1
 
     def __len__(self) -> int:
@@ -126,9 +127,18 @@ class People:
     def __iter__(self) -> Iterator[Identity]:
         return iter(self.by_id.values())
 
+    @property
+    def tracklets(self) -> int:
+        """How many are remembered."""
+        return len(self._of)
+
     def id_of(self, key: TrackletKey) -> int | None:
         """Return whose a tracklet is, as far as it is remembered."""
         return self._of.get(key)
+
+    def twice_alive(self) -> list[Identity]:
+        """Return those with several tracklets that have not ended, without asking everybody."""
+        return [self.by_id[each] for each, keys in self._alive.items() if len(keys) > 1]
 
     def add(self) -> Identity:
         """Begin an identity."""
@@ -152,10 +162,15 @@ class People:
             if before is not None:
                 self.by_id[before].members.pop(key, None)
                 self.by_id[before].tracklets -= 1
+                self._no_longer_alive(key, before)
             identity.tracklets += 1
             self._of[key] = global_id
         new = identity.last_ns == 0
         identity.members[key] = member
+        if member.ended:
+            self._no_longer_alive(key, global_id)
+        else:
+            self._alive.setdefault(global_id, set()).add(key)
         identity.first_ns = tracklet.start_ns if new else min(identity.first_ns, tracklet.start_ns)
         identity.last_ns = max(identity.last_ns, tracklet.end_ns)
 
@@ -182,6 +197,7 @@ class People:
         """Forget an identity and its tracklets."""
         for key in self.by_id.pop(global_id).members:
             self._of.pop(key, None)
+        self._alive.pop(global_id, None)
 
     def drop(self, key: TrackletKey) -> int | None:
         """Forget a tracklet that was nobody; returns the identity that is left with none."""
@@ -191,7 +207,15 @@ class People:
         identity = self.by_id[global_id]
         identity.members.pop(key, None)
         identity.tracklets -= 1
+        self._no_longer_alive(key, global_id)
         if identity.members:
             return None
         del self.by_id[global_id]
         return global_id
+
+    def _no_longer_alive(self, key: TrackletKey, global_id: int) -> None:
+        keys = self._alive.get(global_id)
+        if keys is not None:
+            keys.discard(key)
+            if not keys:
+                del self._alive[global_id]

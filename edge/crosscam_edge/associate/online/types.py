@@ -73,6 +73,7 @@ class OnlineConfig:
         agreement: A review's correction is made when so many reviews in a row ask for it.
         ttl_s: An identity that was not seen for longer is forgotten.
         most_identities: At most so many are remembered; who was not seen for longest is forgotten.
+        most_tracklets: The same of their tracklets; each takes about 20 kB.
         most_members: Tracklets kept of an identity.
         representatives: Tracklets that speak for an identity when a new one is compared with it.
         candidates: Identities, the most alike, that a tracklet is compared with.
@@ -86,6 +87,7 @@ class OnlineConfig:
     agreement: int = 2
     ttl_s: float = 86_400.0
     most_identities: int = 10_000
+    most_tracklets: int = 25_000
     most_members: int = 24
     representatives: int = 8
     candidates: int = 16
@@ -96,6 +98,7 @@ class OnlineConfig:
             "review_tracklets",
             "agreement",
             "most_identities",
+            "most_tracklets",
             "most_members",
             "representatives",
             "candidates",
