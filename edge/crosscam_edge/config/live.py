@@ -80,10 +80,17 @@ class WebhookConfig(Strict):
 
 
 class LiveConfig(Strict):
-    """Who is told what happens in a live run, besides `events.jsonl`."""
+    """How a live run goes about it, and who is told what happens besides `events.jsonl`."""
 
     name: str = Field(
         default="site", pattern=CAMERA_ID, description="name of the site in topics and batches"
+    )
+    batch: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="most pictures of several cameras in one call of a network; if left out 8 "
+        "where the network runs on a GPU, else 1",
     )
     mqtt: MqttConfig | None = Field(default=None, description="a broker")
     webhooks: list[WebhookConfig] = Field(

@@ -169,7 +169,8 @@ class SiteConfig(Strict):
     )
     outputs: OutputConfig = Field(default_factory=OutputConfig)
     live: LiveConfig = Field(
-        default_factory=LiveConfig, description="for `crosscam run`: who is told what happens"
+        default_factory=LiveConfig,
+        description="for `crosscam run`: how it goes about it, who is told what happens",
     )
 
     @model_validator(mode="after")

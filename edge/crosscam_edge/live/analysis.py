@@ -9,14 +9,16 @@ from crosscam_edge.track import TrackerConfig
 from crosscam_edge.track.live import LiveFrame, LiveTracking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     import numpy as np
     from numpy.typing import NDArray
 
     from crosscam_edge.config import CameraConfig, SiteConfig
-    from crosscam_edge.embed.base import Embedder
     from crosscam_edge.types import Detections, Frame
+
+    Embed = Callable[[NDArray[np.uint8], NDArray[np.floating]], NDArray[np.float32]]
+    """As `Embedder.embed`."""
 
 _GONE_S = 30.0
 """Without a picture for longer, whoever was there has ended: nobody knows who is there now."""
@@ -59,7 +61,7 @@ class CameraAnalysis:
             config, min_confidence=settings.min_confidence, max_people=settings.max_people
         )
 
-    def look(self, frame: Frame, found: Detections, embedder: Embedder) -> LiveFrame:
+    def look(self, frame: Frame, found: Detections, embed: Embed) -> LiveFrame:
         """Take a picture and the people in it; returns what is new.
 
         Tracks end where the picture changes its size, and where it was gone for long: what was seen
@@ -72,11 +74,11 @@ class CameraAnalysis:
             before = self._tracking.flush()
             self._tracking.image_size = size
 
-        def embed(index: NDArray[np.intp]) -> NDArray[np.float32]:
-            return embedder.embed(frame.image, found.xyxy[index])
+        def of(index: NDArray[np.intp]) -> NDArray[np.float32]:
+            return embed(frame.image, found.xyxy[index])
 
         found = self._area(found)
-        out = self._tracking.step(frame.index, frame.time_ns, found, embed)
+        out = self._tracking.step(frame.index, frame.time_ns, found, of)
         out.ended = before.ended + out.ended
         out.nobody = before.nobody | out.nobody
         self.frames += 1

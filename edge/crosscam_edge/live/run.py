@@ -9,18 +9,19 @@ one, so every camera is looked at as often as every other, and late by one round
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
-from functools import partial
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from crosscam_deploy.log import get_logger
 from crosscam_edge.associate.online import EventKind, IdentityEvent
-from crosscam_edge.detect.pool import DetectPool
 from crosscam_edge.live.analysis import CameraAnalysis
+from crosscam_edge.live.batches import WAIT_S
 from crosscam_edge.live.commands import Commands
 from crosscam_edge.live.identities import Identities
 from crosscam_edge.live.latency import Latency
+from crosscam_edge.live.looking import Looking
 from crosscam_edge.live.records import camera_record, identity_record, track_record
+from crosscam_edge.live.watched import Watched
 from crosscam_edge.timers import StageTimers
 from crosscam_edge.types import TrackletKey
 
@@ -28,17 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from concurrent.futures import Future
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from crosscam_edge.associate.config import AssociationConfig
     from crosscam_edge.config import CameraConfig, SiteConfig
-    from crosscam_edge.detect import Detector
     from crosscam_edge.gallery import Gallery
     from crosscam_edge.live.camera import CameraHealth, LiveCamera, Picture
     from crosscam_edge.opening import Models
     from crosscam_edge.track.live import LiveFrame
-    from crosscam_edge.types import Detections
 
     Emit = Callable[[Mapping[str, Any]], None]
 
@@ -48,27 +44,6 @@ FRAME_RATE = 10.0
 """Pictures of a camera that are looked at in a second, unless the site file says otherwise."""
 _WAIT_S = 0.05
 _EARLY = 0.25  # share of a picture's time that it may be early: cameras do not keep time
-
-
-@dataclass(slots=True)
-class Watched:
-    """A camera of a live site.
-
-    Attributes:
-        config: From the site file; it has an id.
-        camera: Where its pictures come from.
-        analysis: Who is in them.
-        due_ns: When the next picture shall be taken.
-        failures: Pictures that could not be looked at.
-        state: What was last told of it.
-    """
-
-    config: CameraConfig
-    camera: LiveCamera
-    analysis: CameraAnalysis
-    due_ns: int = 0
-    failures: int = 0
-    state: tuple[Any, ...] = field(default=())
 
 
 class LiveRun:
@@ -103,7 +78,7 @@ class LiveRun:
         gallery: Gallery | None = None,
     ) -> None:
         self._rate = settings.process_fps or FRAME_RATE
-        self._models, self._now, self._emit, self._tracks = models, now_ns, emit, tracks
+        self._detector, self._now, self._emit, self._tracks = models.detector, now_ns, emit, tracks
         embedder = models.embedder
         self.identities = Identities(
             dim=embedder.dim,
@@ -112,15 +87,22 @@ class LiveRun:
             gallery=gallery,
             now_ns=now_ns(),
         )
-        self._watched = [
-            Watched(config, camera, CameraAnalysis(config, settings, self._rate, first_track=first))
-            for config, camera in cameras
-            for first in (self.identities.next_track.get(str(config.id), 1),)
-        ]
+        self._settings = settings
+        self._watched = tuple(self._watch(config, camera) for config, camera in cameras)
         self.latency = Latency()
         self.timers = StageTimers()
+        self._looking = Looking(models, self.timers, settings.live.batch)
         self._wake = threading.Event()
         self._commands = Commands()
+
+    def _watch(self, config: CameraConfig, camera: LiveCamera) -> Watched:
+        first = self.identities.next_track.get(str(config.id), 1)
+        return Watched(
+            config,
+            camera,
+            CameraAnalysis(config, self._settings, self._rate, first_track=first),
+            self._detector.for_camera() if self._detector.sequential else None,
+        )
 
     def wake(self) -> None:
         """Tell the run that a camera has something new; any thread may."""
@@ -173,27 +155,19 @@ class LiveRun:
 
     def run(self, stop: threading.Event) -> None:
         """Watch until told to stop; then end all tracks and decide all that is open."""
-        pool = DetectPool(
-            self._models.detector, workers=self._models.streams, batch=1, timers=self.timers
-        )
-        sequential = {
-            str(each.config.id): self._models.detector.for_camera()
-            for each in self._watched
-            if self._models.detector.sequential
-        }
         for each in self._watched:
             each.camera.start()
         try:
             while not stop.is_set():
                 self._wake.clear()
-                if not self._round(pool, sequential):
+                if not self._round():
                     self._wake.wait(_WAIT_S)
                 self._commands.carry_out()
                 self._tell_cameras()
                 self._tell_people(self._now())
         finally:
             self._commands.close()
-            pool.close()
+            self._looking.close()
             for each in self._watched:
                 each.camera.ask_to_stop()
             for each in self._watched:
@@ -206,10 +180,25 @@ class LiveRun:
                 self._emit(identity_record(event))
             self._tell_cameras()
 
-    def _round(self, pool: DetectPool, sequential: Mapping[str, Any]) -> bool:
+    def _round(self) -> bool:
         """Look at the newest picture of each camera that is due; returns whether there was any."""
+        taken = self._take(self._watched)
+        if taken and self._looking.batch > 1:
+            self._take_a_moment_later(taken)
+        for look in self._looking.look(taken):
+            each, picture = look.watched, look.picture
+            if look.frame is None or look.seen is None:
+                self._failed(each, look.error)
+                continue
+            self.identities.take(look.seen, look.frame.time_ns)
+            self._tell_tracks(picture, look.seen)
+            self.latency.add((self._now() - picture.time_ns) / 1e9)
+        return bool(taken)
+
+    def _take(self, cameras: Iterable[Watched]) -> list[tuple[Watched, Picture]]:
+        """Take the newest picture of each camera that is due and has one."""
         now, taken = self._now(), []
-        for each in self._watched:
+        for each in cameras:
             if now < each.due_ns:
                 continue
             picture = each.camera.take()
@@ -220,34 +209,20 @@ class LiveRun:
             # A camera that is a little early keeps its place; one that was away begins anew.
             each.due_ns = max(each.due_ns + step, now + round((0.5 - _EARLY) * step))
             taken.append((each, picture))
-        jobs = []
-        for each, picture in taken:
-            try:
-                with self.timers.measure("convert"):
-                    frame = picture.frame()
-                own = sequential.get(picture.camera_id)
-                found = (
-                    pool.submit(frame.image).result
-                    if own is None
-                    else partial(_detect_one, own, frame.image)
-                )
-                jobs.append((each, picture, frame, found))
-            except Exception as error:
-                self._failed(each, error)
-        for each, picture, frame, found in jobs:
-            try:
-                people = found()
-                with self.timers.measure("track"):
-                    seen = each.analysis.look(frame, people, self._models.embedder)
-            except Exception as error:
-                self._failed(each, error)
-                continue
-            self.identities.take(seen, frame.time_ns)
-            self._tell_tracks(picture, seen)
-            self.latency.add((self._now() - picture.time_ns) / 1e9)
-        return bool(taken)
+        return taken
 
-    def _failed(self, watched: Watched, error: Exception) -> None:
+    def _take_a_moment_later(self, taken: list[tuple[Watched, Picture]]) -> None:
+        """Take what comes from other cameras until a call is full, or a moment has passed."""
+        ends = time.monotonic() + WAIT_S
+        while len(taken) < self._looking.batch and (left := ends - time.monotonic()) > 0:
+            have = {id(each) for each, _ in taken}
+            others = [each for each in self._watched if id(each) not in have]
+            if not others or not self._wake.wait(left):
+                return
+            self._wake.clear()
+            taken += self._take(others)
+
+    def _failed(self, watched: Watched, error: Exception | None) -> None:
         """Count a picture that could not be looked at: the next one may do, other cameras go on."""
         watched.failures += 1
         if watched.failures == 1 or watched.failures % 1000 == 0:
@@ -280,7 +255,3 @@ class LiveRun:
             if state != each.state:
                 each.state = state
                 self._emit(camera_record(health))
-
-
-def _detect_one(detector: Detector, image: NDArray[np.uint8]) -> Detections:
-    return detector.detect([image])[0]

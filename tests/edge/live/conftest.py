@@ -12,6 +12,15 @@ def videos(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def large(tmp_path_factory):
+    """Pictures large enough for crops that count."""
+    folder = tmp_path_factory.mktemp("large")
+    for name, size in (("hall.mp4", (320, 240)), ("yard.mp4", (480, 240))):
+        write_video(folder / name, size=size, seconds=8, bar=70)
+    return folder
+
+
 @pytest.fixture
 def server(videos):
     pytest.importorskip("aio_rtsp_toolkit")

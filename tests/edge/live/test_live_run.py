@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
-from rtsp_server import write_video
 
 from crosscam_deploy.detections import Detections
 from crosscam_edge.associate import AssociationConfig
@@ -80,12 +79,14 @@ class SameEmbedder:
         pass
 
 
-def watch(cameras, condition, *, detector=None, seconds=20.0, tracks=True):
+def watch(
+    cameras, condition, *, detector=None, embedder=None, seconds=20.0, tracks=True, live=None
+):
     """Run until the condition holds of the run; returns it and what it told."""
-    settings = SiteConfig(cameras=[CameraConfig(**each) for each in cameras])
+    settings = SiteConfig(cameras=[CameraConfig(**each) for each in cameras], live=live or {})
     told, runs = [], []
     sources = live_cameras(settings, CLOCK.now_ns, lambda: runs[0].wake() if runs else None)
-    models = Models(detector or BarDetector(), SameEmbedder(), {}, 1)
+    models = Models(detector or BarDetector(), embedder or SameEmbedder(), {}, 1)
     run = LiveRun(
         sources, settings, models, site=AssociationConfig(), now_ns=CLOCK.now_ns,
         emit=told.append, tracks=tracks,
@@ -104,15 +105,6 @@ def watch(cameras, condition, *, detector=None, seconds=20.0, tracks=True):
         thread.join(20)
     assert not thread.is_alive()
     return run, told
-
-
-@pytest.fixture(scope="session")
-def large(tmp_path_factory):
-    """Pictures large enough for crops that count."""
-    folder = tmp_path_factory.mktemp("large")
-    for name, size in (("hall.mp4", (320, 240)), ("yard.mp4", (480, 240))):
-        write_video(folder / name, size=size, seconds=8, bar=70)
-    return folder
 
 
 def test_people_of_two_cameras_get_ids(large):

@@ -1,0 +1,150 @@
+"""One round of a live run: the pictures of some cameras, from pixels to tracks."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from crosscam_edge.live.batches import (
+    BatchedDetector,
+    ManyEmbedder,
+    Meeting,
+    pictures_a_call,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from crosscam_edge.detect import Detector
+    from crosscam_edge.live.analysis import Embed
+    from crosscam_edge.live.camera import Picture
+    from crosscam_edge.live.watched import Watched
+    from crosscam_edge.opening import Models
+    from crosscam_edge.timers import StageTimers
+    from crosscam_edge.track.live import LiveFrame
+    from crosscam_edge.types import Detections, Frame
+
+_MEETING = 8  # cameras that are tracked side by side, so that their crops can meet
+
+
+@dataclass(slots=True)
+class Look:
+    """What came of a picture.
+
+    Attributes:
+        watched: The camera.
+        picture: It.
+        frame: Its pixels; None when it could not be converted.
+        seen: Who is in it; None when that failed.
+        error: Why.
+    """
+
+    watched: Watched
+    picture: Picture
+    frame: Frame | None = None
+    seen: LiveFrame | None = None
+    error: Exception | None = None
+
+
+class Looking:
+    """Detects and tracks; what goes wrong with a picture belongs to its camera alone.
+
+    Args:
+        models: Closed by the caller.
+        timers: Gets the times of the stages ``convert``, ``detect`` and ``track``.
+        batch: Most pictures of several cameras in one call; None leaves it to the engines.
+    """
+
+    def __init__(self, models: Models, timers: StageTimers, batch: int | None = None) -> None:
+        self._timers, self._asked = timers, batch
+        self._embedder = models.embedder
+        self._meeting = (
+            Meeting(models.embedder) if isinstance(models.embedder, ManyEmbedder) else None
+        )
+        with ExitStack() as opened:
+            self._detector = BatchedDetector(
+                models.detector, workers=models.streams, asked=batch, timers=timers
+            )
+            opened.callback(self._detector.close)
+            self._tracking = ThreadPoolExecutor(_MEETING, thread_name_prefix="track")
+            opened.callback(self._tracking.shutdown)
+            self._opened = opened.pop_all()
+
+    @property
+    def batch(self) -> int:
+        """Pictures for which it is worth waiting a moment, now."""
+        return self._detector.batch
+
+    def close(self) -> None:
+        """End the threads."""
+        self._opened.close()
+
+    def look(self, taken: Sequence[tuple[Watched, Picture]]) -> Iterator[Look]:
+        """Look at one picture of each of several cameras; yields them in this order."""
+        looks = [self._converted(watched, picture) for watched, picture in taken]
+        people = self._people(looks)
+        meeting = self._meeting
+        together = pictures_a_call(self._embedder, self._asked) > 1 and len(looks) > 1
+        if meeting is None or not together:
+            for each, found in zip(looks, people, strict=True):
+                self._tracked(each, found, self._embedder.embed)
+                yield each
+            return
+        meeting.expect(len(looks))
+        futures = [
+            self._tracking.submit(self._met, each, found, meeting)
+            for each, found in zip(looks, people, strict=True)
+        ]
+        for future in futures:
+            yield future.result()
+
+    def _people(self, looks: Sequence[Look]) -> list[Callable[[], Detections] | None]:
+        """Begin to detect; returns what waits for the people of each picture, None without one."""
+        shared = {
+            index: look.frame.image
+            for index, look in enumerate(looks)
+            if look.frame is not None and look.watched.detector is None
+        }
+        begun = dict(zip(shared, self._detector.detect([*shared.values()]), strict=True))
+        return [
+            None if look.frame is None
+            else begun[index] if look.watched.detector is None
+            else partial(self._detected, look.watched.detector, look.frame.image)
+            for index, look in enumerate(looks)
+        ]  # fmt: skip
+
+    def _detected(self, own: Detector, image: NDArray[np.uint8]) -> Detections:
+        with self._timers.measure("detect"):
+            return own.detect([image])[0]
+
+    def _converted(self, watched: Watched, picture: Picture) -> Look:
+        look = Look(watched, picture)
+        try:
+            with self._timers.measure("convert"):
+                look.frame = picture.frame()
+        except Exception as error:  # the next picture may do, and other cameras go on
+            look.error = error
+        return look
+
+    def _met(self, look: Look, found: Callable[[], Detections] | None, meeting: Meeting) -> Look:
+        try:
+            self._tracked(look, found, meeting.embed)
+        finally:
+            meeting.gone()
+        return look
+
+    def _tracked(self, look: Look, found: Callable[[], Detections] | None, embed: Embed) -> None:
+        if look.frame is None or found is None:
+            return
+        try:
+            people = found()
+            with self._timers.measure("track"):
+                look.seen = look.watched.analysis.look(look.frame, people, embed)
+        except Exception as error:  # the next picture may do, and other cameras go on
+            look.error = error
