@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from process_identities import brief
 from split_vtest import VARIANTS, load_truth, split
 
+from crosscam_edge.associate import AssociationConfig
 from crosscam_edge.associate.online import EventKind, IdentityEvent, OnlineAssociation, OnlineConfig
 from crosscam_edge.config import SiteConfig as Settings
 from crosscam_edge.config import load_config
@@ -82,16 +83,25 @@ class Labels:
 
 
 def play(
-    run: Path, dim: int, *, settings: OnlineConfig, review_s: float
+    run: Path,
+    dim: int,
+    *,
+    settings: OnlineConfig,
+    review_s: float,
+    site: AssociationConfig | None = None,
+    model_id: str = "stored",
+    span: tuple[int, int] | None = None,
 ) -> tuple[dict[str, list[Any]], Labels, dict[str, Any]]:
-    """Play a run through live tracking and online association."""
+    """Play a run, or some frames of it, through live tracking and online association."""
     cameras: dict[str, LiveTracking] = {}
-    online = OnlineAssociation(dim=dim, model_id="stored", settings=settings)
+    online = OnlineAssociation(dim=dim, model_id=model_id, site=site, settings=settings)
     labels, rows = Labels(), defaultdict(list)
     stepped = reviewed = None
     spent = {"track": 0.0, "step": 0.0, "review": 0.0}
     missing, now = 0, 0
     for now, name, record in frames(run, dim):
+        if span is not None and not span[0] <= record.index < span[1]:
+            continue
         stored = dict(zip(record.embedded.tolist(), record.embeddings, strict=True))
         began = time.perf_counter()
         if name not in cameras:
@@ -125,7 +135,7 @@ def play(
             began = time.perf_counter()
             review = online.review(now)
             if review is not None:
-                online.correct(review, review.solve("stored", online.site), now)
+                online.correct(review, review.solve(model_id, online.site), now)
             reviewed = now
             spent["review"] += time.perf_counter() - began
     for each in cameras.values():
@@ -138,7 +148,7 @@ def play(
     for _ in range(settings.agreement):
         review = online.review(now)
         if review is not None:
-            online.correct(review, review.solve("stored", online.site), now)
+            online.correct(review, review.solve(model_id, online.site), now)
     labels.take(online.step(now))
     figures = {
         "embeddings_missing": missing,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from crosscam_edge.associate.calibrate import ScoreModel
     from crosscam_edge.associate.knowledge import Knowledge
+    from crosscam_edge.associate.learned import Learned
     from crosscam_edge.associate.types import Assignment, Calibration
 
 
@@ -70,6 +71,7 @@ def fit_models(
     best: NDArray[np.float32],
     impostor_prior: float,
     rivals: int,
+    learned: Learned | None = None,
 ) -> tuple[ScoreModel, ScoreModel]:
     """Return the score models of pairs of two cameras, and of pairs of one.
 
@@ -81,6 +83,7 @@ def fit_models(
         best: Similarities of mutually best pairs of different cameras.
         impostor_prior: Expected mean similarity of two people in this space.
         rivals: People among whom a tracklet could be mistaken for another.
+        learned: What earlier footage of the site has shown.
     """
     model = calibrate.fit(
         impostors,
@@ -90,6 +93,7 @@ def fit_models(
         transfer=calibrate.ACROSS,
         rivals=rivals,
         best=best,
+        prior=calibrate.Prior.of(learned, across=True),
     )
     returning = calibrate.fit(
         impostors,
@@ -98,6 +102,7 @@ def fit_models(
         impostor_prior=impostor_prior,
         transfer=calibrate.RETURN,
         rivals=rivals,
+        prior=calibrate.Prior.of(learned, across=False),
     )
     # One camera shows a person, and two people, more alike than two cameras do.
     if returning.threshold < model.threshold:

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtri
 
+from crosscam_edge.associate.learned import MOST_PAIRS
 from crosscam_edge.associate.types import Calibration
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from crosscam_edge.associate.learned import Learned
 
 BINS = 100
 MIN_PAIRS = 12  # certain pairs of each kind from which a run is believed
@@ -66,6 +69,34 @@ class ScoreModel:
         return out
 
 
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """What earlier footage of the site has shown of the scores of one kind of pairs.
+
+    Attributes:
+        impostors: Mean and standard deviation of certain impostors.
+        ends: Mean similarity of the two ends of a tracklet.
+        model: Of this kind of pairs.
+        pairs: Pairs that all this counts for.
+        least_threshold: See `crosscam_edge.associate.learned.Learned`.
+    """
+
+    impostors: tuple[float, float]
+    ends: float
+    model: ScoreModel
+    pairs: float
+    least_threshold: float | None
+
+    @classmethod
+    def of(cls, learned: Learned | None, *, across: bool) -> Prior | None:
+        """Return what is known of pairs across cameras, or within one; None without footage."""
+        if learned is None:
+            return None
+        model = learned.across if across else learned.within
+        pairs = min(float(learned.pairs), MOST_PAIRS)
+        return cls(learned.impostors, learned.ends, model, pairs, learned.least_threshold)
+
+
 def fit(
     impostors: NDArray[np.float32],
     ends: NDArray[np.float32],
@@ -75,6 +106,7 @@ def fit(
     transfer: float,
     rivals: int,
     best: NDArray[np.float32] | None = None,
+    prior: Prior | None = None,
 ) -> ScoreModel:
     """Fit the score model.
 
@@ -88,15 +120,26 @@ def fit(
         best: `(B,)` similarities of pairs that are each other's best in their cameras. Few of them
             are look-alikes, so the genuine ones among them bound how far genuines may spread; left
             alone, the mixture takes the tail of the impostors for genuines that changed much.
+        prior: What earlier footage of the site has shown, in place of `impostor_prior` and
+            `transfer`.
     """
-    mi, si = _posterior(impostors, impostor_prior, _SPREAD)
-    mh, _ = _posterior(ends, _HALVES, _SPREAD)
+    certain, halves, pairs = (impostor_prior, _SPREAD), _HALVES, _PRIOR_PAIRS
+    if prior is not None:
+        certain, halves, pairs = prior.impostors, prior.ends, prior.pairs
+    mi, si = _posterior(impostors, *certain, pairs)
+    mh, _ = _posterior(ends, halves, _SPREAD, pairs)
     reach = max(mh - mi, 0.1)
     si = float(np.clip(si, 0.08 * reach, 0.40 * reach))
-    expected = mi + transfer * reach
-    mg, sg, share = expected, 0.18 * reach, 0.1
+    expected, spread, share = mi + transfer * reach, 0.18 * reach, 0.1
+    many, bulk_many = _TRANSFER_PAIRS, _IMPOSTOR_PAIRS
+    if prior is not None:
+        (expected, spread), share = prior.model.genuine, prior.model.share
+        many = bulk_many = prior.pairs
+    mg, sg = expected, spread
     x = undecided[:: max(1, len(undecided) // _SAMPLE)].astype(np.float64)
-    centre, si0 = mi, si
+    # Where impostors of other cameras lie was seen before, or they are thought to be like these.
+    certain_mean = mi
+    centre, si0 = mi, si = (mi, si) if prior is None else prior.model.impostor
     for _ in range(_ROUNDS if len(x) else 0):
         log_ratio = _log_normal(x, mg, sg) - _log_normal(x, mi, si) + np.log(share / (1 - share))
         p = 1.0 / (1.0 + np.exp(-np.clip(log_ratio, -50, 50)))
@@ -104,23 +147,21 @@ def fit(
         p[x >= mg], p[x <= mi] = 1.0, 0.0
         total = float(p.sum())
         # Impostors of other cameras need not look as alike as those of one: let the bulk tell.
-        bulk, weight = 1.0 - p, _IMPOSTOR_PAIRS
+        bulk, weight = 1.0 - p, bulk_many
         count = float(bulk.sum()) + weight
         mi = (float(bulk @ x) + weight * centre) / count
-        mi = float(np.clip(mi, centre - 0.35 * reach, centre + 0.1 * reach))
+        mi = float(np.clip(mi, certain_mean - 0.35 * reach, certain_mean + 0.1 * reach))
         var = (float(bulk @ (x - mi) ** 2) + weight * si0**2) / count
         si = float(np.clip(np.sqrt(var), 0.08 * reach, 0.40 * reach))
-        mg = (float(p @ x) + _TRANSFER_PAIRS * expected) / (total + _TRANSFER_PAIRS)
+        mg = (float(p @ x) + many * expected) / (total + many)
         mg = float(np.clip(mg, mi + _TRANSFER_RANGE[0] * reach, mi + _TRANSFER_RANGE[1] * reach))
-        var = (float(p @ (x - mg) ** 2) + _TRANSFER_PAIRS * (0.18 * reach) ** 2) / (
-            total + _TRANSFER_PAIRS
-        )
+        var = (float(p @ (x - mg) ** 2) + many * spread**2) / (total + many)
         sg = float(np.clip(np.sqrt(var), 0.10 * reach, 0.30 * reach))
         if best is not None:
             likelier = _log_normal(best, mg, sg) > _log_normal(best, mi, si)
             near = best[likelier & (best > mi)].astype(np.float64)
             square = float(((near - near.mean()) ** 2).sum()) if len(near) else 0.0
-            var = (square + _TRANSFER_PAIRS * (0.18 * reach) ** 2) / (len(near) + _TRANSFER_PAIRS)
+            var = (square + many * spread**2) / (len(near) + many)
             sg = min(sg, _BEST_SPREAD * float(np.sqrt(var)))
         share = float(np.clip((total + 1) / (len(x) + 10), 1e-4, 0.9))
     # Groups are compared by the mean over their pairs, which hardly ever reaches an impostor tail:
@@ -129,6 +170,8 @@ def fit(
     threshold = (mi * sg + mg * si) / (si + sg)
     guard = mi + si * float(-ndtri(min(_FALSE_JOINS / max(rivals, 1), 0.5)))
     threshold = max(threshold, min(guard, mg - 0.5 * sg))
+    if prior is not None and prior.least_threshold is not None:
+        threshold = max(threshold, prior.least_threshold)
     slope = (threshold - mi) / si**2 + (mg - threshold) / sg**2  # of the two log-densities
     return ScoreModel((mi, si), (mg, sg), share, threshold, float(slope))
 
@@ -154,13 +197,15 @@ def report(
     )
 
 
-def _posterior(values: NDArray[np.float32], mean: float, spread: float) -> tuple[float, float]:
-    """Return mean and standard deviation of `values` with the prior counted as some of them."""
+def _posterior(
+    values: NDArray[np.float32], mean: float, spread: float, pairs: float = _PRIOR_PAIRS
+) -> tuple[float, float]:
+    """Return mean and standard deviation of `values` with the prior counted as `pairs` of them."""
     x = values.astype(np.float64)
     n = len(x)
-    centre = (float(x.sum()) + _PRIOR_PAIRS * mean) / (n + _PRIOR_PAIRS)
+    centre = (float(x.sum()) + pairs * mean) / (n + pairs)
     square = float(((x - x.mean()) ** 2).sum()) if n else 0.0
-    return centre, float(np.sqrt((square + _PRIOR_PAIRS * spread**2) / (n + _PRIOR_PAIRS)))
+    return centre, float(np.sqrt((square + pairs * spread**2) / (n + pairs)))
 
 
 def _log_normal(x: NDArray[np.floating], mean: float, spread: float) -> NDArray[np.float64]:

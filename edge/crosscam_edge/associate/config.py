@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from crosscam_edge.associate.learned import Learned
+
 
 @dataclass(frozen=True, slots=True)
 class AssociationConfig:
@@ -22,6 +24,8 @@ class AssociationConfig:
             at once and be one person (clock offset between cameras); seconds.
         least_transit_s: Seconds that anybody needs at least from one camera to another, by ordered
             pair of their names. Less is impossible. Pairs not given are learned from the run.
+        learned: What earlier footage of the site has shown of the model's scores and the cameras'
+            colours; a run begins from it instead of from what is true of any site.
     """
 
     overlapping: frozenset[frozenset[str]] = frozenset()
@@ -29,3 +33,4 @@ class AssociationConfig:
     clocks_agree: bool = True
     overlap_tolerance_s: float = 1.0
     least_transit_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    learned: Learned | None = None

@@ -9,6 +9,7 @@ import numpy as np
 from crosscam_edge.associate.config import AssociationConfig
 from crosscam_edge.associate.dense import DenseRun
 from crosscam_edge.associate.features import centres
+from crosscam_edge.associate.learned import people_by_camera
 from crosscam_edge.associate.sparse import SparseRun
 from crosscam_edge.associate.types import Association
 from crosscam_kernels.errors import InputError
@@ -67,13 +68,21 @@ def solve(tracklets: Sequence[Tracklet], *, model_id: str, config: AssociationCo
     """Return the last of the passes over tracklets in order of their starts; see `associate`."""
     _check(tracklets)
     run: Run = (DenseRun if len(tracklets) <= DENSE else SparseRun)(tracklets, config)
-    zero = np.zeros((int(run.camera.max(initial=0)) + 1, run.mean.shape[1]))
-    out = run.attempt(model_id, zero, _RAW_IMPOSTOR, len(tracklets), {})
+    names, learned = sorted({t.camera_id for t in tracklets}), config.learned
+    shift = np.zeros((int(run.camera.max(initial=0)) + 1, run.mean.shape[1]))
+    # Tracklets that are all blind have no length to compare with that of the casts.
+    if learned is not None and any(len(t.embeddings) for t in tracklets):
+        learned.require(model_id)
+        shift = learned.shift_of(names, run.mean.shape[1])
+    out = run.attempt(model_id, shift, _RAW_IMPOSTOR, len(tracklets), {})
     for _ in range(_CENTRED_PASSES if len(tracklets) > 1 else 0):
         shift = centres(run.mean, run.camera, out.labels)
         # With n people around their common centre, two of them are at -1 / (n - 1) on average;
         # the centre is kept in part, so what remains is between that and the raw value.
         people = len(np.unique(out.labels))
+        if learned is not None:
+            seen = people_by_camera(run.camera, out.labels, len(names))
+            shift = learned.blend(shift, names, seen)
         prior = _RAW_IMPOSTOR / (1.0 + people)
         transits = _transits(tracklets, out.labels)
         out = run.attempt(model_id, shift, prior, people, transits)

@@ -117,6 +117,7 @@ class SparseRun:
             best=scores[best],
             impostor_prior=impostor_prior,
             rivals=rivals,
+            learned=self._config.learned,
         )
         believed = best[scores[best] > model.threshold]
         counts = count_pairs(

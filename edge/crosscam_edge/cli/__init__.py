@@ -36,6 +36,9 @@ COMMANDS: dict[str, _Lazy] = {
     "token": _Lazy("crosscam_edge.cli.token", "Make tokens for the HTTP interface of a run."),
     "eval": _Lazy("crosscam_edge.cli.evaluate", "Score tracks against ground truth, and models."),
     "simulate": _Lazy("crosscam_edge.cli.simulate", "Render a multi-camera site with exact truth."),
+    "calibrate": _Lazy(
+        "crosscam_edge.cli.calibrate", "Learn a model's scores from a site's own footage."
+    ),
     "harvest": _Lazy("crosscam_edge.cli.harvest", "Take pictures out of a run, to train with."),
     "data": _Lazy("crosscam_edge.cli.data", "Check data sets for training; make masks of clothes."),
     "train": _Lazy("crosscam_edge.cli.train", "Train a model to re-identify people."),

@@ -190,7 +190,7 @@ def _build(
     from crosscam_deploy.building import build
     from crosscam_deploy.precision.calibration import divide
     from crosscam_deploy.verify.store import save_for_all
-    from crosscam_edge.cli.calibration import calibration_files, check_apart
+    from crosscam_edge.cli.range_pictures import calibration_files, check_apart
     from crosscam_edge.cli.verify_print import print_report
 
     task = plan.bundle.manifest.task

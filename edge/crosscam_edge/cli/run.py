@@ -37,6 +37,11 @@ _STATUS_S = 5.0
     show_default=True,
     help="Forget people after so many days; 0 keeps nothing on disk.",
 )
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of `crosscam calibrate` for the embedder.",
+)
 @click.option("--seconds", type=click.FloatRange(min=0.1), help="Stop after so long.")
 @click.option("--listen", metavar="HOST:PORT", help="Serve the HTTP interface there.")
 @click.option(
@@ -51,6 +56,7 @@ def command(
     tracks: bool,
     fps: float | None,
     keep_days: float,
+    calibration: Path | None,
     seconds: float | None,
     listen: str | None,
     tokens: Path | None,
@@ -66,6 +72,7 @@ def command(
     from contextlib import ExitStack
 
     from crosscam_edge.associate.site import site_knowledge
+    from crosscam_edge.calibration.file import learned_from
     from crosscam_edge.cli.listening import listening
     from crosscam_edge.config import load_config
     from crosscam_edge.gallery import Gallery
@@ -87,6 +94,7 @@ def command(
     open_folder(output)
     opened = open_models(settings, cameras=len(cameras), meanwhile="crosscam_edge.associate")
     with FolderLock(output), opened as models, stop_on_signals() as stop:
+        learned = learned_from(calibration or settings.calibration, models.embedder.model_id)
         outputs = open_outputs(output, settings.live, tracks=tracks)
         gallery = None
 
@@ -108,7 +116,7 @@ def command(
                 cameras,
                 settings,
                 models,
-                site=site_knowledge([config for config, _ in cameras]),
+                site=site_knowledge([config for config, _ in cameras], learned),
                 now_ns=clock.now_ns,
                 emit=emit,
                 tracks=outputs.wants("tracks"),

@@ -67,8 +67,10 @@ def load_config(path: str | Path) -> SiteConfig:
         else camera.model_copy(update={"video": str(folder / camera.video)})
         for camera in config.cameras
     ]
-    live = _with_certificates(config.live, folder)
-    return config.model_copy(update={"cameras": cameras, "live": live})
+    update: dict[str, Any] = {"cameras": cameras, "live": _with_certificates(config.live, folder)}
+    if config.calibration is not None:
+        update["calibration"] = str(folder / config.calibration)
+    return config.model_copy(update=update)
 
 
 def _with_certificates(live: LiveConfig, folder: Path) -> LiveConfig:

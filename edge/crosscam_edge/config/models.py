@@ -146,6 +146,11 @@ class SiteConfig(Strict):
         min_length=1,
         description="ReID bundle or 'colour'; best available if left out",
     )
+    calibration: str | None = Field(
+        default=None,
+        min_length=1,
+        description="file of `crosscam calibrate` for the embedder; relative to this file",
+    )
     min_confidence: float = Field(
         default=0.1, ge=0.01, lt=1, description="detections below this are dropped before tracking"
     )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from crosscam_edge.associate.learned import Learned
     from crosscam_edge.config import SiteConfig
     from crosscam_edge.detect import Detector
     from crosscam_edge.detect.pool import DetectPool
@@ -56,6 +57,7 @@ class Shared:
         decode_threads: Decoder threads for each camera.
         provisional: Associates while cameras are still being worked on; None for not before the
             end.
+        learned: What earlier footage of the site has shown, for the association.
     """
 
     settings: SiteConfig
@@ -67,6 +69,7 @@ class Shared:
     stop: threading.Event
     decode_threads: int
     provisional: ProvisionalAssociation | None = None
+    learned: Learned | None = None
 
 
 @dataclass(slots=True)

@@ -62,7 +62,7 @@ def finish(
     progress.stage("associating")
     dim = shared.embedder.dim
     tracklets = [t for result in results for t in joined_tracklets(result.verdict, dim)]
-    config = _site([r.plan for r in results])
+    config = _site([r.plan for r in results], shared)
     with timers.measure("associate"):
         association = shared.provisional.reuse(tracklets, config) if shared.provisional else None
         if association is None:
@@ -108,15 +108,16 @@ def provisional(plans: list[CameraPlan], shared: Shared) -> ProvisionalAssociati
         [plan.camera_id for plan in plans],
         dim=shared.embedder.dim,
         model_id=shared.embedder.model_id,
-        config=_site(plans),
+        config=_site(plans, shared),
         progress=shared.progress,
         timers=shared.timers,
     )
 
 
-def _site(plans: list[CameraPlan]) -> AssociationConfig:
+def _site(plans: list[CameraPlan], shared: Shared) -> AssociationConfig:
     # The id of a plan is the one of the run, which a configuration need not have.
-    return site_knowledge([p.config.model_copy(update={"id": p.camera_id}) for p in plans])
+    named = [p.config.model_copy(update={"id": p.camera_id}) for p in plans]
+    return site_knowledge(named, shared.learned)
 
 
 def _pictures(out: Path, run: RunFile, cameras: list[CameraInfo], shared: Shared) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from crosscam_deploy.log import get_logger
+from crosscam_edge.calibration.file import learned_from
 from crosscam_edge.detect.pool import DetectPool
 from crosscam_edge.offline import fingerprint
 from crosscam_edge.offline.camera import CameraRun, Shared, StorageError
@@ -59,7 +60,7 @@ def carry_out(
         began: When the run began, as of `time.perf_counter`.
 
     Raises:
-        InputError: The output folder cannot be written.
+        InputError: The output folder cannot be written, or the calibration is of another model.
         UsageError: It holds another run.
         RunError: The disk is full, or every camera failed.
     """
@@ -67,6 +68,7 @@ def carry_out(
         if text.startswith("no "):
             warnings.append(f"{kind}: {text}")
     detector, embedder = models.detector, models.embedder
+    learned = learned_from(settings.calibration, embedder.model_id)
     if fingerprint.check(
         out / "cache", fingerprint.fingerprint(plans, settings, detector, embedder)
     ):
@@ -86,6 +88,7 @@ def carry_out(
         progress,
         stop,
         decode_threads=max(1, min(4, cores(settings) // (2 * len(plans)))),
+        learned=learned,
     )
     if options.provisional:
         shared.provisional = provisional(plans, shared)

@@ -1,4 +1,4 @@
-"""`crosscam_edge.cli.calibration`: pictures to calibrate with from every kind of source."""
+"""`crosscam_edge.cli.range_pictures`: pictures to calibrate with from every kind of source."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from crosscam_deploy import zoo
 from crosscam_edge.cli import calibration
-from crosscam_edge.cli.calibration import calibration_files, check_apart
+from crosscam_edge.cli.range_pictures import calibration_files, check_apart
 from crosscam_edge.simulate import SiteConfig, simulate
 from crosscam_kernels.errors import InputError, UsageError
 
