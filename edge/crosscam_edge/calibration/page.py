@@ -74,8 +74,8 @@ def page(calibration: SiteCalibration) -> str:
 {_histogram(c)}
 <p>Bars are counted, each kind to its own height: <b>impostors</b>, {pairs[0]} pairs of tracks seen
 at once in one camera, so surely two people; <b>genuines</b>, {pairs[1]} tracks whose two ends are
-compared, so surely one. Curves are what the association made of all pairs of two different cameras, who are less alike than
-the two ends of a track.</p>
+compared, so surely one. Curves are what the association made of all pairs of two different cameras,
+who are less alike than the two ends of a track.</p>
 <h2>What a threshold costs</h2>
 {_curve(c)}
 <p>Each point of the line is a threshold: how many certain impostors would pass, and how many

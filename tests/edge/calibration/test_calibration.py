@@ -41,7 +41,8 @@ def site(people, cameras=2, *, first=0, seed=0, bias=1.2, common=2.0, noise=0.35
             out.append(
                 Tracklet(
                     f"c{c}", person + 1, int(times[0]), int(times[-1]), start * 10,
-                    start * 10 + 80, 81, box, box, (640, 480), e.astype(np.float32), times, np.ones(9, np.float32),
+                    start * 10 + 80, 81, box, box, (640, 480), e.astype(np.float32), times,
+                    np.ones(9, np.float32),
                 )
             )  # fmt: skip
     return out
