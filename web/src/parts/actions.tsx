@@ -1,0 +1,155 @@
+/** What can be done with somebody: found elsewhere, exported, merged, split, erased. */
+
+import { useState } from "preact/hooks";
+import type { Erased, IdentityPage } from "../api/types";
+import { asApiError, type ApiError } from "../api/client";
+import { clock, plural, span } from "../logic/format";
+import { href } from "../logic/route";
+import { useSession } from "./context";
+import { Dialog } from "./dialog";
+import { sentence } from "./states";
+
+type Open = "erase" | "merge" | "split" | null;
+
+export function PersonActions({ person, reload }: { person: IdentityPage; reload: () => void }) {
+  const session = useSession();
+  const [open, setOpen] = useState<Open>(null);
+  const [error, setError] = useState<ApiError | null>(null);
+  const close = () => setOpen(null);
+  const operator = session.may("operator");
+  return (
+    <div class="actions" role="group" aria-label="Actions">
+      {operator && session.offer("GET /identities/{}/similar") && (
+        <a class="button" href={href("search", "", { like: String(person.global_id) })}>Find similar</a>
+      )}
+      {operator && session.offer("POST /identities/{}/merge") && (
+        <button type="button" onClick={() => setOpen("merge")}>Merge</button>
+      )}
+      {operator && session.offer("POST /identities/{}/split") && person.journey.length > 1 && (
+        <button type="button" onClick={() => setOpen("split")}>Split</button>
+      )}
+      {operator && (
+        <button
+          type="button"
+          onClick={() => {
+            setError(null);
+            download(session, person.global_id).catch((thrown: unknown) => setError(asApiError(thrown)));
+          }}
+        >
+          Export
+        </button>
+      )}
+      {session.may("admin") && (
+        <button type="button" class="danger" onClick={() => setOpen("erase")}>Erase</button>
+      )}
+      {error && <p class="field-error" role="alert">{sentence(error.found)}. {error.fix && sentence(error.fix)}</p>}
+      {open === "erase" && <Erase person={person} onClose={close} />}
+      {open === "merge" && <Merge person={person} onClose={close} />}
+      {open === "split" && <Split person={person} onClose={close} reload={reload} />}
+    </div>
+  );
+}
+
+/** Save the export as it comes: numbers of 64 bits would lose digits on their way through here. */
+async function download(session: ReturnType<typeof useSession>, id: number): Promise<void> {
+  const answer = await session.client.ask(`/identities/${id}/export`);
+  const url = URL.createObjectURL(await answer.blob());
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = `person-${id}.json`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}
+
+function Erase({ person, onClose }: { person: IdentityPage; onClose: () => void }) {
+  const { client } = useSession();
+  const [typed, setTyped] = useState("");
+  const id = person.global_id;
+  return (
+    <Dialog
+      title={`Erase person ${id}?`}
+      action="Erase for ever"
+      danger
+      ready={typed.trim() === String(id)}
+      onClose={onClose}
+      onAction={async () => {
+        await client.send<Erased>("DELETE", `/identities/${id}`);
+        location.hash = href("identities");
+      }}
+    >
+      <p>
+        {plural(person.tracklets, "stay")}, looks and pictures are overwritten, also under ids that were merged. Seen again,
+        they are somebody new. This cannot be undone.
+      </p>
+      <label>
+        Type {id} to go on
+        <input inputMode="numeric" autocomplete="off" value={typed} onInput={(event) => setTyped(event.currentTarget.value)} />
+      </label>
+    </Dialog>
+  );
+}
+
+function Merge({ person, onClose }: { person: IdentityPage; onClose: () => void }) {
+  const { client } = useSession();
+  const [into, setInto] = useState("");
+  const right = /^[1-9]\d*$/.test(into.trim()) && Number(into) !== person.global_id;
+  return (
+    <Dialog
+      title={`Merge person ${person.global_id} into another`}
+      action="Merge"
+      ready={right}
+      onClose={onClose}
+      onAction={async () => {
+        const { global_id } = await client.send<{ global_id: number }>(
+          "POST",
+          `/identities/${person.global_id}/merge`,
+          { into: Number(into) },
+        );
+        location.hash = href("identities", global_id);
+      }}
+    >
+      <p>Both are the same person: everything of {person.global_id} goes to the other id. No review undoes it.</p>
+      <label>
+        The other id
+        <input inputMode="numeric" autocomplete="off" value={into} onInput={(event) => setInto(event.currentTarget.value)} />
+      </label>
+    </Dialog>
+  );
+}
+
+function Split({ person, onClose, reload }: { person: IdentityPage; onClose: () => void; reload: () => void }) {
+  const { client } = useSession();
+  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const name = (each: { camera: string; track: number }) => `${each.camera}/${each.track}`;
+  const toggle = (key: string) => {
+    const next = new Set(chosen);
+    if (!next.delete(key)) next.add(key);
+    setChosen(next);
+  };
+  return (
+    <Dialog
+      title={`Split person ${person.global_id}`}
+      action={`Split off ${plural(chosen.size, "stay")}`}
+      ready={chosen.size > 0 && chosen.size < person.journey.length}
+      onClose={onClose}
+      onAction={async () => {
+        const tracklets = person.journey
+          .filter((each) => chosen.has(name(each)))
+          .map(({ camera, track }) => ({ camera, track }));
+        await client.send("POST", `/identities/${person.global_id}/split`, { tracklets });
+        reload();
+      }}
+    >
+      <p>Choose the stays of somebody else; they get an id of their own. No review undoes it.</p>
+      <fieldset class="choices">
+        <legend>Stays</legend>
+        {person.journey.map((each) => (
+          <label key={name(each)} class="choice">
+            <input type="checkbox" checked={chosen.has(name(each))} onChange={() => toggle(name(each))} />
+            {each.camera}, {clock(each.start_ns)}, {span((each.end_ns - each.start_ns) / 1e9)}
+          </label>
+        ))}
+      </fieldset>
+    </Dialog>
+  );
+}
