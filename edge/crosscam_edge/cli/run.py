@@ -165,11 +165,14 @@ def _watch(
 
 def _status(run: LiveRun, outputs: Fanout) -> str:
     from crosscam_edge.live.camera import CameraState
+    from crosscam_edge.live.rates import Pace
 
     health = run.health()
     on = sum(each.state is CameraState.RUNNING for each in health)
     off = [f"{each.camera_id}: {each.fault or each.state}" for each in health
            if each.state is not CameraState.RUNNING]  # fmt: skip
+    off += [f"{each.camera_id}: {each.look_rate:.1f} pictures/s" for each in health
+            if each.pace is not Pace.FULL]  # fmt: skip
     off += [f"{name}: {each['health']}" for name, each in outputs.counts().items()
             if each["health"] != "ok"]  # fmt: skip
     people = len(run.identities.online.people)
@@ -179,7 +182,7 @@ def _status(run: LiveRun, outputs: Fanout) -> str:
 
 
 def _summary(run: LiveRun, output: Path, seconds: float) -> dict[str, Any]:
-    looked = run.looked_at()
+    looked, latencies = run.looked_at(), run.latencies()
     cameras = {
         each.camera_id: {
             "state": each.state.value,
@@ -187,6 +190,10 @@ def _summary(run: LiveRun, output: Path, seconds: float) -> dict[str, Any]:
             "received": each.received,
             "looked_at": looked[each.camera_id],
             "connections": each.connections,
+            "dropped": each.dropped,
+            "pace": each.pace.value,
+            "look_rate": round(each.look_rate, 2),
+            "latency_s": latencies[each.camera_id].quantiles(),
         }
         for each in run.health()
     }
@@ -198,16 +205,10 @@ def _summary(run: LiveRun, output: Path, seconds: float) -> dict[str, Any]:
         "events": {str(kind): count for kind, count in sorted(online.counts.items())},
         "cameras": cameras,
         "failed_pictures": run.failures(),
-        "latency_s": {
-            f"p{round(100 * share)}": _rounded(run.latency.quantile(share))
-            for share in (0.5, 0.95, 0.99)
-        },
+        "latency_s": run.latency.quantiles(),
+        "latency_by_stage_s": {name: each.quantiles() for name, each in run.stages.items()},
         "stage_seconds": run.timers.seconds(),
     }
-
-
-def _rounded(value: float) -> float | None:
-    return round(value, 4) if value == value else None
 
 
 def _print(summary: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from crosscam_edge.live.clocks import CameraClock, ClockFigures
 from crosscam_edge.live.connection import Connection, ConnectionFigures
 from crosscam_edge.live.faults import FaultCode, SourceFault, fault_of
 from crosscam_edge.live.latest import Latest
+from crosscam_edge.live.rates import Pace
 from crosscam_edge.sources.orientation import orientation_of
 from crosscam_edge.types import Frame
 
@@ -81,6 +82,8 @@ class CameraHealth:
         last_ns: When the last one was taken, UTC; None before the first.
         size: `(width, height)` of the last one; None before the first.
         size_changes: Times that the size changed.
+        look_rate: Pictures a second that are looked at, if so many come; 0 before the run.
+        pace: Whether that is as many as are wanted.
         stream: What the present connection went through.
         clock: How its times come about.
     """
@@ -100,6 +103,8 @@ class CameraHealth:
     last_ns: int | None = None
     size: tuple[int, int] | None = None
     size_changes: int = 0
+    look_rate: float = 0.0
+    pace: Pace = Pace.FULL
     stream: ConnectionFigures = field(default_factory=ConnectionFigures)
     clock: ClockFigures = field(default_factory=ClockFigures)
 
@@ -191,6 +196,11 @@ class LiveCamera:
     def take(self) -> Picture | None:
         """Return the newest picture, which is then gone; None when there is no new one."""
         return self._latest.take()
+
+    @property
+    def waiting(self) -> int:
+        """Pictures that wait to be taken: none or one."""
+        return len(self._latest)
 
     def health(self) -> CameraHealth:
         """Return how the camera is, now."""

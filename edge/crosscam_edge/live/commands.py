@@ -31,6 +31,10 @@ class Commands:
         self._lock = threading.Lock()
         self._closed = False
 
+    def __len__(self) -> int:
+        """Requests that wait."""
+        return self._waiting.qsize()
+
     def ask(self, work: Callable[[], T]) -> Future[T]:
         """Ask for something to be done; any thread may.
 

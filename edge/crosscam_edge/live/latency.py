@@ -7,6 +7,9 @@ import threading
 import numpy as np
 
 _LEAST_S, _MOST_S, _BINS = 1e-3, 100.0, 200
+STAGES = ("arrive", "wait", "detect", "track", "tell")
+"""What a picture goes through: from capture to its arrival, until it is taken, until its people are
+known, their tracks, and until that is told."""
 
 
 class Latency:
@@ -38,6 +41,11 @@ class Latency:
         ends = range(_BINS // 20, _BINS + 1, _BINS // 20)
         bounds = (_LEAST_S * (_MOST_S / _LEAST_S) ** (end / _BINS) for end in ends)
         return [(bound, int(total[end - 1])) for bound, end in zip(bounds, ends, strict=True)]
+
+    def quantiles(self) -> dict[str, float | None]:
+        """Return half, 95 % and 99 %, seconds to 0.1 ms, as `p50`, `p95` and `p99`; or None."""
+        found = {f"p{round(100 * share)}": self.quantile(share) for share in (0.5, 0.95, 0.99)}
+        return {name: round(value, 4) if self.count else None for name, value in found.items()}
 
     def quantile(self, share: float) -> float:
         """Return the duration that `share` of all stay below, seconds; NaN when there are none."""

@@ -27,6 +27,10 @@ class Latest(Generic[T]):
         self._lock = threading.Lock()
         self._item: T | None = None
 
+    def __len__(self) -> int:
+        """Items that wait: none or one."""
+        return int(self._item is not None)
+
     def put(self, item: T) -> None:
         """Offer an item."""
         with self._lock:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,9 @@ class Look:
         frame: Its pixels; None when it could not be converted.
         seen: Who is in it; None when that failed.
         error: Why.
+        began_s: When it was taken, by `time.perf_counter`.
+        detect_s: From then to when its people were known, seconds.
+        track_s: From then to when its tracks were known, seconds.
     """
 
     watched: Watched
@@ -50,6 +54,9 @@ class Look:
     frame: Frame | None = None
     seen: LiveFrame | None = None
     error: Exception | None = None
+    began_s: float = field(default_factory=time.perf_counter)
+    detect_s: float = 0.0
+    track_s: float = 0.0
 
 
 class Looking:
@@ -59,10 +66,14 @@ class Looking:
         models: Closed by the caller.
         timers: Gets the times of the stages ``convert``, ``detect`` and ``track``.
         batch: Most pictures of several cameras in one call; None leaves it to the engines.
+
+    Attributes:
+        waiting: Pictures that were taken and are not done.
     """
 
     def __init__(self, models: Models, timers: StageTimers, batch: int | None = None) -> None:
         self._timers, self._asked = timers, batch
+        self.waiting = 0
         self._embedder = models.embedder
         self._meeting = (
             Meeting(models.embedder) if isinstance(models.embedder, ManyEmbedder) else None
@@ -87,7 +98,14 @@ class Looking:
 
     def look(self, taken: Sequence[tuple[Watched, Picture]]) -> Iterator[Look]:
         """Look at one picture of each of several cameras; yields them in this order."""
-        looks = [self._converted(watched, picture) for watched, picture in taken]
+        self.waiting = len(taken)
+        for look in self._looks([Look(watched, picture) for watched, picture in taken]):
+            self.waiting -= 1
+            yield look
+
+    def _looks(self, looks: list[Look]) -> Iterator[Look]:
+        for each in looks:
+            self._convert(each)
         people = self._people(looks)
         meeting = self._meeting
         together = pictures_a_call(self._embedder, self._asked) > 1 and len(looks) > 1
@@ -123,14 +141,12 @@ class Looking:
         with self._timers.measure("detect"):
             return own.detect([image])[0]
 
-    def _converted(self, watched: Watched, picture: Picture) -> Look:
-        look = Look(watched, picture)
+    def _convert(self, look: Look) -> None:
         try:
             with self._timers.measure("convert"):
-                look.frame = picture.frame()
+                look.frame = look.picture.frame()
         except Exception as error:  # the next picture may do, and other cameras go on
             look.error = error
-        return look
 
     def _met(self, look: Look, found: Callable[[], Detections] | None, meeting: Meeting) -> Look:
         try:
@@ -144,7 +160,10 @@ class Looking:
             return
         try:
             people = found()
+            known_s = time.perf_counter()
             with self._timers.measure("track"):
                 look.seen = look.watched.analysis.look(look.frame, people, embed)
+            look.detect_s = known_s - look.began_s
+            look.track_s = time.perf_counter() - known_s
         except Exception as error:  # the next picture may do, and other cameras go on
             look.error = error

@@ -41,6 +41,8 @@ def camera_record(health: CameraHealth) -> dict[str, Any]:
         "since_ns": health.since_ns,
         "size": health.size,
         "connections": health.connections,
+        "pace": health.pace.value,
+        "look_rate": round(health.look_rate, 2),
     }
 
 

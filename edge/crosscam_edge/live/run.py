@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from crosscam_deploy.log import get_logger
@@ -18,8 +19,9 @@ from crosscam_edge.live.analysis import CameraAnalysis
 from crosscam_edge.live.batches import WAIT_S
 from crosscam_edge.live.commands import Commands
 from crosscam_edge.live.identities import Identities
-from crosscam_edge.live.latency import Latency
-from crosscam_edge.live.looking import Looking
+from crosscam_edge.live.latency import STAGES, Latency
+from crosscam_edge.live.looking import Look, Looking
+from crosscam_edge.live.rates import RateControl
 from crosscam_edge.live.records import camera_record, identity_record, track_record
 from crosscam_edge.live.watched import Watched
 from crosscam_edge.timers import StageTimers
@@ -43,6 +45,7 @@ _log = get_logger("live")
 FRAME_RATE = 10.0
 """Pictures of a camera that are looked at in a second, unless the site file says otherwise."""
 _WAIT_S = 0.05
+_PACE_S = 1.0
 _EARLY = 0.25  # share of a picture's time that it may be early: cameras do not keep time
 
 
@@ -61,6 +64,7 @@ class LiveRun:
 
     Attributes:
         latency: From capture to what is known of the picture, all cameras together.
+        stages: The parts of it, by `STAGES`.
         timers: Busy seconds by stage.
         identities: Who is who.
     """
@@ -77,7 +81,7 @@ class LiveRun:
         tracks: bool = False,
         gallery: Gallery | None = None,
     ) -> None:
-        self._rate = settings.process_fps or FRAME_RATE
+        self._control = RateControl(settings.process_fps or FRAME_RATE)
         self._detector, self._now, self._emit, self._tracks = models.detector, now_ns, emit, tracks
         embedder = models.embedder
         self.identities = Identities(
@@ -90,6 +94,8 @@ class LiveRun:
         self._settings = settings
         self._watched = tuple(self._watch(config, camera) for config, camera in cameras)
         self.latency = Latency()
+        self.stages = {stage: Latency() for stage in STAGES}
+        self._other_s = self._paced_s = 0.0
         self.timers = StageTimers()
         self._looking = Looking(models, self.timers, settings.live.batch)
         self._wake = threading.Event()
@@ -100,7 +106,7 @@ class LiveRun:
         return Watched(
             config,
             camera,
-            CameraAnalysis(config, self._settings, self._rate, first_track=first),
+            CameraAnalysis(config, self._settings, self._control.target, first_track=first),
             self._detector.for_camera() if self._detector.sequential else None,
         )
 
@@ -143,7 +149,22 @@ class LiveRun:
 
     def health(self) -> list[CameraHealth]:
         """Return how the cameras are, in the order of the site."""
-        return [each.camera.health() for each in self._watched]
+        return [self._health(each) for each in self._watched]
+
+    def latencies(self) -> dict[str, Latency]:
+        """Return how long it took from capture to what is known of a picture, by camera."""
+        return {each.name: each.latency for each in self._watched}
+
+    def queues(self) -> dict[str, int]:
+        """Return what waits now: `arrived` and `taken` pictures, and `requests` of `ask`.
+
+        Of each camera one picture at most waits to be taken.
+        """
+        return {
+            "arrived": sum(each.camera.waiting for each in self._watched),
+            "taken": self._looking.waiting,
+            "requests": len(self._commands),
+        }
 
     def looked_at(self) -> dict[str, int]:
         """Return the number of pictures that were looked at, by camera."""
@@ -162,9 +183,12 @@ class LiveRun:
                 self._wake.clear()
                 if not self._round():
                     self._wake.wait(_WAIT_S)
+                began = time.perf_counter()
+                self._pace(began)
                 self._commands.carry_out()
                 self._tell_cameras()
                 self._tell_people(self._now())
+                self._other_s += time.perf_counter() - began
         finally:
             self._commands.close()
             self._looking.close()
@@ -185,6 +209,7 @@ class LiveRun:
         taken = self._take(self._watched)
         if taken and self._looking.batch > 1:
             self._take_a_moment_later(taken)
+        began, taken_ns, done = time.perf_counter(), self._now(), []
         for look in self._looking.look(taken):
             each, picture = look.watched, look.picture
             if look.frame is None or look.seen is None:
@@ -192,8 +217,41 @@ class LiveRun:
                 continue
             self.identities.take(look.seen, look.frame.time_ns)
             self._tell_tracks(picture, look.seen)
-            self.latency.add((self._now() - picture.time_ns) / 1e9)
+            if look.seen.rows:
+                each.people_ns = taken_ns
+            self._count(look, taken_ns)
+            done.append(look)
+        _share_out(done, time.perf_counter() - began)
         return bool(taken)
+
+    def _count(self, look: Look, taken_ns: int) -> None:
+        """Add a picture that is done to the latencies."""
+        picture = look.picture
+        total = (self._now() - picture.time_ns) / 1e9
+        parts = {
+            "arrive": (picture.arrival_ns - picture.time_ns) / 1e9,
+            "wait": (taken_ns - picture.arrival_ns) / 1e9,
+            "detect": look.detect_s,
+            "track": look.track_s,
+        }
+        parts["tell"] = total - sum(parts.values())
+        for stage, seconds in parts.items():
+            self.stages[stage].add(seconds)
+        self.latency.add(total)
+        look.watched.latency.add(total)
+
+    def _pace(self, now_s: float) -> None:
+        """Decide once a second how often each camera is looked at."""
+        passed = now_s - self._paced_s
+        if passed < _PACE_S:
+            return
+        target, now_ns = self._control.target, self._now()
+        needs = {each.name: each.need(target, now_ns) for each in self._watched}
+        self._control.step(
+            {name: need for name, need in needs.items() if need is not None},
+            min(1.0, self._other_s / passed),
+        )
+        self._paced_s, self._other_s = now_s, 0.0
 
     def _take(self, cameras: Iterable[Watched]) -> list[tuple[Watched, Picture]]:
         """Take the newest picture of each camera that is due and has one."""
@@ -205,7 +263,7 @@ class LiveRun:
             if picture is None:
                 self.identities.take(each.analysis.gone(now), now)
                 continue
-            step = round(1e9 / self._rate)
+            step = round(1e9 / self._control.rate(each.name))
             # A camera that is a little early keeps its place; one that was away begins anew.
             each.due_ns = max(each.due_ns + step, now + round((0.5 - _EARLY) * step))
             taken.append((each, picture))
@@ -247,11 +305,25 @@ class LiveRun:
         for event in events:
             self._emit(identity_record(event))
 
+    def _health(self, watched: Watched) -> CameraHealth:
+        rate, pace = self._control.rate(watched.name), self._control.pace(watched.name)
+        return replace(watched.camera.health(), look_rate=rate, pace=pace)
+
     def _tell_cameras(self) -> None:
         """Tell of each camera whose state has changed."""
         for each in self._watched:
-            health = each.camera.health()
-            state = (health.state, health.fault, health.size)
+            health = self._health(each)
+            state = (health.state, health.fault, health.size, health.pace)
             if state != each.state:
                 each.state = state
                 self._emit(camera_record(health))
+
+
+def _share_out(looks: Sequence[Look], seconds: float) -> None:
+    """Note what each picture took of a round: its own tracking, and a share of all the rest."""
+    tracking = sum(look.track_s for look in looks)
+    if tracking > seconds:  # side by side
+        tracking = 0.0
+    for look in looks:
+        own = look.track_s if tracking else 0.0
+        look.watched.took(own + (seconds - tracking) / len(looks))

@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from crosscam_edge.live.camera import CameraState
+from crosscam_edge.live.latency import Latency
+from crosscam_edge.live.rates import Need
+
 if TYPE_CHECKING:
     from crosscam_edge.config import CameraConfig
     from crosscam_edge.detect import Detector
     from crosscam_edge.live.analysis import CameraAnalysis
     from crosscam_edge.live.camera import LiveCamera
+
+_EMPTY_S = 5.0  # without anybody for so long, and a camera counts as one with nobody in the picture
 
 
 @dataclass(slots=True)
@@ -21,7 +27,10 @@ class Watched:
         camera: Where its pictures come from.
         analysis: Who is in them.
         detector: Its own; None where all cameras share one.
+        latency: From capture to what is known of the picture.
         due_ns: When the next picture shall be taken.
+        cost_s: Time of the run's thread that a picture takes of late, seconds; None before one.
+        people_ns: When somebody was in the picture last; None when nobody was yet.
         failures: Pictures that could not be looked at.
         state: What was last told of it.
     """
@@ -30,7 +39,10 @@ class Watched:
     camera: LiveCamera
     analysis: CameraAnalysis
     detector: Detector | None = None
+    latency: Latency = field(default_factory=Latency)
     due_ns: int = 0
+    cost_s: float | None = None
+    people_ns: int | None = None
     failures: int = 0
     state: tuple[Any, ...] = field(default=())
 
@@ -38,3 +50,20 @@ class Watched:
     def name(self) -> str:
         """Its id."""
         return str(self.config.id)
+
+    def took(self, seconds: float) -> None:
+        """Note how long a picture took."""
+        self.cost_s = seconds if self.cost_s is None else 0.8 * self.cost_s + 0.2 * seconds
+
+    def need(self, target: float, now_ns: int) -> Need | None:
+        """Return what it needs to be looked at; None while it sends nothing.
+
+        Args:
+            target: Pictures a second that are wanted of it, if it sends as many.
+            now_ns: UTC.
+        """
+        health = self.camera.health()
+        if health.state is not CameraState.RUNNING or self.cost_s is None:
+            return None
+        seen = self.people_ns is not None and now_ns - self.people_ns < _EMPTY_S * 1e9
+        return Need(min(target, health.frame_rate or target), self.cost_s, seen)

@@ -13,12 +13,14 @@ from prometheus_client.core import (
 )
 
 from crosscam_edge.live.camera import CameraState
+from crosscam_edge.live.rates import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from prometheus_client.core import Metric
 
+    from crosscam_edge.live.latency import Latency
     from crosscam_edge.server.site import Site
     from crosscam_edge.server.tokens import Caller
 
@@ -65,10 +67,31 @@ class _Figures:
         rate = GaugeMetricFamily(
             "crosscam_camera_frame_rate", "Pictures a second that come.", labels=["camera"]
         )
+        look = GaugeMetricFamily(
+            "crosscam_camera_look_rate",
+            "Pictures a second that are looked at, if so many come.",
+            labels=["camera"],
+        )
+        paces = GaugeMetricFamily(
+            "crosscam_camera_pace",
+            "1 for whether a camera is looked at as often as is wanted, less often, or less often "
+            "than twice a second.",
+            labels=["camera", "pace"],
+        )
         for each in cameras:
             up.add_metric([each.camera_id], each.state is CameraState.RUNNING)
             rate.add_metric([each.camera_id], each.frame_rate)
-        yield from (up, rate)
+            look.add_metric([each.camera_id], each.look_rate)
+            for pace in Pace:
+                paces.add_metric([each.camera_id, pace.value], each.pace is pace)
+        yield from (up, rate, look, paces)
+        latencies = self._site.run.latencies()
+        yield _histograms(
+            "crosscam_camera_latency_seconds",
+            "From when a picture was taken to what is known of it, by camera.",
+            "camera",
+            {c.camera_id: latencies[c.camera_id] for c in cameras if c.camera_id in latencies},
+        )
         looked, broken = self._site.run.looked_at(), self._site.run.failures()
         counts: tuple[tuple[str, str, dict[str, int]], ...] = (
             ("received", "Pictures that came.", {c.camera_id: c.received for c in cameras}),
@@ -94,14 +117,26 @@ class _Figures:
 
     def _of_run(self) -> Iterator[Metric]:
         run = self._site.run
-        bins = run.latency.cumulative()
-        count = bins[-1][1]
+        buckets, total = _buckets(run.latency)
         yield HistogramMetricFamily(
             "crosscam_latency_seconds",
             "From when a picture was taken to what is known of it, all cameras.",
-            buckets=[*((f"{bound:.4g}", value) for bound, value in bins[:-1]), ("+Inf", count)],
-            sum_value=run.latency.total_s,
+            buckets=buckets,
+            sum_value=total,
         )
+        yield _histograms(
+            "crosscam_stage_latency_seconds",
+            "Parts of it: until a picture arrives, is taken, its people are known, their tracks, "
+            "and that is told.",
+            "stage",
+            run.stages,
+        )
+        queues = GaugeMetricFamily(
+            "crosscam_queue_depth", "What waits, by where.", labels=["queue"]
+        )
+        for name, depth in run.queues().items():
+            queues.add_metric([name], depth)
+        yield queues
         yield GaugeMetricFamily(
             "crosscam_people", "People who would be known again.", len(run.identities.online.people)
         )
@@ -125,3 +160,19 @@ class _Figures:
         yield GaugeMetricFamily(
             "crosscam_memory_bytes", "Memory of the process.", psutil.Process().memory_info().rss
         )
+
+
+def _buckets(latency: Latency) -> tuple[list[tuple[str, float]], float]:
+    """Return bounds with their counts, and the sum in seconds."""
+    bins = latency.cumulative()
+    found = [(f"{bound:.4g}", float(value)) for bound, value in bins[:-1]]
+    return [*found, ("+Inf", float(bins[-1][1]))], latency.total_s
+
+
+def _histograms(
+    name: str, meaning: str, label: str, latencies: Mapping[str, Latency]
+) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(name, meaning, labels=[label])
+    for value, latency in latencies.items():
+        family.add_metric([value], *_buckets(latency))
+    return family

@@ -57,6 +57,10 @@ class Camera(BaseModel):
     )
     size: tuple[int, int] | None = Field(description="width and height of the last picture, pixels")
     size_changes: int = Field(description="times that the size changed")
+    look_rate: float = Field(description="pictures a second that are looked at, if so many come")
+    pace: str = Field(
+        description="full; lowered where there is not time enough; too_low below twice a second"
+    )
     stream: Stream = Field(description="the present connection")
     clock: Clock = Field(description="its times")
 

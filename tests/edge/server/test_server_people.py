@@ -44,6 +44,28 @@ def test_figures_are_as_prometheus_reads_them(ask, live):
     assert buckets[-1] == count.value > 0
     kinds = {s.labels["kind"]: s.value for s in found["crosscam_identity_events"].samples}
     assert kinds["new"] >= 1
+    paces = {
+        s.labels["camera"]: s.labels["pace"]
+        for s in found["crosscam_camera_pace"].samples
+        if s.value
+    }
+    assert set(paces) == {"hall", "yard", "dead"}
+    assert min(s.value for s in found["crosscam_camera_look_rate"].samples) > 0
+    stages = {
+        s.labels["stage"]: s.value
+        for s in found["crosscam_stage_latency_seconds"].samples
+        if s.name.endswith("_count")
+    }
+    assert set(stages) == {"arrive", "wait", "detect", "track", "tell"}
+    assert min(stages.values()) >= count.value
+    by_camera = {
+        s.labels["camera"]: s.value
+        for s in found["crosscam_camera_latency_seconds"].samples
+        if s.name.endswith("_count")
+    }
+    assert by_camera["dead"] == 0 < by_camera["hall"]
+    queues = {s.labels["queue"]: s.value for s in found["crosscam_queue_depth"].samples}
+    assert set(queues) == {"arrived", "taken", "requests"}
     assert found["crosscam_memory_bytes"].samples[0].value > 1e7
 
 

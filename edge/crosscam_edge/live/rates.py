@@ -1,0 +1,183 @@
+"""How often each camera is looked at when there is not time enough for all: fairly, and steadily.
+
+Every camera is wanted so many times a second, and looking at a picture of it takes so long. While
+all of that fits into the time there is, nothing is lowered. Where it does not, time is shared:
+
+1. every camera gets two pictures a second, fewer only when not even that fits;
+2. cameras with somebody in the picture share what is left, equally often, up to what is wanted;
+3. what they leave goes to cameras with nobody in the picture.
+
+Rates fall at once and rise when they could have risen for a while: a load about the limit does not
+make them flicker.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+FLOOR = 2.0
+"""Pictures a second below which nobody goes while it can be avoided: people walk past."""
+BEGIN, BUDGET, END = 0.9, 0.85, 0.7
+"""Shares of the time: with more wanted rates are lowered, to so much, until less is wanted."""
+FELL = 0.95
+"""A rate is lowered when it should be below this share of what it is."""
+_ROSE = 1.1
+_STEPS_TO_BEGIN, _STEPS_TO_RISE, _STEPS_TO_END = 2, 3, 5
+_LEAST_COST_S = 1e-6
+
+
+class Pace(StrEnum):
+    """How often a camera is looked at.
+
+    Attributes:
+        FULL: As often as is wanted, or as it sends pictures.
+        LOWERED: Less often, for there is not time enough.
+        TOO_LOW: Less often than `FLOOR`: the machine has too many cameras.
+    """
+
+    FULL = "full"
+    LOWERED = "lowered"
+    TOO_LOW = "too_low"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a camera that sends pictures needs.
+
+    Attributes:
+        wanted: Pictures a second, > 0; no more than it sends.
+        cost_s: Time that one takes, seconds.
+        occupied: Whether somebody is in the picture.
+    """
+
+    wanted: float
+    cost_s: float
+    occupied: bool
+
+
+def share(needs: Sequence[Need], budget: float) -> list[float]:
+    """Share time among cameras.
+
+    Args:
+        needs: Of the cameras.
+        budget: Seconds in a second that there are, >= 0.
+
+    Returns:
+        Pictures a second of each camera; together they take no longer than the budget.
+    """
+    costs = [max(each.cost_s, _LEAST_COST_S) for each in needs]
+    wanted = [each.wanted for each in needs]
+    floors = [min(FLOOR, rate) for rate in wanted]
+    if sum(c * rate for c, rate in zip(costs, floors, strict=True)) > budget:
+        return _equally([0.0] * len(needs), floors, costs, budget)
+    first = [each.wanted if each.occupied else low for each, low in zip(needs, floors, strict=True)]
+    return _equally(_equally(floors, first, costs, budget), wanted, costs, budget)
+
+
+def _equally(
+    lows: Sequence[float], highs: Sequence[float], costs: Sequence[float], budget: float
+) -> list[float]:
+    """Raise all rates to one level, each within its bounds, as far as the budget goes.
+
+    What a level costs grows with it along straight lines that meet at the bounds: the last bound
+    that can be paid for, and from there along its line.
+    """
+
+    def at(level: float) -> list[float]:
+        return [min(max(level, low), high) for low, high in zip(lows, highs, strict=True)]
+
+    def cost(level: float) -> float:
+        return sum(c * rate for c, rate in zip(costs, at(level), strict=True))
+
+    level = 0.0
+    for bound in sorted({*lows, *highs}):
+        if cost(bound) > budget:
+            slope = sum(
+                c for c, low, high in zip(costs, lows, highs, strict=True) if low <= level < high
+            )
+            return at(level + max(0.0, budget - cost(level)) / slope) if slope else at(level)
+        level = bound
+    return at(level)
+
+
+class RateControl:
+    """Decides once a second how often each camera is looked at.
+
+    Args:
+        target: Pictures of a camera in a second, when there is time enough.
+
+    Attributes:
+        target: As above; may be changed at any time.
+        limiting: Whether rates are lowered.
+    """
+
+    def __init__(self, target: float) -> None:
+        self.target = target
+        self.limiting = False
+        self._rates: dict[str, float] = {}
+        self._needs: dict[str, Need] = {}
+        self._begin = self._end = 0
+        self._rise: Counter[str] = Counter()
+
+    def rate(self, name: str) -> float:
+        """Return how often a camera is to be looked at, pictures a second, > 0."""
+        if not self.limiting:
+            return self.target
+        rate, need = self._rates.get(name), self._needs.get(name)
+        if rate is None or need is None:  # it sends nothing; when it does it begins modestly
+            return min(FLOOR, self.target)
+        return self.target if rate >= need.wanted else rate
+
+    def pace(self, name: str) -> Pace:
+        """Return what that means for a camera."""
+        rate, need = self._rates.get(name), self._needs.get(name)
+        if not self.limiting or rate is None or need is None or rate >= need.wanted:
+            return Pace.FULL
+        return Pace.TOO_LOW if rate < min(FLOOR, need.wanted) - 1e-9 else Pace.LOWERED
+
+    def step(self, needs: Mapping[str, Need], other: float = 0.0) -> None:
+        """Decide anew; call it once a second.
+
+        Args:
+            needs: Of all cameras that send pictures, by name.
+            other: Share of the time that all else takes, in [0, 1].
+        """
+        before = self._needs
+        self._needs = dict(needs)
+        wanted = other + sum(each.wanted * each.cost_s for each in needs.values())
+        self._begin = self._begin + 1 if wanted > BEGIN else 0
+        self._end = self._end + 1 if wanted < END else 0
+        if not self.limiting and self._begin >= _STEPS_TO_BEGIN:
+            self.limiting = True
+            self._rates = {name: each.wanted for name, each in needs.items()}
+        elif self.limiting and self._end >= _STEPS_TO_END:
+            self.limiting = False
+            self._rise.clear()
+        if self.limiting:
+            plan = share([*needs.values()], max(0.0, BUDGET - other))
+            self._rates = {
+                name: self._towards(name, rate, before)
+                for name, rate in zip(needs, plan, strict=True)
+            }
+
+    def _towards(self, name: str, plan: float, before: Mapping[str, Need]) -> float:
+        """Return the rate of a camera, which follows the plan downwards at once."""
+        now = self._rates.get(name)
+        if now is None:
+            return plan
+        need, was = self._needs[name], before.get(name)
+        came = need.occupied and was is not None and not was.occupied
+        rises = plan > now * _ROSE or now < min(FLOOR, need.wanted) <= plan or (
+            plan >= need.wanted > now
+        )  # fmt: skip
+        self._rise[name] = self._rise[name] + 1 if rises else 0
+        if plan < now * FELL or (rises and (came or self._rise[name] >= _STEPS_TO_RISE)):
+            self._rise[name] = 0
+            return plan
+        return min(now, need.wanted)
