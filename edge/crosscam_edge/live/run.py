@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from crosscam_edge.live.camera import CameraHealth, LiveCamera, Picture
     from crosscam_edge.opening import Models
     from crosscam_edge.track.live import LiveFrame
+    from crosscam_edge.types import Frame
 
     Emit = Callable[[Mapping[str, Any]], None]
 
@@ -67,6 +68,9 @@ class LiveRun:
         stages: The parts of it, by `STAGES`.
         timers: Busy seconds by stage.
         identities: Who is who.
+        settings: As above.
+        watchers: Called by the run's thread with each picture that was looked at and what it
+            brought; must neither wait nor change anything.
     """
 
     def __init__(
@@ -81,6 +85,8 @@ class LiveRun:
         tracks: bool = False,
         gallery: Gallery | None = None,
     ) -> None:
+        self.settings = settings
+        self.watchers: list[Callable[[Frame, LiveFrame], None]] = []
         self._control = RateControl(settings.process_fps or FRAME_RATE)
         self._detector, self._now, self._emit, self._tracks = models.detector, now_ns, emit, tracks
         embedder = models.embedder
@@ -217,6 +223,8 @@ class LiveRun:
                 continue
             self.identities.take(look.seen, look.frame.time_ns)
             self._tell_tracks(picture, look.seen)
+            for watcher in tuple(self.watchers):
+                watcher(look.frame, look.seen)
             if look.seen.rows:
                 each.people_ns = taken_ns
             self._count(look, taken_ns)

@@ -8,9 +8,10 @@ from fastapi import FastAPI
 
 from crosscam_edge.server.access import Access
 from crosscam_edge.server.errors import handle_errors
+from crosscam_edge.server.following import SEND_S, Followers
 from crosscam_edge.server.guard import LOOPBACK, Guard
 from crosscam_edge.server.routes import PREFIX, open_router, router
-from crosscam_edge.server.stream import SEND_S, Followers
+from crosscam_edge.server.routes_live import router as live_router
 from crosscam_edge.server.web import console_routes
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from crosscam_edge.server.site import Site
     from crosscam_edge.server.tokens import Keyring
+
+_VIEWERS = 8  # each has pictures of its own size encoded, at most
 
 
 def make_app(
@@ -35,7 +38,7 @@ def make_app(
         keyring: Who may ask; None lets everybody look.
         loopback: Whether it is reached from this machine alone; then only its names do as hosts.
         dropped: Records that were dropped, by where they should have gone.
-        send_s: A client of events that takes nothing for longer is dropped.
+        send_s: A client that follows and takes nothing for longer is dropped.
     """
     app = FastAPI(
         title="crosscam",
@@ -50,9 +53,11 @@ def make_app(
     app.state.access = Access(keyring)
     app.state.dropped = dropped
     app.state.followers = Followers()
+    app.state.viewers = Followers(_VIEWERS)
     app.state.send_s = send_s
     app.include_router(open_router)
     app.include_router(router)
+    app.include_router(live_router)
     app.router.routes.extend(console_routes())
     handle_errors(app)
     app.add_middleware(Guard, hosts=LOOPBACK if loopback else None)

@@ -78,6 +78,17 @@ def no_identity(global_id: int) -> RefusedError:
     )
 
 
+def no_camera(camera_id: str) -> RefusedError:
+    """Return the error of a camera that is not there, or that the caller may not know of."""
+    return RefusedError(
+        404,
+        "not_found",
+        f"there is no camera '{camera_id}'",
+        expected="one that you may know of",
+        fix="GET /api/v1/cameras lists them",
+    )
+
+
 def unavailable(found: str) -> RefusedError:
     """Return the error of something that cannot be done just now."""
     return RefusedError(

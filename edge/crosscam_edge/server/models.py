@@ -13,6 +13,22 @@ class Health(BaseModel):
     status: Literal["up"] = Field(default="up", description="always 'up': else nobody answers")
 
 
+class Me(BaseModel):
+    """Who asks."""
+
+    name: str = Field(description="of the token; `local` without tokens")
+    role: str = Field(description="viewer, operator or admin")
+    cameras: list[str] | None = Field(description="all that they may know of; null for all")
+
+
+class Settings(BaseModel):
+    """The configuration as it runs."""
+
+    settings: dict[str, Any] = Field(
+        description="as in the site file, with what was left out; secrets are ***"
+    )
+
+
 class Stream(BaseModel):
     """What the present connection of a camera went through."""
 

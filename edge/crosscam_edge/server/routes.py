@@ -10,7 +10,7 @@ from crosscam_edge.config.strict import CAMERA_ID
 from crosscam_edge.live.camera import CameraHealth
 from crosscam_edge.server import models
 from crosscam_edge.server.access import Admin, Operator, Shown, Viewer
-from crosscam_edge.server.errors import ErrorAnswer, RefusedError, unavailable
+from crosscam_edge.server.errors import ErrorAnswer, no_camera, unavailable
 from crosscam_edge.server.metrics import CONTENT_TYPE, metrics_text
 from crosscam_edge.server.site import Site
 from crosscam_edge.server.stream import EventStream
@@ -18,7 +18,7 @@ from crosscam_edge.server.tokens import Caller, Role
 
 PREFIX = "/api/v1"
 _MOST = (1 << 63) - 1
-_REFUSALS: dict[int | str, dict[str, Any]] = {
+REFUSALS: dict[int | str, dict[str, Any]] = {
     code: {"model": ErrorAnswer, "description": meaning}
     for code, meaning in {
         401: "no token, or a wrong one",
@@ -34,15 +34,16 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 open_router = APIRouter(prefix=PREFIX)
-router = APIRouter(prefix=PREFIX, responses=_REFUSALS)
+router = APIRouter(prefix=PREFIX, responses=REFUSALS)
 
 
-def _site(request: Request) -> Site:
+def the_site(request: Request) -> Site:
+    """Return the run that the application is of."""
     site: Site = request.app.state.site
     return site
 
 
-TheSite = Annotated[Site, Depends(_site)]
+TheSite = Annotated[Site, Depends(the_site)]
 GlobalId = Annotated[int, Path(ge=1, le=_MOST, description="id of a person")]
 CameraId = Annotated[str, Path(pattern=CAMERA_ID, description="name of a camera")]
 Time = Annotated[int | None, Query(ge=-_MOST, le=_MOST)]
@@ -66,13 +67,7 @@ def camera(camera_id: CameraId, caller: Viewer, site: TheSite) -> models.Camera:
     for each in site.cameras(caller):
         if each.camera_id == camera_id:
             return _camera(each, caller, site)
-    raise RefusedError(
-        404,
-        "not_found",
-        f"there is no camera '{camera_id}'",
-        expected="one that you may know of",
-        fix="GET /api/v1/cameras lists them",
-    )
+    raise no_camera(camera_id)
 
 
 def _camera(found: CameraHealth, caller: Caller, site: Site) -> models.Camera:
@@ -174,7 +169,7 @@ async def events(
     state = request.app.state
     if not state.followers.enter():
         raise unavailable("too many follow the events already")
-    site.watched(caller)
+    site.watched(caller, "events")
     token = None if shown is None else shown.credentials
     return EventStream(
         site.hub,

@@ -11,6 +11,7 @@ from crosscam_edge.gallery import Reader
 from crosscam_edge.live.camera import CameraHealth
 from crosscam_edge.server.errors import RefusedError, no_identity, unavailable
 from crosscam_edge.server.hub import Hub
+from crosscam_edge.server.view import View
 from crosscam_edge.types import TrackletKey
 from crosscam_kernels.errors import CrosscamError
 
@@ -39,6 +40,7 @@ class Site:
     Attributes:
         run: As above.
         hub: Its latest records; give each to `Hub.put`.
+        view: What its cameras see now, for those who follow.
     """
 
     def __init__(self, run: LiveRun, gallery: Gallery | None, path: Path, hub: Hub) -> None:
@@ -46,9 +48,12 @@ class Site:
         self._gallery = gallery
         self._reader = None if gallery is None else Reader(path)
         self._erasing = threading.Lock()
+        self.view = View(run.identities.id_of)
+        run.watchers.append(self.view.look)
 
     def close(self) -> None:
         """Close what was opened."""
+        self.run.watchers.remove(self.view.look)
         if self._reader is not None:
             self._reader.close()
 
@@ -136,6 +141,7 @@ class Site:
                 raise no_identity(global_id)
             for each in names:
                 self.hub.erase(each)
+                self.view.forget(each)
             self._ask(partial(self.run.tell_erased, final))
         return {"global_id": final, "tracklets": count, "forgotten": forgotten}
 
@@ -191,10 +197,10 @@ class Site:
             )
         return self._gallery, self._reader
 
-    def watched(self, caller: Caller) -> None:
-        """Note that somebody follows what happens."""
+    def watched(self, caller: Caller, what: str) -> None:
+        """Note that somebody follows what happens, or looks at what cameras see."""
         if self._gallery is not None:
-            self._gallery.audit(caller.name, "follow", "events")
+            self._gallery.audit(caller.name, "follow", what)
 
     def _audit(self, caller: Caller, action: str, detail: str) -> None:
         self._kept()[0].audit(caller.name, action, detail)

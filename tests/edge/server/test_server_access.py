@@ -33,6 +33,9 @@ RULES = {
     ("DELETE", "/api/v1/identities/{global_id}"): "admin",
     ("GET", "/api/v1/events"): "viewer",
     ("GET", "/api/v1/metrics"): "viewer",
+    ("GET", "/api/v1/me"): "viewer",
+    ("GET", "/api/v1/settings"): "admin",
+    ("GET", "/api/v1/live"): "viewer",
 }
 ROLES = ("viewer", "operator", "admin")
 
@@ -101,6 +104,7 @@ def test_no_answer_holds_a_secret(ask, tokens, live):
     someone = ask("admin", "/identities").json()["identities"][0]["global_id"]
     paths = [
         "/openapi.json", "/health", "/cameras", "/cameras/dead", "/identities", "/metrics",
+        "/me", "/settings",
         f"/identities/{someone}", f"/identities/{someone}/export", "/nothing", "/identities/x",
     ]  # fmt: skip
     for holder in (None, "cc_wrong", *HOLDERS):
