@@ -14,6 +14,9 @@ import { LivePage } from "./pages/live";
 import { IdentitiesPage } from "./pages/identities";
 import { PersonPage } from "./pages/person";
 import { CamerasPage } from "./pages/cameras";
+import { SearchPage } from "./pages/search";
+import { MapPage } from "./pages/map";
+import { SettingsPage } from "./pages/settings";
 
 interface Page {
   name: string;
@@ -24,7 +27,10 @@ interface Page {
 const PAGES: Page[] = [
   { name: "live", title: "Live", show: LivePage },
   { name: "identities", title: "People", show: IdentitiesPage },
+  { name: "search", title: "Search", show: SearchPage },
   { name: "cameras", title: "Cameras", show: CamerasPage },
+  { name: "map", title: "Map", show: MapPage },
+  { name: "settings", title: "Settings", show: SettingsPage },
 ];
 
 export function App() {

@@ -1,0 +1,182 @@
+/** Finds people who look like a picture, like somebody, or like words. */
+
+import { useEffect, useRef, useState } from "preact/hooks";
+import { asApiError, type ApiError } from "../api/client";
+import type { Match } from "../api/types";
+import { colourOf } from "../logic/colour";
+import { ago, exact } from "../logic/format";
+import { checkPicture } from "../logic/picture";
+import { href, type Route } from "../logic/route";
+import { useSession } from "../parts/context";
+import { Icon } from "../parts/icons";
+import { PersonChip } from "../parts/person";
+import { StoredPicture } from "../parts/pictures";
+import { Empty, Failed, Loading, NotAllowed, NotOffered } from "../parts/states";
+
+type Asked = { kind: "picture"; file: File } | { kind: "person"; id: string } | { kind: "text"; text: string };
+interface Answer {
+  matches: Match[] | null;
+  error: ApiError | null;
+}
+
+export function SearchPage({ route }: { route: Route }) {
+  const session = useSession();
+  const like = route.query.get("like");
+  const [asked, setAsked] = useState<Asked | null>(like ? { kind: "person", id: like } : null);
+  const [answer, setAnswer] = useState<Answer | null>(null);
+  useEffect(() => {
+    if (like) setAsked({ kind: "person", id: like });
+  }, [like]);
+  useEffect(() => {
+    if (asked === null) return undefined;
+    const ended = new AbortController();
+    setAnswer(null);
+    ask(session, asked, ended.signal)
+      .then(({ matches }) => setAnswer({ matches, error: null }))
+      .catch((thrown: unknown) => ended.signal.aborted || setAnswer({ matches: null, error: asApiError(thrown) }));
+    return () => ended.abort();
+  }, [session, asked]);
+  const byPicture = session.offer("POST /search/picture");
+  const byText = session.offer("POST /search/text");
+  return (
+    <>
+      <header class="page-head">
+        <h1>Search</h1>
+      </header>
+      {!session.may("operator") ? (
+        <NotAllowed what="what others look like" role="operator" />
+      ) : (
+        <div class="search-ways">
+          {byPicture ? <PictureField onPicture={(file) => setAsked({ kind: "picture", file })} /> : <NotOffered what="a search by picture" route="POST /search/picture" />}
+          {byText && <TextField onText={(text) => setAsked({ kind: "text", text })} />}
+        </div>
+      )}
+      {asked !== null && (
+        <section aria-label="Results" aria-busy={answer === null}>
+          <AskedFor asked={asked} />
+          {answer === null && <Loading what="who looks alike" />}
+          {answer?.error && <Failed error={answer.error} retry={() => setAsked({ ...asked })} />}
+          {answer?.matches && <Matches matches={answer.matches} />}
+        </section>
+      )}
+    </>
+  );
+}
+
+function ask(session: ReturnType<typeof useSession>, asked: Asked, signal: AbortSignal): Promise<{ matches: Match[] }> {
+  const { client } = session;
+  if (asked.kind === "person") return client.get(`/identities/${encodeURIComponent(asked.id)}/similar`, signal);
+  if (asked.kind === "text") return client.send("POST", "/search/text", { text: asked.text });
+  return client
+    .ask("/search/picture", { method: "POST", body: asked.file, headers: { "Content-Type": asked.file.type }, signal })
+    .then((answer) => answer.json() as Promise<{ matches: Match[] }>);
+}
+
+function PictureField({ onPicture }: { onPicture: (file: File) => void }) {
+  const input = useRef<HTMLInputElement>(null);
+  const [over, setOver] = useState(false);
+  const [wrong, setWrong] = useState("");
+  const take = (files: FileList | null | undefined) => {
+    const file = files?.[0];
+    if (!file) return;
+    const found = checkPicture(file);
+    setWrong(found);
+    if (!found) onPicture(file);
+  };
+  useEffect(() => {
+    const paste = (event: ClipboardEvent) => take(event.clipboardData?.files);
+    addEventListener("paste", paste);
+    return () => removeEventListener("paste", paste);
+  }, [onPicture]);
+  return (
+    <div
+      class={`drop ${over ? "over" : ""}`}
+      onDragOver={(event) => {
+        event.preventDefault();
+        setOver(true);
+      }}
+      onDragLeave={() => setOver(false)}
+      onDrop={(event) => {
+        event.preventDefault();
+        setOver(false);
+        take(event.dataTransfer?.files);
+      }}
+    >
+      <Icon name="search" />
+      <p>Drop or paste a picture of one person</p>
+      <button type="button" class="primary" onClick={() => input.current?.click()}>Choose a picture</button>
+      <input
+        ref={input}
+        class="visually-hidden"
+        type="file"
+        tabIndex={-1}
+        aria-label="Picture to search by"
+        accept="image/jpeg,image/png,image/webp"
+        onChange={(event) => {
+          take(event.currentTarget.files);
+          event.currentTarget.value = "";
+        }}
+      />
+      {wrong && <p class="field-error" role="alert">{wrong}</p>}
+    </div>
+  );
+}
+
+function TextField({ onText }: { onText: (text: string) => void }) {
+  const [text, setText] = useState("");
+  return (
+    <form
+      class="text-search"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (text.trim()) onText(text.trim());
+      }}
+    >
+      <label>
+        Or say what they look like
+        <input value={text} maxLength={200} placeholder="a red coat and a black bag" onInput={(event) => setText(event.currentTarget.value)} />
+      </label>
+      <button type="submit" disabled={!text.trim()}>Search</button>
+    </form>
+  );
+}
+
+function AskedFor({ asked }: { asked: Asked }) {
+  const [url, setUrl] = useState<string | null>(null);
+  useEffect(() => {
+    if (asked.kind !== "picture") return undefined;
+    const made = URL.createObjectURL(asked.file);
+    setUrl(made);
+    return () => URL.revokeObjectURL(made);
+  }, [asked]);
+  return (
+    <h2 class="asked-for">
+      People like {asked.kind === "person" ? <PersonChip id={Number(asked.id)} /> : asked.kind === "text" ? `“${asked.text}”` : url && <img src={url} alt="your picture" />}
+    </h2>
+  );
+}
+
+function Matches({ matches }: { matches: Match[] }) {
+  if (!matches.length) return <Empty title="Nobody looks like that" />;
+  return (
+    <ol class="cards people matches">
+      {matches.map((each) => (
+        <li key={each.global_id} class="card person-card">
+          <div class="portrait" style={{ "--person": colourOf(each.global_id) }}>
+            <StoredPicture name={each.picture} alt={`Person ${each.global_id}`} />
+          </div>
+          <div>
+            <h3><PersonChip id={each.global_id} /></h3>
+            <p>
+              <span class="meter" aria-hidden="true"><span style={{ width: `${Math.max(0, Math.min(1, each.similarity)) * 100}%` }} /></span>
+              {each.similarity.toFixed(2)} <span class="dim">alike</span>
+            </p>
+            <p title={exact(each.last_ns)}>seen {ago(each.last_ns)}</p>
+            <p class="tags">{each.cameras.map((name) => <span key={name} class="tag">{name}</span>)}</p>
+            <p><a href={href("search", "", { like: String(each.global_id) })}>Search on<span class="visually-hidden"> from person {each.global_id}</span></a></p>
+          </div>
+        </li>
+      ))}
+    </ol>
+  );
+}
