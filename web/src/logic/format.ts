@@ -10,7 +10,12 @@ export function dateOf(ns: number): Date {
 /** Return the time of day, with the date where it is not today's. */
 export function clock(ns: number, now = new Date()): string {
   const date = dateOf(ns);
-  const time = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const time = date.toLocaleTimeString([], {
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+    hourCycle: "h23",
+  });
   return date.toDateString() === now.toDateString()
     ? time
     : `${date.toLocaleDateString([], { day: "numeric", month: "short" })}, ${time}`;

@@ -5,7 +5,6 @@ import type { Sight } from "../api/types";
 import { clock, span } from "../logic/format";
 import { timelineOf } from "../logic/journey";
 
-const LANE = 34;
 const TOP = 8;
 const AXIS = 26;
 
@@ -20,11 +19,14 @@ export function JourneyTimeline({ journey }: { journey: Sight[] }) {
   }, []);
   const line = timelineOf(journey, Math.max(2, Math.floor(width / 110)));
   if (line === null) return null;
-  const left = Math.min(120, Math.max(64, width * 0.18));
+  // On phones names stand above their lanes, for beside them is no room.
+  const above = width < 560;
+  const lane = above ? 46 : 34;
+  const left = above ? 6 : 130;
   const right = width - 14;
   const x = (share: number) => left + share * (right - left);
-  const y = (lane: number) => TOP + lane * LANE + LANE / 2;
-  const height = TOP + line.lanes.length * LANE + AXIS;
+  const y = (row: number) => TOP + row * lane + (above ? lane - 13 : lane / 2);
+  const height = TOP + line.lanes.length * lane + AXIS;
   const words = line.segments
     .map(({ sight }) => `${sight.camera} from ${clock(sight.start_ns)} for ${span((sight.end_ns - sight.start_ns) / 1e9)}`)
     .join("; ");
@@ -35,13 +37,20 @@ export function JourneyTimeline({ journey }: { journey: Sight[] }) {
           {line.ticks.map((tick) => (
             <g key={tick.ns} class="tick">
               <line x1={x(tick.at)} x2={x(tick.at)} y1={TOP} y2={height - AXIS} />
-              <text x={Math.min(x(tick.at), right - 22)} y={height - 8} text-anchor="middle">{clock(tick.ns)}</text>
+              <text x={Math.max(left + 26, Math.min(x(tick.at), right - 22))} y={height - 8} text-anchor="middle">{clock(tick.ns)}</text>
             </g>
           ))}
-          {line.lanes.map((camera, lane) => (
+          {line.lanes.map((camera, row) => (
             <g key={camera} class="lane">
-              <line x1={left} x2={right} y1={y(lane)} y2={y(lane)} />
-              <text x={left - 10} y={y(lane)} text-anchor="end" dominant-baseline="central">{camera}</text>
+              <line x1={left} x2={right} y1={y(row)} y2={y(row)} />
+              <text
+                x={above ? 0 : left - 10}
+                y={above ? y(row) - 20 : y(row)}
+                text-anchor={above ? "start" : "end"}
+                dominant-baseline="central"
+              >
+                {short(camera)}
+              </text>
             </g>
           ))}
           {line.hops.map(({ from, to, seconds }, k) => (
@@ -49,12 +58,12 @@ export function JourneyTimeline({ journey }: { journey: Sight[] }) {
               <title>{seconds >= 0 ? `${span(seconds)} between` : `${span(-seconds)} in both`}</title>
             </line>
           ))}
-          {line.segments.map(({ sight, lane, from, to }) => (
+          {line.segments.map(({ sight, lane: row, from, to }) => (
             <rect
               key={`${sight.camera}/${sight.track}`}
               class="stay"
               x={x(from) - 3}
-              y={y(lane) - 8}
+              y={y(row) - 8}
               width={Math.max(x(to) - x(from), 0) + 6}
               height={16}
               rx={5}
@@ -66,4 +75,9 @@ export function JourneyTimeline({ journey }: { journey: Sight[] }) {
       )}
     </div>
   );
+}
+
+/** Return a name that has room beside its lane; the words of the drawing have all of it. */
+function short(name: string): string {
+  return name.length <= 17 ? name : `${name.slice(0, 16)}…`;
 }
