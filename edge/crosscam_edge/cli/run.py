@@ -49,6 +49,16 @@ _STATUS_S = 5.0
     type=click.Path(path_type=Path, dir_okay=False),
     help="Who may use it: a file of `crosscam token create`.",
 )
+@click.option(
+    "--tls-cert",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Serve it encrypted: the certificate and its chain (PEM).",
+)
+@click.option(
+    "--tls-key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The certificate's private key (PEM), which others may not read.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     site: Path,
@@ -60,6 +70,8 @@ def command(
     seconds: float | None,
     listen: str | None,
     tokens: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
     as_json: bool,
 ) -> int:
     """Watch the cameras of SITE (YAML) and give every person one id, as it happens.
@@ -75,10 +87,10 @@ def command(
     from crosscam_edge.calibration.file import learned_from
     from crosscam_edge.cli.listening import listening
     from crosscam_edge.config import load_config
-    from crosscam_edge.gallery import Gallery
+    from crosscam_edge.gallery import AuditBound, Gallery
     from crosscam_edge.live.clocks import UtcClock
     from crosscam_edge.live.open import live_cameras
-    from crosscam_edge.live.outputs import open_outputs
+    from crosscam_edge.live.outputs import open_outputs, open_rings
     from crosscam_edge.live.run import LiveRun
     from crosscam_edge.offline.lock import FolderLock
     from crosscam_edge.offline.prepare import open_folder
@@ -89,13 +101,16 @@ def command(
         settings = settings.model_copy(update={"process_fps": fps})
     clock = UtcClock()
     runs: list[LiveRun] = []
-    cameras = live_cameras(settings, clock.now_ns, lambda: runs[0].wake() if runs else None)
-    interface = listening(listen, tokens)
+    rings = open_rings(settings.live)
+    cameras = live_cameras(settings, clock.now_ns, lambda: runs[0].wake() if runs else None, rings)
+    interface = listening(listen, tokens, tls_cert, tls_key)
     open_folder(output)
     opened = open_models(settings, cameras=len(cameras), meanwhile="crosscam_edge.associate")
     with FolderLock(output), opened as models, stop_on_signals() as stop:
         learned = learned_from(calibration or settings.calibration, models.embedder.model_id)
-        outputs = open_outputs(output, settings.live, tracks=tracks)
+        outputs = open_outputs(
+            output, settings.live, tracks=tracks, rings=rings, now_ns=clock.now_ns
+        )
         gallery = None
 
         def emit(record: Mapping[str, Any]) -> None:
@@ -111,6 +126,7 @@ def command(
                     dim=models.embedder.dim,
                     now_ns=clock.now_ns,
                     keep_s=keep_days * 86_400,
+                    audit=AuditBound(settings.live.audit.rows, settings.live.audit.days * 86_400),
                 )
             run = LiveRun(
                 cameras,
@@ -127,7 +143,7 @@ def command(
             with ExitStack() as serving:
                 if interface is not None:
                     path = output / "gallery.db"
-                    serving.enter_context(interface.serve(run, gallery, path, outputs.dropped))
+                    serving.enter_context(interface.serve(run, gallery, path, outputs))
                 _watch(run, outputs, stop, seconds, quiet=as_json)
                 run.run(stop)
         finally:

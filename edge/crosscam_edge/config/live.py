@@ -26,13 +26,15 @@ def _levels(text: str) -> str:
     return text
 
 
-def _each_once(kinds: list[Kind]) -> list[Kind]:
+def _each_once(kinds: list[str]) -> list[str]:
     if len(set(kinds)) != len(kinds):
         raise ValueError("a kind is given twice")
     return kinds
 
 
 Kinds = Annotated[list[Kind], Field(min_length=1), AfterValidator(_each_once)]
+ClipKind = Literal["new", "matched", "moved"]
+ClipKinds = Annotated[list[ClipKind], Field(min_length=1), AfterValidator(_each_once)]
 _KINDS = "records that are sent: identity, camera, tracks (the boxes of every picture)"
 _CA = "certificates that are believed, a file (PEM) beside this one; the usual ones if left out"
 _NAMED = "`${NAME}` or `${file:PATH}`"
@@ -79,8 +81,29 @@ class WebhookConfig(Strict):
     kinds: Kinds = Field(default=["identity", "camera"], description=_KINDS)
 
 
+class ClipsConfig(Strict):
+    """Clips of what cameras sent around an event."""
+
+    events: ClipKinds = Field(default=["new", "matched"], description="which: new, matched, moved")
+    before_seconds: float = Field(default=5.0, ge=0, le=60, description="before the event")
+    after_seconds: float = Field(default=5.0, ge=0, le=60, description="after it")
+    memory_mb: int = Field(
+        default=32, ge=1, le=4096, description="most MiB of a camera that are held in memory"
+    )
+    most: int = Field(default=1000, ge=1, le=100_000, description="most clips that are kept")
+    most_mb: int = Field(default=4096, ge=1, description="most MiB of clips that are kept")
+    days: float = Field(default=7.0, gt=0, le=36_500, description="days that a clip is kept")
+
+
+class AuditConfig(Strict):
+    """How long it is kept who has asked for what; the oldest goes first."""
+
+    days: float = Field(default=365.0, gt=0, le=36_500, description="days that it is kept")
+    rows: int = Field(default=1_000_000, ge=1, description="most requests that are kept")
+
+
 class LiveConfig(Strict):
-    """How a live run goes about it, and who is told what happens besides `events.jsonl`."""
+    """How a live run goes about it, who is told what happens, and what is kept of it."""
 
     name: str = Field(
         default="site", pattern=CAMERA_ID, description="name of the site in topics and batches"
@@ -95,4 +118,8 @@ class LiveConfig(Strict):
     mqtt: MqttConfig | None = Field(default=None, description="a broker")
     webhooks: list[WebhookConfig] = Field(
         default_factory=list, max_length=20, description="web hooks"
+    )
+    clips: ClipsConfig | None = Field(default=None, description="clips around what happens")
+    audit: AuditConfig = Field(
+        default_factory=AuditConfig, description="who has asked the interface for what"
     )

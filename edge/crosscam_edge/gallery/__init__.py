@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from crosscam_edge.gallery.reader import Reader
-from crosscam_edge.gallery.store import Gallery, Restored
+from crosscam_edge.gallery.store import AuditBound, Gallery, Restored
 
-__all__ = ["Gallery", "Reader", "Restored"]
+__all__ = ["AuditBound", "Gallery", "Reader", "Restored"]

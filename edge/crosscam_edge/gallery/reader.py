@@ -167,6 +167,15 @@ class Reader:
         """Return all columns of somebody's tracklets, looks included."""
         return self._ask(_STORED, id=global_id, cameras=_list(cameras))
 
+    def audit_rows(self) -> tuple[int, int]:
+        """Return how many rows of the audit are kept, and how many were let go since it began."""
+        (found,) = self._ask(
+            "SELECT (SELECT min(id) FROM audit) AS first, (SELECT max(id) FROM audit) AS last"
+        )
+        if found["first"] is None:
+            return 0, 0
+        return found["last"] - found["first"] + 1, found["first"] - 1
+
     def close(self) -> None:
         """Close the file."""
         with self.lock:

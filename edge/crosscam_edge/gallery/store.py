@@ -34,8 +34,27 @@ _COUNT = (
     "INSERT INTO counters (name, value) VALUES (?, ?) "
     "ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
 )
+_BOUND_AUDIT = "DELETE FROM audit WHERE id <= (SELECT max(id) FROM audit) - ?"
+# The newest stays, so that ids go on: the first one tells how many are gone.
+_TIDY_AUDIT = (
+    "DELETE FROM audit WHERE id < coalesce("
+    "(SELECT id FROM audit WHERE time_ns >= ? ORDER BY id LIMIT 1), (SELECT max(id) FROM audit))"
+)
 _NEXT_ID = "next global id"
 _HOUR_NS = 3600 * 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class AuditBound:
+    """How much is kept of who has asked for what; the oldest goes first.
+
+    Attributes:
+        rows: At most so many requests.
+        keep_s: Seconds that each is kept.
+    """
+
+    rows: int = 1_000_000
+    keep_s: float = 365 * 86_400.0
 
 
 @dataclass(slots=True)
@@ -64,6 +83,7 @@ class Gallery:
         dim: Their length `D`.
         now_ns: UTC.
         keep_s: What ended longer ago is deleted, when the gallery is opened and once an hour.
+        audit: How much is kept of who has asked for what.
 
     Attributes:
         writer: Counts what was written and what was not.
@@ -80,7 +100,9 @@ class Gallery:
         dim: int,
         now_ns: Callable[[], int],
         keep_s: float = 7 * 86_400.0,
+        audit: AuditBound | None = None,
     ) -> None:
+        self._audit = audit or AuditBound()
         self._path, self._model_id, self._dim, self._now = path, model_id, dim, now_ns
         self._reader = connect(path)
         self._reader.row_factory = sqlite3.Row
@@ -162,11 +184,12 @@ class Gallery:
         if self._tidied_ns is None or now - self._tidied_ns >= _HOUR_NS:
             self._tidied_ns = now
             self.forget_before(now - self._keep_ns)
+            self.writer.put(_TIDY_AUDIT, (now - round(self._audit.keep_s * 1e9),))
 
     def forget_before(self, time_ns: int) -> None:
         """Delete all that ended before: tracklets, events, and identities that are left with none.
 
-        The audit stays: it holds no looks, and tells who has asked for what.
+        The audit has bounds of its own: it holds no looks, and tells who has asked for what.
         """
         self.writer.put("DELETE FROM tracklets WHERE end_ns < ?", (time_ns,))
         self.writer.put("DELETE FROM events WHERE time_ns < ?", (time_ns,))
@@ -254,6 +277,7 @@ class Gallery:
             "INSERT INTO audit (time_ns, who, action, detail) VALUES (?, ?, ?, ?)",
             (self._now(), who, action, detail),
         )
+        self.writer.put(_BOUND_AUDIT, (self._audit.rows,))
 
     def close(self) -> None:
         """Write what waits, and close the file."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from crosscam_edge.live.address import Address
+    from crosscam_edge.live.ring import Ring
 
 # FFmpeg takes twice its limit to notice: no camera holds its worker for 5 seconds.
 _OPEN_S, _READ_S = 4.0, 2.4
@@ -82,6 +83,7 @@ def connect(
     *,
     transport: Literal["tcp", "udp"] = "tcp",
     hwaccel: str | None = None,
+    ring: Ring | None = None,
 ) -> StreamConnection:
     """Connect to a network camera or a webcam.
 
@@ -90,6 +92,7 @@ def connect(
         now_ns: UTC.
         transport: How RTSP sends pictures.
         hwaccel: Decoder of FFmpeg (``cuda``, ``vaapi``, …); the CPU takes over where it fails.
+        ring: Gets what the camera sends, before it is decoded.
 
     Raises:
         SourceFault: It does not work out, and why.
@@ -117,7 +120,7 @@ def connect(
     if not container.streams.video:
         container.close()
         raise SourceFault(FaultCode.NO_VIDEO, f"{len(container.streams)} streams, none with video")
-    return StreamConnection(container, now_ns)
+    return StreamConnection(container, now_ns, ring)
 
 
 class StreamConnection:
@@ -126,13 +129,16 @@ class StreamConnection:
     Args:
         container: Open, with video.
         now_ns: UTC.
+        ring: Gets every packet.
     """
 
-    def __init__(self, container: Any, now_ns: Callable[[], int]) -> None:
-        self._container, self._now = container, now_ns
+    def __init__(self, container: Any, now_ns: Callable[[], int], ring: Ring | None = None) -> None:
+        self._container, self._now, self._ring = container, now_ns, ring
         self._stream = container.streams.video[0]
         self._stream.thread_type = "NONE"  # threads of a decoder hold pictures back
         self.figures = ConnectionFigures(codec=self._stream.codec_context.name)
+        if ring is not None:
+            ring.begin(self._stream)
 
     def pictures(self) -> Iterator[Arrived]:
         """See `Connection.pictures`."""
@@ -143,6 +149,8 @@ class StreamConnection:
                 continue
             keyed = True
             arrival, rtcp = self._now(), _rtcp_ns(packet)
+            if self._ring is not None:
+                self._ring.put(packet, arrival)
             try:
                 frames = packet.decode()
             except (av.error.FFmpegError, ValueError) as error:
@@ -210,6 +218,7 @@ class FileConnection:
         path: The file.
         now_ns: UTC.
         wait: Waits so many seconds; returns True to end at once.
+        ring: Gets every packet.
 
     Raises:
         SourceFault: It cannot be opened.
@@ -220,8 +229,9 @@ class FileConnection:
         path: str,
         now_ns: Callable[[], int],
         wait: Callable[[float], bool],
+        ring: Ring | None = None,
     ) -> None:
-        self._path, self._now, self._wait = path, now_ns, wait
+        self._path, self._now, self._wait, self._ring = path, now_ns, wait, ring
         self._container: Any = None
         self.figures = ConnectionFigures()
         self._open()
@@ -237,6 +247,8 @@ class FileConnection:
             raise SourceFault(FaultCode.NO_VIDEO, "the file holds no video")
         stream = self._container.streams.video[0]
         self.figures.codec = stream.codec_context.name
+        if self._ring is not None:
+            self._ring.begin(stream)
         return stream
 
     def pictures(self) -> Iterator[Arrived]:
@@ -259,7 +271,7 @@ class FileConnection:
             offset = last + step
 
     def _decoded(self, stream: Any) -> Iterator[Any]:
-        frames = self._container.decode(stream)
+        frames = self._frames(stream)
         while True:
             try:
                 yield next(frames)
@@ -268,6 +280,12 @@ class FileConnection:
             except av.error.FFmpegError:
                 self.figures.errors += 1
                 return
+
+    def _frames(self, stream: Any) -> Iterator[Any]:
+        for packet in self._container.demux(stream):
+            if self._ring is not None and packet.size:
+                self._ring.put(packet, self._now())
+            yield from packet.decode()
 
     def close(self) -> None:
         """Close the file."""

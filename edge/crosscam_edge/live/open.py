@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 
     from crosscam_edge.config import CameraConfig, SiteConfig
     from crosscam_edge.live.connection import Connection
+    from crosscam_edge.live.ring import Rings
 
 
 def live_cameras(
-    settings: SiteConfig, now_ns: Callable[[], int], changed: Callable[[], None]
+    settings: SiteConfig,
+    now_ns: Callable[[], int],
+    changed: Callable[[], None],
+    rings: Rings | None = None,
 ) -> list[tuple[CameraConfig, LiveCamera]]:
     """Return the cameras of a site, not yet started.
 
@@ -29,6 +33,7 @@ def live_cameras(
         settings: Of the site.
         now_ns: UTC.
         changed: Called by the cameras' threads when there is something new.
+        rings: Get what the cameras send, for clips.
 
     Raises:
         UsageError: There is no camera, or one has no source, no name, or a wrong address. All
@@ -45,7 +50,7 @@ def live_cameras(
         for index, camera in enumerate(settings.cameras)
     ]
     _refuse_twice(found)
-    return [(config, _camera(config, address, now_ns, changed)) for config, address in found]
+    return [(config, _camera(config, address, now_ns, changed, rings)) for config, address in found]
 
 
 def _named(camera: CameraConfig, index: int) -> CameraConfig:
@@ -89,20 +94,25 @@ def _camera(
     address: Address,
     now_ns: Callable[[], int],
     changed: Callable[[], None],
+    rings: Rings | None,
 ) -> LiveCamera:
     camera: LiveCamera
+    offset_ns = round(config.offset_seconds * 1e6) * 1000
+    ring = None if rings is None else rings.of(str(config.id), offset_ns)
 
     def connection() -> Connection:
         if address.kind == "file":
-            return FileConnection(address.target, now_ns, camera.wait)
-        return connect(address, now_ns, transport=config.transport, hwaccel=config.hwaccel)
+            return FileConnection(address.target, now_ns, camera.wait, ring)
+        return connect(
+            address, now_ns, transport=config.transport, hwaccel=config.hwaccel, ring=ring
+        )
 
     camera = LiveCamera(
         str(config.id),
         address.shown,
         connection,
         now_ns,
-        offset_ns=round(config.offset_seconds * 1e6) * 1000,
+        offset_ns=offset_ns,
         changed=changed,
     )
     return camera

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -12,25 +13,49 @@ from crosscam_edge.sinks.lines import LinesSink
 from crosscam_kernels.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pydantic import SecretStr
 
-    from crosscam_edge.config.live import LiveConfig, MqttConfig, WebhookConfig
+    from crosscam_edge.config.live import ClipsConfig, LiveConfig, MqttConfig, WebhookConfig
+    from crosscam_edge.live.ring import Rings
     from crosscam_edge.sinks.base import Sink
 
 _SHORTEST_SECRET = 16
+_PATIENCE_S = 10.0
+"""What a clip is cut from stays for so much longer than the clip, for the disk may be slow."""
 
 
-def open_outputs(folder: Path, config: LiveConfig, *, tracks: bool) -> Fanout:
+def open_rings(config: LiveConfig) -> Rings | None:
+    """Return where cameras keep what clips are cut from; None where there are none."""
+    clips = config.clips
+    if clips is None:
+        return None
+    from crosscam_edge.live.ring import Ring, Rings
+
+    seconds = clips.before_seconds + clips.after_seconds + _PATIENCE_S
+    return Rings(lambda offset_ns: Ring(seconds, clips.memory_mb << 20, offset_ns))
+
+
+def open_outputs(
+    folder: Path,
+    config: LiveConfig,
+    *,
+    tracks: bool,
+    rings: Rings | None = None,
+    now_ns: Callable[[], int] = time.time_ns,
+) -> Fanout:
     """Open the file of events and all that the site file names.
 
     Nobody has to be there yet: brokers and web hooks are tried until they are.
 
     Args:
-        folder: Gets `events.jsonl`.
+        folder: Gets `events.jsonl`, and the folder `clips`.
         config: Of the site.
         tracks: Whether the file holds boxes too.
+        rings: Of `open_rings`, filled by the cameras.
+        now_ns: UTC, the clock of the run.
 
     Raises:
         CrosscamError: The file cannot be opened, or a secret or certificate is not there.
@@ -39,6 +64,9 @@ def open_outputs(folder: Path, config: LiveConfig, *, tracks: bool) -> Fanout:
     outputs: list[Output] = []
     try:
         outputs.append(Output("events.jsonl", LinesSink(folder / "events.jsonl"), kinds))
+        if config.clips is not None and rings is not None:
+            clips = _clips(folder / "clips", config.clips, rings, now_ns)
+            outputs.append(Output("clips", clips, frozenset({"identity"})))
         if config.mqtt is not None:
             sink = _mqtt(config.mqtt, config.name)
             outputs.append(Output("mqtt", sink, frozenset(config.mqtt.kinds)))
@@ -49,6 +77,21 @@ def open_outputs(folder: Path, config: LiveConfig, *, tracks: bool) -> Fanout:
         Fanout(outputs).close()
         raise
     return Fanout(outputs)
+
+
+def _clips(folder: Path, config: ClipsConfig, rings: Rings, now_ns: Callable[[], int]) -> Sink:
+    from crosscam_edge.sinks.clips import ClipsSink
+    from crosscam_edge.sinks.shelf import Bounds
+
+    return ClipsSink(
+        folder,
+        rings.of,
+        now_ns,
+        kinds=config.events,
+        before_s=config.before_seconds,
+        after_s=config.after_seconds,
+        bounds=Bounds(config.most, config.most_mb << 20, config.days * 86_400),
+    )
 
 
 def _mqtt(config: MqttConfig, site: str) -> Sink:

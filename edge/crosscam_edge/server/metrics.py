@@ -152,6 +152,13 @@ class _Figures:
         for sink, value in self._dropped().items():
             drops.add_metric([sink], value)
         yield drops
+        kept, gone = self._site.audit_rows()
+        yield GaugeMetricFamily("crosscam_audit_rows", "Requests that the audit holds.", kept)
+        yield CounterMetricFamily(
+            "crosscam_audit_rows_dropped",
+            "Requests that the audit let go, for they were too old or too many.",
+            gone,
+        )
         yield CounterMetricFamily(
             "crosscam_slow_clients",
             "Followers of events that were dropped because they were too slow.",

@@ -16,6 +16,8 @@ from crosscam_deploy.log import get_logger
 from crosscam_kernels.errors import RunError, UsageError
 
 if TYPE_CHECKING:
+    import ssl
+
     from fastapi import FastAPI
 
     from crosscam_edge.server.tokens import Keyring
@@ -104,28 +106,32 @@ class Server:
     Args:
         app: What is served.
         listening: From `bind`; closed by the server.
+        tls: From `tls_context`; None for plain HTTP.
     """
 
-    def __init__(self, app: FastAPI, listening: socket.socket) -> None:
+    def __init__(
+        self, app: FastAPI, listening: socket.socket, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._listening = listening
         self.address: tuple[str, int] = listening.getsockname()[:2]
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                loop="asyncio",
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                log_level="critical",  # failed requests are told by our own handler
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                limit_concurrency=_CONNECTIONS,
-                timeout_keep_alive=5,
-                timeout_graceful_shutdown=1,
-            )
+        config = uvicorn.Config(
+            app,
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",  # failed requests are told by our own handler
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=_CONNECTIONS,
+            timeout_keep_alive=5,
+            timeout_graceful_shutdown=1,
         )
+        config.load()
+        config.ssl = tls
+        self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
 
     def start(self) -> None:

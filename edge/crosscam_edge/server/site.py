@@ -12,11 +12,12 @@ from crosscam_edge.live.camera import CameraHealth
 from crosscam_edge.server.errors import RefusedError, no_identity, unavailable
 from crosscam_edge.server.hub import Hub
 from crosscam_edge.server.view import View
+from crosscam_edge.sinks.forget import Seen
 from crosscam_edge.types import TrackletKey
 from crosscam_kernels.errors import CrosscamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from crosscam_edge.gallery import Gallery
@@ -36,6 +37,7 @@ class Site:
         run: The run.
         gallery: What it keeps; None when it keeps nothing.
         path: The gallery's file.
+        erase: Takes somebody, by names and where they were, out of what was told; waits.
 
     Attributes:
         run: As above.
@@ -43,8 +45,16 @@ class Site:
         view: What its cameras see now, for those who follow.
     """
 
-    def __init__(self, run: LiveRun, gallery: Gallery | None, path: Path, hub: Hub) -> None:
-        self.run, self.hub = run, hub
+    def __init__(
+        self,
+        run: LiveRun,
+        gallery: Gallery | None,
+        path: Path,
+        hub: Hub,
+        *,
+        erase: Callable[[Collection[int], Collection[Seen]], None] | None = None,
+    ) -> None:
+        self.run, self.hub, self._erase_told = run, hub, erase
         self._gallery = gallery
         self._reader = None if gallery is None else Reader(path)
         self._erasing = threading.Lock()
@@ -121,6 +131,8 @@ class Site:
     def erase(self, caller: Caller, global_id: int) -> dict[str, Any]:
         """Erase somebody: out of the run's memory first, so that nothing is written again.
 
+        The gallery comes last: as long as it knows them, who asks again finds them.
+
         Raises:
             RefusedError: There is no such person, or it cannot be done now.
         """
@@ -128,8 +140,17 @@ class Site:
         with self._erasing:
             final, forgotten = self._forgotten(gallery, reader, global_id)
             names = [final, *reader.names(final)]
-            count = 0
-            if reader.knows(final):
+            known, count = reader.knows(final), 0
+            if self._erase_told is not None and (known or forgotten):
+                seen = [
+                    Seen(TrackletKey(row["camera"], row["track"]), row["start_ns"], row["end_ns"])
+                    for row in reader.journey(final)
+                ]
+                try:
+                    self._erase_told(names, seen)
+                except CrosscamError as error:
+                    raise unavailable(error.found) from error
+            if known:
                 try:
                     with reader.lock:  # whoever reads would keep old pages in the log of writes
                         count = gallery.erase(final, who=caller.name)
@@ -196,6 +217,10 @@ class Site:
                 fix="crosscam run with --keep-days above 0",
             )
         return self._gallery, self._reader
+
+    def audit_rows(self) -> tuple[int, int]:
+        """Return how many rows of the audit are kept, and how many were let go."""
+        return (0, 0) if self._reader is None else self._reader.audit_rows()
 
     def watched(self, caller: Caller, what: str) -> None:
         """Note that somebody follows what happens, or looks at what cameras see."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import ssl
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from crosscam_kernels.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
+
+    from crosscam_edge.sinks.forget import Seen
 
 
 class Health(StrEnum):
@@ -51,6 +53,22 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Deliver what can be delivered in a few seconds; what is left is dropped and counted."""
+        ...
+
+
+@runtime_checkable
+class Keeps(Protocol):
+    """A sink that keeps records where they can be changed."""
+
+    def erase(self, names: Collection[int], seen: Collection[Seen]) -> int:
+        """Take somebody out, by their global ids and where they were; waits until it is done.
+
+        Returns:
+            Number of records that were changed or removed.
+
+        Raises:
+            RunError: It cannot be done now; asking again does it.
+        """
         ...
 
 

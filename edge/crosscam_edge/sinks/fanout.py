@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crosscam_deploy.log import get_logger
-from crosscam_edge.sinks.base import Health
+from crosscam_edge.sinks.base import Health, Keeps
+from crosscam_kernels.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from crosscam_edge.sinks.base import Sink
+    from crosscam_edge.sinks.forget import Seen
 
 _log = get_logger("outputs")
 
@@ -77,6 +79,26 @@ class Fanout:
     def dropped(self) -> dict[str, int]:
         """Return how many records were lost, by name of the sink."""
         return {each.name: each.sink.dropped + each.failures for each in self._outputs}
+
+    def erase(self, names: Collection[int], seen: Collection[Seen]) -> None:
+        """Take somebody out of all that is kept here; waits until it is done.
+
+        Args:
+            names: Their global ids.
+            seen: Where they were.
+
+        Raises:
+            RunError: Somewhere it cannot be done now; asking again does it.
+        """
+        failed: RunError | None = None
+        for each in self._outputs:
+            if isinstance(each.sink, Keeps):
+                try:
+                    each.sink.erase(names, seen)
+                except RunError as error:
+                    failed = error  # the others shall be rid of them all the same
+        if failed is not None:
+            raise failed
 
     def close(self) -> None:
         """Close all sinks side by side: together they take as long as the slowest."""

@@ -15,14 +15,17 @@ from test_live_run import BarDetector, SameEmbedder
 
 from crosscam_edge.associate import AssociationConfig
 from crosscam_edge.config import CameraConfig, SiteConfig
+from crosscam_edge.config.live import LiveConfig
 from crosscam_edge.gallery import Gallery
 from crosscam_edge.live.clocks import UtcClock
 from crosscam_edge.live.open import live_cameras
+from crosscam_edge.live.outputs import open_outputs
 from crosscam_edge.live.run import LiveRun
 from crosscam_edge.opening import Models
 from crosscam_edge.server.app import make_app
 from crosscam_edge.server.hub import Hub
 from crosscam_edge.server.serve import Server, bind
+from crosscam_edge.sinks.fanout import Fanout
 
 SECRET = "topsecret"  # of a camera that is not there
 HOLDERS = ("viewer", "operator", "admin", "hall")
@@ -41,6 +44,7 @@ class Live:
     gallery: Gallery
     path: Path
     hub: Hub
+    outputs: Fanout
 
     def until(self, condition, seconds=20.0):
         ends = time.monotonic() + seconds
@@ -59,30 +63,37 @@ def running(videos, folder):
     settings = SiteConfig(cameras=[CameraConfig(**each) for each in cameras])
     clock, hub, runs = UtcClock(), Hub(), []
     path = folder / "gallery.db"
+    outputs = open_outputs(folder, LiveConfig(), tracks=True)
+
+    def emit(record):
+        outputs.put(record)
+        hub.put(record)
+
     gallery = Gallery(path, model_id="same", dim=SameEmbedder.dim, now_ns=clock.now_ns)
     sources = live_cameras(settings, clock.now_ns, lambda: runs[0].wake() if runs else None)
     run = LiveRun(
         sources, settings, Models(BarDetector(), SameEmbedder(), {}, 1), site=AssociationConfig(),
-        now_ns=clock.now_ns, emit=hub.put, gallery=gallery,
+        now_ns=clock.now_ns, emit=emit, gallery=gallery, tracks=True,
     )  # fmt: skip
     runs.append(run)
     stop = threading.Event()
     thread = threading.Thread(target=run.run, args=(stop,))
     thread.start()
     try:
-        yield Live(run, gallery, path, hub)
+        yield Live(run, gallery, path, hub, outputs)
     finally:
         stop.set()
         thread.join(20)
+        outputs.close()
         gallery.close()
     assert not thread.is_alive()
 
 
 @contextmanager
-def serving(site, keyring, **settings):
-    server = Server(make_app(site, keyring, loopback=True, **settings), bind("127.0.0.1", 0))
+def serving(site, keyring, tls=None, **settings):
+    server = Server(make_app(site, keyring, loopback=True, **settings), bind("127.0.0.1", 0), tls)
     server.start()
     try:
-        yield f"http://127.0.0.1:{server.address[1]}"
+        yield f"{'http' if tls is None else 'https'}://127.0.0.1:{server.address[1]}"
     finally:
         server.stop()

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from serving_parts import HOLDERS, SECRET, serving
 
 from crosscam_edge.cli import main
-from crosscam_edge.gallery import Reader
+from crosscam_edge.gallery import AuditBound, Gallery, Reader
+from crosscam_edge.server.access import Access
+from crosscam_edge.server.errors import RefusedError
 from crosscam_edge.server.limits import Attempts
 from crosscam_edge.server.serve import bind, parse_listen, refuse_open
 from crosscam_edge.server.tokens import Keyring, Role, create_token, read_tokens, revoke_token
@@ -46,6 +48,7 @@ def test_every_route_has_a_rule(ask):
     assert found == set(RULES)
 
 
+@pytest.mark.timeout(120)  # answers that never end are among them
 @pytest.mark.parametrize(("method", "path"), RULES)
 def test_every_route_keeps_its_rule(ask, url, tokens, method, path):
     rule = RULES[method, path]
@@ -138,6 +141,28 @@ def test_attempts_are_bounded_and_forgiven():
     for k in range(100):
         attempts.failed(str(k))
     assert len(attempts) == 4
+
+
+def test_guesses_from_many_addresses_are_slowed_together(tokens_file, tokens):
+    access, guess = Access(Keyring(tokens_file)), "cc_000000000000_" + "x" * 43
+    assert access.caller(tokens["viewer"], "10.1.0.0").name == "viewer"
+    statuses = []
+    for k in range(70):
+        with pytest.raises(RefusedError) as caught:
+            access.caller(guess, f"10.0.0.{k}")
+        statuses.append(caught.value.status)
+    assert statuses == [401] * 60 + [429] * 10
+    with pytest.raises(RefusedError):  # it never was right before
+        access.caller(tokens["admin"], "10.1.0.1")
+    assert access.caller(tokens["viewer"], "10.0.0.1").name == "viewer"
+
+
+def test_right_tokens_are_no_guesses(tokens_file, tokens):
+    access = Access(Keyring(tokens_file))
+    for _ in range(3):
+        for holder in HOLDERS:
+            assert access.caller(tokens[holder], "10.0.0.1").name == holder
+            access._keyring._seen.clear()  # as if it had never been shown
 
 
 @pytest.mark.parametrize(
@@ -293,3 +318,35 @@ def test_searches_are_noted_with_the_name_of_who_asked(ask, live):
         ("viewer", "look", "identity 1"), ("hall", "search", "camera=hall"),
     ]  # fmt: skip
     reader.close()
+
+
+def test_the_audit_is_bounded_in_rows_and_age(tmp_path):
+    now = [10**18]
+    bound = AuditBound(rows=5, keep_s=100.0)
+    gallery = Gallery(
+        tmp_path / "g.db", model_id="m", dim=8, now_ns=lambda: now[0], keep_s=1e9, audit=bound
+    )
+    reader = Reader(tmp_path / "g.db")
+
+    def rows():
+        assert gallery.writer.flush()
+        return [row["detail"] for row in reader._ask("SELECT detail FROM audit ORDER BY id")]
+
+    assert reader.audit_rows() == (0, 0)
+    for k in range(8):
+        gallery.audit("desk", "look", str(k))
+        now[0] += 10**9
+    assert rows() == ["3", "4", "5", "6", "7"]
+    assert reader.audit_rows() == (5, 3)
+    now[0] = 10**18 + 3600 * 10**9  # tidied once an hour
+    gallery.audit("desk", "look", "8")
+    gallery.tidy()
+    assert rows() == ["8"]
+    now[0] += 3600 * 10**9
+    gallery.tidy()
+    assert rows() == ["8"]  # the newest tells how many there were
+    gallery.audit("desk", "look", "9")
+    assert rows() == ["8", "9"]
+    assert reader.audit_rows() == (2, 8)
+    reader.close()
+    gallery.close()

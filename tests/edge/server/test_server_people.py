@@ -21,6 +21,7 @@ from crosscam_edge.gallery import Gallery, Reader
 from crosscam_edge.server.hub import Hub, Missed, visible
 from crosscam_edge.server.site import Site
 from crosscam_edge.server.tokens import Caller, Keyring, Role, create_token, revoke_token
+from crosscam_kernels.errors import RunError
 
 
 def newest(ask):
@@ -99,7 +100,15 @@ def test_whoever_is_erased_is_known_to_nobody(videos, tmp_path, tokens, tokens_f
     with running(videos, tmp_path) as found:
         found.until(lambda: found.run.identities.online.counts["matched"] >= 2)
         people = found.run.identities.online.people
-        site = Site(found.run, found.gallery, found.path, found.hub)
+        full = [True]
+
+        def erase(names, tracks):
+            if full:
+                full.clear()
+                raise RunError("the disk is full")
+            found.outputs.erase(names, tracks)
+
+        site = Site(found.run, found.gallery, found.path, found.hub, erase=erase)
         with serving(site, Keyring(tokens_file)) as url:
             api = httpx.Client(
                 base_url=url + "/api/v1",
@@ -109,9 +118,12 @@ def test_whoever_is_erased_is_known_to_nobody(videos, tmp_path, tokens, tokens_f
             found.gallery.writer.flush()
             gone = api.get("/identities").json()["identities"][0]["global_id"]
             living = [k for k, m in list(people.by_id[gone].members.items()) if not m.ended]
+            found.until(lambda: gone in _ids_in_file(found))
+            answer = api.delete(f"/identities/{gone}")
+            assert answer.status_code == 503
+            assert gone not in people.by_id  # and who asks again finds them still
             answer = api.delete(f"/identities/{gone}")
             assert answer.status_code == 200, answer.text
-            assert answer.json()["forgotten"]
             assert answer.json()["tracklets"] > 0
             assert gone not in people.by_id
             assert not any(people.id_of(key) for key in living)
@@ -120,7 +132,11 @@ def test_whoever_is_erased_is_known_to_nobody(videos, tmp_path, tokens, tokens_f
             told = [r for _, r in found.hub.after(0) if r.get("global_id") == gone]
             assert [r["kind"] for r in told] == ["erased"]
             # The same looks, seen again, are somebody new.
-            found.until(lambda: len(people) > 0)
+            found.until(lambda: len(people) > 0 and len(_ids_in_file(found)) > 1)
+            written = _written(found)
+            assert [r["kind"] for r in written if r.get("global_id") == gone] == ["erased"]
+            boxes = [r for r in written if r["type"] == "tracks"]
+            assert not any(p["global_id"] == gone for r in boxes for p in r["people"])
             assert min(people.by_id) > gone
             assert not any(people.id_of(key) for key in living)
             found.gallery.writer.flush()
@@ -136,6 +152,15 @@ def test_whoever_is_erased_is_known_to_nobody(videos, tmp_path, tokens, tokens_f
                 assert who == "admin"
             api.close()
         site.close()
+
+
+def _written(found):
+    path = found.path.with_name("events.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _ids_in_file(found):
+    return {record["global_id"] for record in _written(found) if record["type"] == "identity"}
 
 
 def test_a_run_that_has_ended_erases_nobody(videos, tmp_path, tokens, tokens_file):
@@ -318,6 +343,8 @@ def test_there_is_room_for_so_many_followers(apart, tokens):
     assert answer.json()["error"] == "unavailable"
     for each in many:
         each._client.close()
+    settle()
+    assert Follower(url, tokens["viewer"])  # there is room again
 
 
 def test_a_ring_forgets_the_oldest_and_the_erased():

@@ -49,9 +49,11 @@ def test_a_sink_that_raises_harms_no_other():
     assert [record["n"] for record in last.records] == [0, 1, 2]
     assert fanout.counts()["b"] == {"written": 0, "dropped": 3, "health": "failing"}
     assert fanout.counts()["c"] == {"written": 3, "dropped": 0, "health": "ok"}
+    assert fanout.dropped() == {"a": 0, "b": 3, "c": 0}
     fanout.close()
     assert first.closed
     assert last.closed
+    assert fanout.counts()["b"]["dropped"] == 4  # it did not say what it left behind
 
 
 def test_each_gets_the_kinds_it_wants():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 from brokers import PASSWORD, USER, Listener, free_port, make_broker, wait_for
@@ -81,6 +82,8 @@ def test_what_cannot_be_opened_is_told_without_secrets(tmp_path, monkeypatch, te
     with pytest.raises(CrosscamError, match=words) as caught:
         open_outputs(tmp_path, config.live, tracks=False)
     assert "topsecret" not in str(caught.value)
+    # What had been opened before is closed.
+    assert not {"lines", "mqtt", "webhook"} & {each.name for each in threading.enumerate()}
 
 
 def test_secrets_in_an_address_are_escaped_when_they_are_a_part_of_it(tmp_path, monkeypatch):

@@ -169,6 +169,23 @@ def test_what_waits_is_bounded_and_the_oldest_goes(tmp_path, opened, monkeypatch
     assert sink.dropped == 26
 
 
+def test_what_a_frozen_broker_did_not_acknowledge_is_dropped_at_the_end(
+    broker, opened, monkeypatch
+):
+    monkeypatch.setattr(module, "_CLOSE_S", 0.3)
+    sink = opened(broker)
+    wait_for(lambda: sink.health is Health.OK)
+    broker.signal(signal.SIGSTOP)
+    for n in range(1, 61):
+        sink.put(person(n))
+    wait_for(lambda: len(sink._unacknowledged) == module._UNDER_WAY)
+    time.sleep(0.2)
+    assert len(sink._people) in (40, 41)  # that we are there may be under way too
+    sink.close()
+    assert (sink.written, sink.dropped) == (0, 60)
+    broker.signal(signal.SIGCONT)
+
+
 @pytest.mark.parametrize("name", BROKERS)
 def test_a_wrong_password_is_told_and_never_shown(name, tmp_path, opened, monkeypatch, capfd):
     monkeypatch.setattr(module, "_CLOSE_S", 0.3)

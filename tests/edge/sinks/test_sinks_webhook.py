@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from brokers import free_port, wait_for
 
@@ -247,13 +248,74 @@ def test_closing_delivers_what_waits_and_ends_in_time(receiver, opened, monkeypa
 
 
 def test_closing_cuts_a_long_pause_short(receiver, opened):
-    receiver.answers = [(503, {"Retry-After": "200"})]
+    receiver.answers = [(503, {"Retry-After": "200"})] * 2
     sink = opened(receiver.url)
     sink.put(person(1))
     wait_for(lambda: sink.health is Health.AWAY)
-    time.sleep(0.2)  # into the pause
+    time.sleep(0.5)
+    assert len(receiver.requests) == 1  # it is in the pause that it was asked for
+    began = time.monotonic()
     sink.close()
+    # One try at once, which is told to wait again, and one after the short pause of closing.
+    assert time.monotonic() - began < 4
+    assert [status for _, _, status in receiver.requests] == [503, 503, 200]
     assert (sink.written, sink.dropped) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("7", 7.0), ("301", 300.0), ("999999999", 300.0), ("9999999999", 0.0), ("-1", 0.0),
+     ("Wed, 21 Oct 2026 07:28:00 GMT", 0.0), ("\u00b2", 0.0), (None, 0.0)],
+)  # fmt: skip
+def test_a_receiver_asks_for_so_long_and_no_longer(header, seconds):
+    headers = {} if header is None else {"retry-after": header.encode("latin-1", "replace")}
+    assert module._asked(httpx.Response(503, headers=headers)) == seconds
+
+
+def test_boxes_have_room_again_when_some_were_taken(receiver, opened, monkeypatch):
+    monkeypatch.setattr(module, "_TRACKS", 20)
+    sink = opened(receiver.url, most=50)
+    for turn in range(1, 4):
+        for n in range(20):
+            sink.put(person(n, "tracks"))
+        wait_for(lambda turn=turn: sink.written == 20 * turn)
+    assert sink.dropped == 0
+
+
+def test_a_batch_is_no_larger_than_a_megabyte_and_a_record(receiver, opened):
+    sink = opened(receiver.url)
+    receiver.gate.clear()
+    for n in range(20):
+        sink.put(person(n) | {"padding": "x" * 200_000})
+    receiver.gate.set()
+    wait_for(lambda: sink.written == 20)
+    assert receiver.taken() == list(range(20))
+    assert max(len(body) for _, body, _ in receiver.requests) < (1 << 20) + 201_000
+
+
+def test_a_pause_is_short_again_after_a_batch_was_taken(receiver, opened):
+    sink = opened(receiver.url, backoff=Backoff(0.02, 60.0, seed=0))
+    for n in range(1, 5):  # twelve doublings, were the count not begun anew
+        receiver.answers = [503, 503, 503]
+        sink.put(person(n))
+        wait_for(lambda n=n: sink.written == n, seconds=10)
+    assert sink._backoff.failures == 0
+
+
+def test_what_is_taken_after_the_end_was_told_as_dropped_is_not_counted_twice(
+    receiver, opened, monkeypatch
+):
+    monkeypatch.setattr(module, "_CLOSE_S", 0.1)
+    sink = opened(receiver.url)
+    receiver.gate.clear()
+    sink.put(person(1))
+    wait_for(lambda: sink._under_way == 1)
+    sink.close()
+    assert (sink.written, sink.dropped) == (0, 1)
+    receiver.gate.set()
+    sink._thread.join(10)
+    assert receiver.taken() == [1]
+    assert (sink.written, sink.dropped) == (0, 1)
 
 
 def test_secrets_are_never_told(receiver, opened, capfd, caplog, monkeypatch):

@@ -1,0 +1,119 @@
+"""Somebody taken out of files of records that were written already."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from crosscam_edge.types import TrackletKey
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PART = ".part"
+"""Ends the names of files that are being written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Where somebody was, and when.
+
+    Attributes:
+        key: Their track in a camera.
+        start_ns: From when, UTC.
+        end_ns: Until when.
+    """
+
+    key: TrackletKey
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """Who shall be taken out.
+
+    Attributes:
+        names: Their global ids.
+        tracks: Their tracks, which may have been told of before anybody knew whose they were.
+        done: Number of lines that were changed or left out, once it is done.
+    """
+
+    names: frozenset[int]
+    tracks: frozenset[TrackletKey]
+    done: Future[int] = field(default_factory=Future)
+
+
+def without(record: dict[str, Any], asked: Erasure) -> dict[str, Any] | None:
+    """Return what may stay of a record; None for nothing, the record itself for all of it.
+
+    It is done as in the gallery: what happened to somebody goes, and where they were only the
+    runner-up of somebody else, that is no longer said. That they were erased stays.
+    """
+    if record.get("type") == "tracks":
+        camera, people = record["camera"], record["people"]
+        left = [
+            each
+            for each in people
+            if each["global_id"] not in asked.names
+            and TrackletKey(camera, each["track"]) not in asked.tracks
+        ]
+        return record if len(left) == len(people) else {**record, "people": left}
+    if record.get("type") != "identity" or record["kind"] == "erased":
+        return record
+    key = TrackletKey(record["camera"], record["track"])
+    if key in asked.tracks or asked.names & {record["global_id"], record["other_id"]}:
+        return None
+    if record["runner_up_id"] in asked.names:
+        return {**record, "runner_up": None, "runner_up_id": None}
+    return record
+
+
+def rewrite(path: Path, asked: Erasure) -> int:
+    """Write a file of records anew without somebody, and put it in its place whole.
+
+    A line that is no record stays as it is. The file is left alone where nothing is to be changed.
+
+    Args:
+        path: Lines of JSON.
+        asked: Who.
+
+    Returns:
+        Number of lines that were changed or left out.
+
+    Raises:
+        OSError: It cannot be done; the file is as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
+    changed = 0
+    try:
+        with path.open("rb") as source, temporary.open("xb") as target:
+            os.fchmod(target.fileno(), os.fstat(source.fileno()).st_mode & 0o777)
+            for line in source:
+                kept = _line(line, asked)
+                changed += kept != line
+                target.write(kept)
+            target.flush()
+            os.fsync(target.fileno())
+        if changed:
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return changed
+
+
+def _line(line: bytes, asked: Erasure) -> bytes:
+    try:
+        record = json.loads(line)
+        left = without(record, asked)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return line  # not one of ours
+    if left is record:
+        return line
+    if left is None:
+        return b""
+    return json.dumps(left, separators=(",", ":")).encode() + b"\n"
