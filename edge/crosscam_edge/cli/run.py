@@ -87,7 +87,7 @@ def command(
     from crosscam_edge.calibration.file import learned_from
     from crosscam_edge.cli.listening import listening
     from crosscam_edge.config import load_config
-    from crosscam_edge.gallery import AuditBound, Gallery
+    from crosscam_edge.gallery import AuditBound, Gallery, Pictures
     from crosscam_edge.live.clocks import UtcClock
     from crosscam_edge.live.open import live_cameras
     from crosscam_edge.live.outputs import open_outputs, open_rings
@@ -139,6 +139,10 @@ def command(
                 gallery=gallery,
             )
             runs.append(run)
+            pictures = None
+            if gallery is not None and settings.live.pictures:
+                pictures = Pictures(gallery, run.identities.id_of, run.identities.online.ignores)
+                run.watchers.append(pictures.look)
             began = time.monotonic()
             with ExitStack() as serving:
                 if interface is not None:
@@ -146,6 +150,8 @@ def command(
                     serving.enter_context(interface.serve(run, gallery, path, outputs))
                 _watch(run, outputs, stop, seconds, quiet=as_json)
                 run.run(stop)
+                if pictures is not None:
+                    pictures.settle(clock.now_ns())
         finally:
             outputs.close()
             if gallery is not None:

@@ -115,6 +115,10 @@ class LiveConfig(Strict):
         description="most pictures of several cameras in one call of a network; if left out 8 "
         "where the network runs on a GPU, else 1",
     )
+    pictures: bool = Field(
+        default=True,
+        description="keep the best pictures of each person in the gallery, as long as their looks",
+    )
     mqtt: MqttConfig | None = Field(default=None, description="a broker")
     webhooks: list[WebhookConfig] = Field(
         default_factory=list, max_length=20, description="web hooks"

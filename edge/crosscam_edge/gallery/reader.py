@@ -36,6 +36,18 @@ _EVENTS = f"""
     ORDER BY id DESC LIMIT :limit
 """  # noqa: S608
 _STORED = f"SELECT * FROM tracklets WHERE global_id = :id AND {_VISIBLE} ORDER BY start_ns"  # noqa: S608
+_PICTURES = f"""
+    SELECT CAST(id AS TEXT) AS name, global_id, camera, track, time_ns AS ns, quality,
+           pictures.width, pictures.height
+    FROM pictures JOIN tracklets USING (camera, track)
+    WHERE (:id IS NULL OR global_id = :id) AND {_VISIBLE}
+    ORDER BY global_id, quality DESC, id LIMIT :limit
+"""  # noqa: S608
+_PICTURE = f"""
+    SELECT CAST(id AS TEXT) AS name, global_id, camera, track, time_ns AS ns, quality,
+           pictures.width, pictures.height, jpeg
+    FROM pictures JOIN tracklets USING (camera, track) WHERE id = :id AND {_VISIBLE}
+"""  # noqa: S608
 _LATEST = (1 << 63) - 1
 
 
@@ -175,6 +187,34 @@ class Reader:
         if found["first"] is None:
             return 0, 0
         return found["last"] - found["first"] + 1, found["first"] - 1
+
+    def pictures(
+        self,
+        global_id: int | None = None,
+        *,
+        limit: int | None = None,
+        cameras: Collection[str] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return what is said of pictures, those of best quality first.
+
+        Args:
+            global_id: Of whom; None for everybody, one after the other.
+            limit: At most so many; None for all.
+            cameras: Only of what these have seen.
+
+        Returns:
+            ``name``, ``global_id``, ``camera``, ``track``, ``ns``, ``quality``, ``width`` and
+            ``height`` of each.
+        """
+        most = -1 if limit is None else limit
+        return self._ask(_PICTURES, id=global_id, limit=most, cameras=_list(cameras))
+
+    def picture(self, name: str, cameras: Collection[str] | None = None) -> dict[str, Any] | None:
+        """Return a picture as `pictures` does, with its ``jpeg``; None when it is not there."""
+        if not (name.isascii() and name.isdigit() and len(name) < 19):
+            return None
+        found = self._ask(_PICTURE, id=int(name), cameras=_list(cameras))
+        return found[0] if found else None
 
     def close(self) -> None:
         """Close the file."""

@@ -65,6 +65,29 @@ MIGRATIONS: tuple[str, ...] = (
         detail TEXT NOT NULL
     );
     """,
+    # A row that is replaced fires no trigger of deletion (recursive_triggers is off): tracklets are
+    # brought up to date like that.
+    """
+    CREATE TABLE pictures (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again: it is the name for clients
+        camera TEXT NOT NULL,
+        track INTEGER NOT NULL,
+        time_ns INTEGER NOT NULL,
+        quality REAL NOT NULL,
+        width INTEGER NOT NULL,
+        height INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        jpeg BLOB NOT NULL,
+        UNIQUE (camera, track, time_ns)
+    );
+    CREATE TRIGGER pictures_deleted AFTER DELETE ON tracklets BEGIN
+        DELETE FROM pictures WHERE camera = old.camera AND track = old.track;
+    END;
+    CREATE TRIGGER pictures_let_go AFTER UPDATE OF embeddings ON tracklets
+    WHEN new.embeddings IS NULL BEGIN
+        DELETE FROM pictures WHERE camera = old.camera AND track = old.track;
+    END;
+    """,
 )
 APPLICATION_ID = 0x43524F53  # "CROS"
 
@@ -115,6 +138,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
     # What is erased is overwritten, not only left out of the index.
     connection.execute("PRAGMA secure_delete = ON")
+    connection.execute("PRAGMA recursive_triggers = OFF")
     for number in range(version, len(MIGRATIONS)):
         connection.executescript(
             f"BEGIN; {MIGRATIONS[number]} PRAGMA application_id = {APPLICATION_ID}; "

@@ -40,8 +40,36 @@ _TIDY_AUDIT = (
     "DELETE FROM audit WHERE id < coalesce("
     "(SELECT id FROM audit WHERE time_ns >= ? ORDER BY id LIMIT 1), (SELECT max(id) FROM audit))"
 )
+# The best of each tracklet come before the second best, and so on.
+_TOO_MANY_OF_ONE = """
+    DELETE FROM pictures WHERE id IN (
+        SELECT id FROM (
+            SELECT id, row_number() OVER (
+                PARTITION BY global_id ORDER BY place, quality DESC, id
+            ) AS of_person
+            FROM (
+                SELECT id, camera, track, quality, row_number() OVER (
+                    PARTITION BY camera, track ORDER BY quality DESC, id
+                ) AS place
+                FROM pictures
+            ) JOIN tracklets USING (camera, track)
+        ) WHERE of_person > ?
+    )
+"""
+_TOO_MANY = """
+    DELETE FROM pictures WHERE id IN (
+        SELECT id FROM (
+            SELECT id, sum(bytes) OVER newest AS total, row_number() OVER newest AS number
+            FROM pictures WINDOW newest AS (ORDER BY id DESC)
+        ) WHERE total > ? OR number > ?
+    )
+"""
 _NEXT_ID = "next global id"
 _HOUR_NS = 3600 * 1_000_000_000
+_MINUTE_NS = 60 * 1_000_000_000
+_PICTURES_OF_ONE = 24
+_PICTURES = 20_000
+_PICTURE_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +112,8 @@ class Gallery:
         now_ns: UTC.
         keep_s: What ended longer ago is deleted, when the gallery is opened and once an hour.
         audit: How much is kept of who has asked for what.
+        picture_bytes: Pictures take so many bytes; beyond that, and beyond 20,000 pictures, the
+            oldest are deleted, when the gallery is opened and once a minute.
 
     Attributes:
         writer: Counts what was written and what was not.
@@ -101,6 +131,7 @@ class Gallery:
         now_ns: Callable[[], int],
         keep_s: float = 7 * 86_400.0,
         audit: AuditBound | None = None,
+        picture_bytes: int = _PICTURE_BYTES,
     ) -> None:
         self._audit = audit or AuditBound()
         self._path, self._model_id, self._dim, self._now = path, model_id, dim, now_ns
@@ -109,7 +140,9 @@ class Gallery:
         self._writing = connect(path)
         self.writer = Writer(self._writing)
         self._keep_ns = round(keep_s * 1e9)
+        self._picture_bytes = picture_bytes
         self._tidied_ns: int | None = None
+        self._bounded_ns: int | None = None
         self.tidy()
 
     def restore(self, since_ns: int) -> Restored:
@@ -179,8 +212,14 @@ class Gallery:
         )
 
     def tidy(self) -> None:
-        """Delete what has been kept for long enough; at most once an hour, else nothing happens."""
+        """Delete what has been kept for long enough, and what is too much.
+
+        At most once an hour, pictures once a minute, else nothing happens.
+        """
         now = self._now()
+        if self._bounded_ns is None or now - self._bounded_ns >= _MINUTE_NS:
+            self._bounded_ns = now
+            self.bound_pictures()
         if self._tidied_ns is None or now - self._tidied_ns >= _HOUR_NS:
             self._tidied_ns = now
             self.forget_before(now - self._keep_ns)
@@ -194,6 +233,11 @@ class Gallery:
         self.writer.put("DELETE FROM tracklets WHERE end_ns < ?", (time_ns,))
         self.writer.put("DELETE FROM events WHERE time_ns < ?", (time_ns,))
         self.writer.put("DELETE FROM identities WHERE last_ns < ?", (time_ns,))
+
+    def bound_pictures(self) -> None:
+        """Delete pictures beyond 24 of a person, and the oldest beyond what all may take."""
+        self.writer.put(_TOO_MANY_OF_ONE, (_PICTURES_OF_ONE,))
+        self.writer.put(_TOO_MANY, (self._picture_bytes, _PICTURES))
 
     def journey(self, global_id: int) -> list[dict[str, Any]]:
         """Return where somebody was, in order: camera, track, and from when to when."""

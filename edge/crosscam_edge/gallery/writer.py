@@ -6,15 +6,37 @@ import queue
 import sqlite3
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crosscam_deploy.log import get_logger
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _log = get_logger("gallery")
 _WAITING = 50_000
+_LATE = 256
 _AGAIN_S = 1.0
 
 Statement = tuple[str, Any]
+
+
+class Late:
+    """Values of a statement that are made by the writer's thread, once: pictures to encode.
+
+    Args:
+        make: Returns them; raises nothing.
+    """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make: Callable[[], Any] | None = make
+        self._made: Any = None
+
+    def values(self) -> Any:
+        """Return the values; what they were made of is let go."""
+        if self._make is not None:
+            self._made, self._make = self._make(), None
+        return self._made
 
 
 class Writer:
@@ -37,16 +59,34 @@ class Writer:
         self.written = self.dropped = self.failures = 0
         self._connection, self._every = connection, every_s
         self._waiting: queue.Queue[Statement | threading.Event] = queue.Queue(_WAITING)
+        self._late = 0
+        self._late_lock = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._work, name="gallery", daemon=True)
         self._thread.start()
 
-    def put(self, sql: str, values: Any = ()) -> None:
-        """Take a statement; never waits."""
+    def put(self, sql: str, values: Any = ()) -> bool:
+        """Take a statement; never waits. Returns whether there was room."""
         try:
             self._waiting.put_nowait((sql, values))
         except queue.Full:
             self.dropped += 1
+            return False
+        return True
+
+    def put_late(self, sql: str, values: Late) -> bool:
+        """Take a statement with values that are large; never waits.
+
+        Returns:
+            Whether there was room: 256 of them may wait, for they take memory.
+        """
+        with self._late_lock:
+            if self._late >= _LATE:
+                self.dropped += 1
+                return False
+            taken = self.put(sql, values)
+            self._late += taken
+            return taken
 
     def flush(self, timeout: float = 10.0) -> bool:
         """Wait until everything that was put is on disk; returns whether it is, in time."""
@@ -71,6 +111,8 @@ class Writer:
                     self.dropped += len(statements)
                     break
                 time.sleep(_AGAIN_S)
+            with self._late_lock:
+                self._late -= sum(isinstance(values, Late) for _, values in statements)
             for event in told:
                 event.set()
             if closing and self._waiting.empty():
@@ -95,7 +137,8 @@ class Writer:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             for sql, values in statements:
-                self._connection.execute(sql, values)
+                made = values.values() if isinstance(values, Late) else values
+                self._connection.execute(sql, made)
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             if self._connection.in_transaction:

@@ -12,6 +12,7 @@ from crosscam_edge.server.following import SEND_S, Followers
 from crosscam_edge.server.guard import LOOPBACK, Guard
 from crosscam_edge.server.routes import PREFIX, open_router, router
 from crosscam_edge.server.routes_live import router as live_router
+from crosscam_edge.server.routes_pictures import router as pictures_router
 from crosscam_edge.server.web import console_routes
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def make_app(
     app.include_router(open_router)
     app.include_router(router)
     app.include_router(live_router)
+    app.include_router(pictures_router)
     app.router.routes.extend(console_routes())
     handle_errors(app)
     app.add_middleware(Guard, hosts=LOOPBACK if loopback else None)

@@ -89,6 +89,17 @@ def no_camera(camera_id: str) -> RefusedError:
     )
 
 
+def no_picture(name: str) -> RefusedError:
+    """Return the error of a picture that is not there, or that the caller may not see."""
+    return RefusedError(
+        404,
+        "not_found",
+        f"there is no picture {name}",
+        expected="one that is still kept, of your cameras",
+        fix="GET /api/v1/identities/ID/pictures lists them",
+    )
+
+
 def unavailable(found: str) -> RefusedError:
     """Return the error of something that cannot be done just now."""
     return RefusedError(

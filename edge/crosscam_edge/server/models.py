@@ -148,6 +148,30 @@ class IdentityPage(Identity):
     )
 
 
+class Picture(BaseModel):
+    """What is said of a picture of a person."""
+
+    name: str = Field(description="GET /pictures/{name} returns it")
+    camera: str = Field(description="where it was taken")
+    ns: int = Field(description="when it was taken")
+    quality: float = Field(description="in (0, 1]: size, visibility and confidence")
+    width: int = Field(description="pixels")
+    height: int = Field(description="pixels")
+
+
+class Pictures(BaseModel):
+    """Pictures of a person."""
+
+    pictures: list[Picture] = Field(description="of the cameras that the caller may know of")
+
+
+class StoredPicture(Picture):
+    """A picture as it is kept."""
+
+    track: int = Field(description="number of the track in that camera")
+    jpeg: str = Field(description="base64 of the file")
+
+
 class StoredTracklet(Sight):
     """All that is kept of a stay, looks included."""
 
@@ -174,6 +198,7 @@ class Export(BaseModel):
 
     identity: IdentityPage = Field(description="as GET /identities/{id} tells it")
     tracklets: list[StoredTracklet] = Field(description="as they are stored")
+    pictures: list[StoredPicture] = Field(description="as they are stored")
 
 
 class Erased(BaseModel):

@@ -126,7 +126,7 @@ def identity(global_id: GlobalId, caller: Viewer, site: TheSite) -> models.Ident
 @router.get("/identities/{global_id}/export")
 def export(global_id: GlobalId, caller: Operator, site: TheSite) -> models.Export:
     """Take out all that is kept of somebody, looks included."""
-    page, rows = site.export(caller, global_id)
+    page, rows, pictures = site.export(caller, global_id)
     blobs = ("boxes", "embeddings", "times", "qualities")
     return models.Export(
         identity=models.IdentityPage(**page),
@@ -136,6 +136,10 @@ def export(global_id: GlobalId, caller: Operator, site: TheSite) -> models.Expor
                 **{key: models.base64_of(row[key]) for key in blobs},
             )
             for row in rows
+        ],
+        pictures=[
+            models.StoredPicture(**{**each, "jpeg": models.base64_of(each["jpeg"])})
+            for each in pictures
         ],
     )
 

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from crosscam_edge.gallery import Reader
 from crosscam_edge.live.camera import CameraHealth
-from crosscam_edge.server.errors import RefusedError, no_identity, unavailable
+from crosscam_edge.server.errors import (
+    RefusedError,
+    no_identity,
+    no_picture,
+    unavailable,
+)
 from crosscam_edge.server.hub import Hub
 from crosscam_edge.server.view import View
 from crosscam_edge.sinks.forget import Seen
@@ -28,6 +33,7 @@ T = TypeVar("T")
 _WAIT_S = 10.0
 _TRIES = 8
 _MOST_EVENTS = 1000
+_MOST_PICTURES = 200  # a minute's more than the gallery keeps of somebody
 
 
 class Site:
@@ -113,8 +119,37 @@ class Site:
         with self._kept()[1].at_one_time():
             return self._page(caller, global_id)
 
-    def export(self, caller: Caller, global_id: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """Return what is known of somebody, and all columns of their tracklets.
+    def pictures_of(self, caller: Caller, global_id: int) -> list[dict[str, Any]]:
+        """Return what is said of the pictures of somebody, best first.
+
+        Raises:
+            RefusedError: Nothing that the caller may know of.
+        """
+        self._audit(caller, "look", f"pictures of identity {global_id}")
+        reader = self._kept()[1]
+        with reader.at_one_time():
+            final = reader.resolve(global_id)
+            if reader.identity(final, caller.cameras) is None:
+                raise no_identity(global_id)
+            return reader.pictures(final, limit=_MOST_PICTURES, cameras=caller.cameras)
+
+    def picture(self, caller: Caller, name: str) -> bytes:
+        """Return a picture, JPEG.
+
+        Raises:
+            RefusedError: It is not there, or the caller may not see it.
+        """
+        found = self._kept()[1].picture(name, caller.cameras)
+        if found is None:
+            raise no_picture(name)
+        self._audit(caller, "look", f"picture {name} of identity {found['global_id']}")
+        jpeg: bytes = found["jpeg"]
+        return jpeg
+
+    def export(
+        self, caller: Caller, global_id: int
+    ) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
+        """Return what is known of somebody, all columns of their tracklets, and their pictures.
 
         Raises:
             RefusedError: Nothing that the caller may know of, or the audit cannot be written.
@@ -123,10 +158,12 @@ class Site:
         with reader.at_one_time():
             page = self._page(caller, global_id)
             stored = reader.stored(page["global_id"], caller.cameras)
+            listed = reader.pictures(page["global_id"], cameras=caller.cameras)
+            pictures = [reader.picture(each["name"], caller.cameras) for each in listed]
         self._audit(caller, "export", f"identity {page['global_id']}")
         if not gallery.writer.flush():
             raise unavailable("what is exported cannot be noted in the audit now")
-        return page, stored
+        return page, stored, [each for each in pictures if each is not None]
 
     def erase(self, caller: Caller, global_id: int) -> dict[str, Any]:
         """Erase somebody: out of the run's memory first, so that nothing is written again.

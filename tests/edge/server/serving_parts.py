@@ -16,7 +16,7 @@ from test_live_run import BarDetector, SameEmbedder
 from crosscam_edge.associate import AssociationConfig
 from crosscam_edge.config import CameraConfig, SiteConfig
 from crosscam_edge.config.live import LiveConfig
-from crosscam_edge.gallery import Gallery
+from crosscam_edge.gallery import Gallery, Pictures
 from crosscam_edge.live.clocks import UtcClock
 from crosscam_edge.live.open import live_cameras
 from crosscam_edge.live.outputs import open_outputs
@@ -76,6 +76,8 @@ def running(videos, folder):
         now_ns=clock.now_ns, emit=emit, gallery=gallery, tracks=True,
     )  # fmt: skip
     runs.append(run)
+    pictures = Pictures(gallery, run.identities.id_of, run.identities.online.ignores)
+    run.watchers.append(pictures.look)
     stop = threading.Event()
     thread = threading.Thread(target=run.run, args=(stop,))
     thread.start()

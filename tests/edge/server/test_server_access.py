@@ -38,6 +38,8 @@ RULES = {
     ("GET", "/api/v1/me"): "viewer",
     ("GET", "/api/v1/settings"): "admin",
     ("GET", "/api/v1/live"): "viewer",
+    ("GET", "/api/v1/identities/{global_id}/pictures"): "viewer",
+    ("GET", "/api/v1/pictures/{name}"): "viewer",
 }
 ROLES = ("viewer", "operator", "admin")
 
@@ -52,7 +54,7 @@ def test_every_route_has_a_rule(ask):
 @pytest.mark.parametrize(("method", "path"), RULES)
 def test_every_route_keeps_its_rule(ask, url, tokens, method, path):
     rule = RULES[method, path]
-    place = path.removeprefix("/api/v1").format(camera_id="nowhere", global_id=NOBODY)
+    place = path.removeprefix("/api/v1").format(camera_id="nowhere", global_id=NOBODY, name=NOBODY)
 
     def status(holder):
         headers = (

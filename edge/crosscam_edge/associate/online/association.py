@@ -183,6 +183,10 @@ class OnlineAssociation:
         self.counts[EventKind.ERASED] += 1
         return True
 
+    def ignores(self, key: TrackletKey) -> bool:
+        """Return whether a track is of somebody who was erased while they were in the picture."""
+        return key in self._ignored
+
     def step(self, now_ns: int) -> list[IdentityEvent]:
         """Decide what can be decided; call it every second or so.
 
