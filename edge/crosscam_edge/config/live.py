@@ -95,6 +95,17 @@ class ClipsConfig(Strict):
     days: float = Field(default=7.0, gt=0, le=36_500, description="days that a clip is kept")
 
 
+class ParquetConfig(Strict):
+    """Files of columns beside `events.jsonl`."""
+
+    kinds: Kinds = Field(default=["identity", "camera"], description=_KINDS)
+    minutes: float = Field(
+        default=15.0, gt=0, le=1440, description="minutes after which a file is written"
+    )
+    most_mb: int = Field(default=10_240, ge=1, description="most MiB of files that are kept")
+    days: float = Field(default=30.0, gt=0, le=36_500, description="days that a file is kept")
+
+
 class AuditConfig(Strict):
     """How long it is kept who has asked for what; the oldest goes first."""
 
@@ -124,6 +135,7 @@ class LiveConfig(Strict):
         default_factory=list, max_length=20, description="web hooks"
     )
     clips: ClipsConfig | None = Field(default=None, description="clips around what happens")
+    parquet: ParquetConfig | None = Field(default=None, description="records as Parquet")
     audit: AuditConfig = Field(
         default_factory=AuditConfig, description="who has asked the interface for what"
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _MAX_BYTES = 1 << 20
 _HasCa = TypeVar("_HasCa", MqttConfig, WebhookConfig)
-_MAY_BE_SHOWN = {"name", "host", "port", "prefix", "kinds", "tls", "audit", "clips"}
+_MAY_BE_SHOWN = {"name", "host", "port", "prefix", "kinds", "tls", "audit", "clips", "parquet"}
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

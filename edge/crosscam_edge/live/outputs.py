@@ -18,11 +18,18 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from crosscam_edge.config.live import ClipsConfig, LiveConfig, MqttConfig, WebhookConfig
+    from crosscam_edge.config.live import (
+        ClipsConfig,
+        LiveConfig,
+        MqttConfig,
+        ParquetConfig,
+        WebhookConfig,
+    )
     from crosscam_edge.live.ring import Rings
     from crosscam_edge.sinks.base import Sink
 
 _SHORTEST_SECRET = 16
+_MOST_FILES = 100_000  # of Parquet: a folder is listed each time that one is written
 _PATIENCE_S = 10.0
 """What a clip is cut from stays for so much longer than the clip, for the disk may be slow."""
 
@@ -51,7 +58,7 @@ def open_outputs(
     Nobody has to be there yet: brokers and web hooks are tried until they are.
 
     Args:
-        folder: Gets `events.jsonl`, and the folder `clips`.
+        folder: Gets `events.jsonl`, and the folders `clips` and `parquet`.
         config: Of the site.
         tracks: Whether the file holds boxes too.
         rings: Of `open_rings`, filled by the cameras.
@@ -67,6 +74,9 @@ def open_outputs(
         if config.clips is not None and rings is not None:
             clips = _clips(folder / "clips", config.clips, rings, now_ns)
             outputs.append(Output("clips", clips, frozenset({"identity"})))
+        if config.parquet is not None:
+            columns = _parquet(folder / "parquet", config.parquet)
+            outputs.append(Output("parquet", columns, frozenset(config.parquet.kinds)))
         if config.mqtt is not None:
             sink = _mqtt(config.mqtt, config.name)
             outputs.append(Output("mqtt", sink, frozenset(config.mqtt.kinds)))
@@ -92,6 +102,14 @@ def _clips(folder: Path, config: ClipsConfig, rings: Rings, now_ns: Callable[[],
         after_s=config.after_seconds,
         bounds=Bounds(config.most, config.most_mb << 20, config.days * 86_400),
     )
+
+
+def _parquet(folder: Path, config: ParquetConfig) -> Sink:
+    from crosscam_edge.sinks.parquet import ParquetSink
+    from crosscam_edge.sinks.shelf import Bounds
+
+    bounds = Bounds(_MOST_FILES, config.most_mb << 20, config.days * 86_400)
+    return ParquetSink(folder, every_s=config.minutes * 60, bounds=bounds)
 
 
 def _mqtt(config: MqttConfig, site: str) -> Sink:
