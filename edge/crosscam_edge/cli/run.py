@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Mapping
 
+    from crosscam_edge.config import SiteConfig
     from crosscam_edge.live.run import LiveRun
     from crosscam_edge.sinks.fanout import Fanout
 
@@ -42,6 +43,7 @@ _STATUS_S = 5.0
     type=click.Path(path_type=Path, dir_okay=False),
     help="File of `crosscam calibrate` for the embedder.",
 )
+@click.option("--watch", is_flag=True, help="Take SITE over again as soon as it is written.")
 @click.option("--seconds", type=click.FloatRange(min=0.1), help="Stop after so long.")
 @click.option("--listen", metavar="HOST:PORT", help="Serve the HTTP interface there.")
 @click.option(
@@ -67,6 +69,7 @@ def command(
     fps: float | None,
     keep_days: float,
     calibration: Path | None,
+    watch: bool,
     seconds: float | None,
     listen: str | None,
     tokens: Path | None,
@@ -79,13 +82,15 @@ def command(
     Cameras that are lost are tried again for ever; none holds up another. What happens is written
     to events.jsonl in the output folder: people who are new, found again, merged, split, and
     cameras that come and go. gallery.db keeps who was seen: a run in the same folder goes on with
-    the same ids. Ctrl-C ends the run cleanly.
+    the same ids. Ctrl-C ends the run cleanly. SIGHUP reads SITE again: cameras may come, go and
+    move; a wrong file is refused as a whole.
     """
     from contextlib import ExitStack
 
     from crosscam_edge.associate.site import site_knowledge
     from crosscam_edge.calibration.file import learned_from
     from crosscam_edge.cli.listening import listening
+    from crosscam_edge.cli.reloading import Reloading, hangups
     from crosscam_edge.config import load_config
     from crosscam_edge.gallery import AuditBound, Gallery, Pictures
     from crosscam_edge.live.clocks import UtcClock
@@ -96,9 +101,11 @@ def command(
     from crosscam_edge.offline.prepare import open_folder
     from crosscam_edge.opening import open_models
 
-    settings = load_config(site)
-    if fps is not None:
-        settings = settings.model_copy(update={"process_fps": fps})
+    def read() -> SiteConfig:
+        found = load_config(site)
+        return found if fps is None else found.model_copy(update={"process_fps": fps})
+
+    settings = read()
     clock = UtcClock()
     runs: list[LiveRun] = []
     rings = open_rings(settings.live)
@@ -106,7 +113,9 @@ def command(
     interface = listening(listen, tokens, tls_cert, tls_key)
     open_folder(output)
     opened = open_models(settings, cameras=len(cameras), meanwhile="crosscam_edge.associate")
-    with FolderLock(output), opened as models, stop_on_signals() as stop:
+    with (
+        FolderLock(output), opened as models, stop_on_signals() as stop, hangups(stop) as hangup,
+    ):  # fmt: skip
         learned = learned_from(calibration or settings.calibration, models.embedder.model_id)
         outputs = open_outputs(
             output, settings.live, tracks=tracks, rings=rings, now_ns=clock.now_ns
@@ -137,6 +146,7 @@ def command(
                 emit=emit,
                 tracks=outputs.wants("tracks"),
                 gallery=gallery,
+                rings=rings,
             )
             runs.append(run)
             pictures = None
@@ -148,6 +158,7 @@ def command(
                 if interface is not None:
                     path = output / "gallery.db"
                     serving.enter_context(interface.serve(run, gallery, path, outputs))
+                Reloading(site, read, run, hangup, watch=watch).start(stop)
                 _watch(run, outputs, stop, seconds, quiet=as_json)
                 run.run(stop)
                 if pictures is not None:

@@ -57,6 +57,15 @@ class CameraAnalysis:
             ),
             first_id=first_track,
         )
+        self.look_only(config, settings)
+
+    @property
+    def next_track(self) -> int:
+        """Id of the next track that begins."""
+        return self._tracking.tracker.next_id
+
+    def look_only(self, config: CameraConfig, settings: SiteConfig) -> None:
+        """From now on let only people count who are in the region and in no mask."""
         self._area = AreaFilter(
             config, min_confidence=settings.min_confidence, max_people=settings.max_people
         )

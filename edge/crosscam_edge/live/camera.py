@@ -150,6 +150,12 @@ class LiveCamera:
         stall_s: Without a picture for longer, the camera is said to be stalled.
         backoff: How long to wait before it is tried again.
         changed: Called by the camera's thread after each picture and each change of state.
+        source: Where its pictures come from, and how; another one with an equal source would get
+            the same.
+
+    Attributes:
+        camera_id: As above.
+        source: As above.
     """
 
     def __init__(
@@ -163,8 +169,9 @@ class LiveCamera:
         stall_s: float = 2.0,
         backoff: Backoff | None = None,
         changed: Callable[[], None] = lambda: None,
+        source: object = None,
     ) -> None:
-        self.camera_id = camera_id
+        self.camera_id, self.source = camera_id, source
         self._connect, self._now, self._changed = connect, now_ns, changed
         self._stall_ns = round(stall_s * 1e9)
         self._backoff = backoff or Backoff()

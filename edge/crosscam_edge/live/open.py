@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from crosscam_edge.config import CameraConfig, SiteConfig
     from crosscam_edge.live.connection import Connection
-    from crosscam_edge.live.ring import Rings
+    from crosscam_edge.live.ring import Ring, Rings
 
 
 def live_cameras(
@@ -98,9 +98,12 @@ def _camera(
 ) -> LiveCamera:
     camera: LiveCamera
     offset_ns = round(config.offset_seconds * 1e6) * 1000
-    ring = None if rings is None else rings.of(str(config.id), offset_ns)
+    begun: list[Ring] = []  # with the first connection: a camera that is never started has none
 
     def connection() -> Connection:
+        if rings is not None and not begun:
+            begun.append(rings.begin(str(config.id), offset_ns))
+        ring = begun[0] if begun else None
         if address.kind == "file":
             return FileConnection(address.target, now_ns, camera.wait, ring)
         return connect(
@@ -114,5 +117,6 @@ def _camera(
         now_ns,
         offset_ns=offset_ns,
         changed=changed,
+        source=(address, config.transport, config.hwaccel, config.offset_seconds),
     )
     return camera

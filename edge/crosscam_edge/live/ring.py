@@ -183,9 +183,20 @@ class Rings:
         self._lock = threading.Lock()
         self._rings: dict[str, Ring] = {}
 
-    def of(self, camera_id: str, offset_ns: int = 0) -> Ring:
-        """Return the ring of a camera."""
+    def of(self, camera_id: str) -> Ring:
+        """Return the ring of a camera; an empty one before it sends anything."""
         with self._lock:
             if camera_id not in self._rings:
-                self._rings[camera_id] = self._make(offset_ns)
+                self._rings[camera_id] = self._make(0)
             return self._rings[camera_id]
+
+    def begin(self, camera_id: str, offset_ns: int) -> Ring:
+        """Return a new ring for a camera that begins; what the one before sent is let go."""
+        with self._lock:
+            ring = self._rings[camera_id] = self._make(offset_ns)
+            return ring
+
+    def drop(self, camera_id: str) -> None:
+        """Let a camera go that has ended."""
+        with self._lock:
+            self._rings.pop(camera_id, None)

@@ -11,19 +11,21 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from crosscam_deploy.log import get_logger
 from crosscam_edge.associate.online import EventKind, IdentityEvent
-from crosscam_edge.live.analysis import CameraAnalysis
+from crosscam_edge.associate.site import site_knowledge
 from crosscam_edge.live.batches import WAIT_S
 from crosscam_edge.live.commands import Commands
 from crosscam_edge.live.identities import Identities
 from crosscam_edge.live.latency import STAGES, Latency
 from crosscam_edge.live.looking import Look, Looking
+from crosscam_edge.live.open import live_cameras
 from crosscam_edge.live.rates import RateControl
 from crosscam_edge.live.records import camera_record, identity_record, track_record
-from crosscam_edge.live.watched import Watched
+from crosscam_edge.live.roster import Roster, with_former
 from crosscam_edge.timers import StageTimers
 from crosscam_edge.types import TrackletKey
 
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     from crosscam_edge.config import CameraConfig, SiteConfig
     from crosscam_edge.gallery import Gallery
     from crosscam_edge.live.camera import CameraHealth, LiveCamera, Picture
+    from crosscam_edge.live.ring import Rings
+    from crosscam_edge.live.roster import Changes
+    from crosscam_edge.live.watched import Watched
     from crosscam_edge.opening import Models
     from crosscam_edge.track.live import LiveFrame
     from crosscam_edge.types import Frame
@@ -62,13 +67,13 @@ class LiveRun:
         emit: Gets every record; must not wait.
         tracks: Whether boxes are among the records.
         gallery: Keeps identities over restarts; closed by the caller.
+        rings: Get what cameras send that are added later, for clips.
 
     Attributes:
         latency: From capture to what is known of the picture, all cameras together.
         stages: The parts of it, by `STAGES`.
         timers: Busy seconds by stage.
         identities: Who is who.
-        settings: As above.
         watchers: Called by the run's thread with each picture that was looked at and what it
             brought; must neither wait nor change anything.
     """
@@ -84,11 +89,12 @@ class LiveRun:
         emit: Emit,
         tracks: bool = False,
         gallery: Gallery | None = None,
+        rings: Rings | None = None,
     ) -> None:
-        self.settings = settings
+        self._rings = rings
         self.watchers: list[Callable[[Frame, LiveFrame], None]] = []
         self._control = RateControl(settings.process_fps or FRAME_RATE)
-        self._detector, self._now, self._emit, self._tracks = models.detector, now_ns, emit, tracks
+        self._now, self._emit, self._tracks = now_ns, emit, tracks
         embedder = models.embedder
         self.identities = Identities(
             dim=embedder.dim,
@@ -97,8 +103,8 @@ class LiveRun:
             gallery=gallery,
             now_ns=now_ns(),
         )
-        self._settings = settings
-        self._watched = tuple(self._watch(config, camera) for config, camera in cameras)
+        self._roster = Roster(models.detector, self.identities, settings)
+        self._roster.add(cameras, self._control.target)
         self.latency = Latency()
         self.stages = {stage: Latency() for stage in STAGES}
         self._other_s = self._paced_s = 0.0
@@ -107,14 +113,14 @@ class LiveRun:
         self._wake = threading.Event()
         self._commands = Commands()
 
-    def _watch(self, config: CameraConfig, camera: LiveCamera) -> Watched:
-        first = self.identities.next_track.get(str(config.id), 1)
-        return Watched(
-            config,
-            camera,
-            CameraAnalysis(config, self._settings, self._control.target, first_track=first),
-            self._detector.for_camera() if self._detector.sequential else None,
-        )
+    @property
+    def settings(self) -> SiteConfig:
+        """Of the site, as they are now."""
+        return self._roster.settings
+
+    @property
+    def _watched(self) -> tuple[Watched, ...]:
+        return self._roster.watched
 
     def wake(self) -> None:
         """Tell the run that a camera has something new; any thread may."""
@@ -131,6 +137,38 @@ class LiveRun:
         asked = self._commands.ask(work)
         self._wake.set()
         return asked
+
+    def reconfigure(self, settings: SiteConfig) -> Future[Changes]:
+        """Go over to another configuration while the run goes on; any thread may ask.
+
+        Cameras may come and go, be elsewhere, and get other regions, masks and relations; and
+        `process_fps` may be another one. What a camera that ends has seen is finished and told. A
+        camera that stays as it is notices nothing.
+
+        Args:
+            settings: All of the new configuration, with absolute paths.
+
+        Returns:
+            What changed, once it is done.
+
+        Raises:
+            UsageError: It is wrong, or changes what cannot be changed: nothing of it is done.
+            RunError: The run has ended, or too many requests wait.
+        """
+        self._roster.check(settings)
+        cameras = live_cameras(settings, self._now, self.wake, self._rings)
+        return self.ask(partial(self._change, settings, cameras))
+
+    def _change(
+        self, settings: SiteConfig, cameras: Sequence[tuple[CameraConfig, LiveCamera]]
+    ) -> Changes:
+        configs = [config for config, _ in cameras]
+        names = frozenset(str(config.id) for config in configs)
+        self._control.target = settings.process_fps or FRAME_RATE
+        changes = self._roster.change(settings, cameras, self._control.target, self._now())
+        online = self.identities.online
+        online.site = with_former(site_knowledge(configs), online.site, names)
+        return changes
 
     def forget(self, global_id: int, tracks: Iterable[TrackletKey]) -> bool:
         """Forget somebody at once, here and not in the gallery; by way of `ask`.
@@ -200,6 +238,7 @@ class LiveRun:
             self._looking.close()
             for each in self._watched:
                 each.camera.ask_to_stop()
+            self._roster.join()
             for each in self._watched:
                 if not each.camera.stop():
                     _log.warning("camera did not stop in time", camera=each.config.id)
@@ -325,6 +364,10 @@ class LiveRun:
             if state != each.state:
                 each.state = state
                 self._emit(camera_record(health))
+        for health in self._roster.left():
+            self._emit(camera_record(health))
+            if self._rings is not None:
+                self._rings.drop(health.camera_id)
 
 
 def _share_out(looks: Sequence[Look], seconds: float) -> None:

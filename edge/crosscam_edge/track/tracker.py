@@ -52,6 +52,7 @@ class Tracker:
         details: What the last `update` did beside the tracks.
         counts: `births`, `confirmed`, `refound` (by looks), `changed` (to another person),
             `embedded` and `evicted` since the start.
+        next_id: Of the next track.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Tracker:
         self._tracks: list[Person] = []
         self._ended: list[EndedTrack] = []
         self._moves: list[Move] = []
-        self._next_id = first_id
+        self.next_id = first_id
         self._time_ns: int | None = None
 
     def __len__(self) -> int:
@@ -243,8 +244,8 @@ class Tracker:
         since = before.changed_ns
         self.counts["changed"] += 1
         if after is None:
-            after = Person(self._next_id, since, before.confidence, self.config.exemplars)
-            self._next_id += 1
+            after = Person(self.next_id, since, before.confidence, self.config.exemplars)
+            self.next_id += 1
             after.state, after.hits = TrackState.CONFIRMED, before.hits
             for row in before.doubts:
                 after.memory.add(row, 1.0)
@@ -334,8 +335,8 @@ class Tracker:
         wanted[index] = detections.confidence[index] >= config.birth_confidence
         looks.fetch(wanted)
         for k in born:
-            track = Person(self._next_id, now, float(detections.confidence[k]), config.exemplars)
-            self._next_id += 1
+            track = Person(self.next_id, now, float(detections.confidence[k]), config.exemplars)
+            self.next_id += 1
             if looks.known[k]:
                 track.remember(looks.rows[k], float(looks.quality[k]), now)
             if self._is_confirmed(track):
