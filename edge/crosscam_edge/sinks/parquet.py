@@ -100,7 +100,7 @@ class _Held:
 
     @property
     def count(self) -> int:
-        return len(self._rows) + sum(each.num_rows for each in self.batches)
+        return len(self._rows) + sum(int(each.num_rows) for each in self.batches)
 
     def add(self, record: Mapping[str, Any]) -> int:
         """Take a record; returns how many could not be taken."""
