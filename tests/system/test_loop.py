@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +50,30 @@ def test_from_recordings_to_a_model_of_their_own(
     assert models[0]["embedder"]["model_id"] != models[1]["embedder"]["model_id"]
     found = [score["cross_camera"]["IDF1"] for score in scores]
     assert found[1] > found[0] - 0.15  # two epochs teach little, and must not destroy
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_example_goes_round(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    script = Path(__file__).parents[2] / "examples" / "loop.sh"
+    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    small = {"PEOPLE": "8", "CAMERAS": "3", "SECONDS_OF_VIDEO": "40", "BESIDE": "5"}
+    done = subprocess.run(
+        [
+            str(script), str(tmp_path / "loop"), "method.epochs=2", "method.prompts.epochs=1",
+            "method.intra.epochs=1", "method.cfm.start=1", "method.ical.adv_window=[1,null]",
+        ],
+        env=os.environ | small | {"PATH": tools, "CROSSCAM_MODELS": ""},
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert "swapped: " in done.stdout
+    before, after = (
+        float(value) for value in re.findall(r"^(?:before|after) +([0-9.]+)$", done.stdout, re.M)
+    )
+    assert after > before - 0.15  # two epochs teach little, and must not destroy
+    again = subprocess.run([str(script), str(tmp_path / "loop")], capture_output=True, text=True)
+    assert again.returncode == 2
+    assert "is there already" in again.stderr

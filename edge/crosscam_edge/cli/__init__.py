@@ -33,6 +33,7 @@ COMMANDS: dict[str, _Lazy] = {
     "demo": _Lazy("crosscam_edge.cli.demo", "Simulate a site, process it, evaluate it, show it."),
     "process": _Lazy("crosscam_edge.cli.process", "Give every person in recorded videos one id."),
     "run": _Lazy("crosscam_edge.cli.run", "Watch live cameras: every person with one id."),
+    "swap": _Lazy("crosscam_edge.cli.swap", "Change the model of a live run while it runs."),
     "token": _Lazy("crosscam_edge.cli.token", "Make tokens for the HTTP interface of a run."),
     "eval": _Lazy("crosscam_edge.cli.evaluate", "Score tracks against ground truth, and models."),
     "simulate": _Lazy("crosscam_edge.cli.simulate", "Render a multi-camera site with exact truth."),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from crosscam_edge.config import SiteConfig
     from crosscam_edge.live.run import LiveRun
+    from crosscam_edge.live.swap_files import SwapRequests
     from crosscam_edge.sinks.fanout import Fanout
 
 _STATUS_S = 5.0
@@ -97,6 +98,7 @@ def command(
     from crosscam_edge.live.open import live_cameras
     from crosscam_edge.live.outputs import open_outputs, open_rings
     from crosscam_edge.live.run import LiveRun
+    from crosscam_edge.live.swap_files import SwapRequests
     from crosscam_edge.offline.lock import FolderLock
     from crosscam_edge.offline.prepare import open_folder
     from crosscam_edge.opening import open_models
@@ -159,7 +161,10 @@ def command(
                     path = output / "gallery.db"
                     serving.enter_context(interface.serve(run, gallery, path, outputs))
                 Reloading(site, read, run, hangup, watch=watch).start(stop)
-                _watch(run, outputs, stop, seconds, quiet=as_json)
+                swaps = SwapRequests(
+                    output, run, threads=settings.threads or 0, streams=models.streams
+                )
+                _watch(run, outputs, swaps, stop, seconds, quiet=as_json)
                 run.run(stop)
                 if pictures is not None:
                     pictures.settle(clock.now_ns())
@@ -177,7 +182,13 @@ def command(
 
 
 def _watch(
-    run: LiveRun, outputs: Fanout, stop: threading.Event, seconds: float | None, *, quiet: bool
+    run: LiveRun,
+    outputs: Fanout,
+    swaps: SwapRequests,
+    stop: threading.Event,
+    seconds: float | None,
+    *,
+    quiet: bool,
 ) -> None:
     """Begin to tell people how the run is, and to end it in time."""
     import threading
@@ -186,6 +197,7 @@ def _watch(
         ends = None if seconds is None else time.monotonic() + seconds
         told = time.monotonic()
         while not stop.wait(0.1):
+            swaps.poll()
             now = time.monotonic()
             if ends is not None and now >= ends:
                 stop.set()

@@ -167,6 +167,10 @@ class Gallery:
                 _log.warning("tracklet left out", reason=str(error))
         return out
 
+    def use_model(self, model_id: str, dim: int) -> None:
+        """Keep embeddings of another model from now on; those that are there stay what they are."""
+        self._model_id, self._dim = model_id, dim
+
     def put(self, tracklet: Tracklet, global_id: int) -> None:
         """Keep a tracklet as it stands, of an identity."""
         self.writer.put(_PUT_TRACKLET, row_of(tracklet, global_id, self._model_id))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crosscam_edge.config import CameraConfig, SiteConfig
+    from crosscam_edge.embed.translation import Translation
     from crosscam_edge.types import Detections, Frame
 
     Embed = Callable[[NDArray[np.uint8], NDArray[np.floating]], NDArray[np.float32]]
@@ -103,6 +104,10 @@ class CameraAnalysis:
     def forget(self, track_ids: Iterable[int]) -> None:
         """Let the looks of tracks go that have ended."""
         self._tracking.forget(track_ids)
+
+    def translate(self, translation: Translation) -> None:
+        """Go over to another model; tracks go on."""
+        self._tracking.translate(translation)
 
     def flush(self) -> LiveFrame:
         """End all tracks."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from crosscam_edge.associate.config import AssociationConfig
     from crosscam_edge.associate.online import IdentityEvent
     from crosscam_edge.associate.online.review import Review
+    from crosscam_edge.embed.translation import Translation
     from crosscam_edge.gallery import Gallery
     from crosscam_edge.track.live import LiveFrame
 
@@ -61,10 +62,35 @@ class Identities:
             self.next_track = left.next_track
         self.reviews = 0
         self.failures = 0
-        self._agreement = settings.agreement
+        self._settings = settings
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="review")
         self._running: tuple[Review, Future[Attempt], int] | None = None
         self._stepped_ns = self._review_ns = 0
+
+    def use(
+        self, *, dim: int, model_id: str, site: AssociationConfig, translation: Translation
+    ) -> int:
+        """Go over to another model; every id stays whose it was.
+
+        Args:
+            dim: Length of its embeddings.
+            model_id: It.
+            site: What is known of the site with this model.
+            translation: From the embeddings so far to those of the new model.
+
+        Returns:
+            Number of people who will not be known again: the new model has not seen them.
+        """
+        online = OnlineAssociation(dim=dim, model_id=model_id, site=site, settings=self._settings)
+        lost = online.take_over(self.online, translation)
+        self.online = online
+        self._running = None  # a review of the other model's embeddings
+        if self._gallery is not None:
+            self._gallery.use_model(model_id, dim)
+            for identity in online.people:
+                for member in identity.members.values():
+                    self._gallery.put(member.tracklet, identity.global_id)
+        return lost
 
     def take(self, frame: LiveFrame, now_ns: int) -> None:
         """Take what one camera has seen."""
@@ -87,7 +113,7 @@ class Identities:
 
     def id_of(self, key: TrackletKey) -> int | None:
         """Return whose a track is, as far as that is known."""
-        return self.online.people.id_of(key)
+        return self.online.id_of(key)
 
     def step(self, now_ns: int) -> list[IdentityEvent]:
         """Decide what can be decided; at most once a second, else nothing happens."""
@@ -110,7 +136,7 @@ class Identities:
             self._running[1].exception()  # waits
             self._collect(now_ns)
         events = self._kept(self.online.step(now_ns))
-        for _ in range(self._agreement):
+        for _ in range(self._settings.agreement):
             review = self.online.review(now_ns)
             if review is None:
                 break

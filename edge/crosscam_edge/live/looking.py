@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crosscam_edge.detect import Detector
+    from crosscam_edge.embed.base import Embedder
     from crosscam_edge.live.analysis import Embed
     from crosscam_edge.live.camera import Picture
     from crosscam_edge.live.watched import Watched
@@ -74,10 +75,7 @@ class Looking:
     def __init__(self, models: Models, timers: StageTimers, batch: int | None = None) -> None:
         self._timers, self._asked = timers, batch
         self.waiting = 0
-        self._embedder = models.embedder
-        self._meeting = (
-            Meeting(models.embedder) if isinstance(models.embedder, ManyEmbedder) else None
-        )
+        self.use(models.embedder)
         with ExitStack() as opened:
             self._detector = BatchedDetector(
                 models.detector, workers=models.streams, asked=batch, timers=timers
@@ -86,6 +84,11 @@ class Looking:
             self._tracking = ThreadPoolExecutor(_MEETING, thread_name_prefix="track")
             opened.callback(self._tracking.shutdown)
             self._opened = opened.pop_all()
+
+    def use(self, embedder: Embedder) -> None:
+        """Have crops embedded by this one from now on; between two rounds."""
+        self._embedder = embedder
+        self._meeting = Meeting(embedder) if isinstance(embedder, ManyEmbedder) else None
 
     @property
     def batch(self) -> int:

@@ -67,7 +67,7 @@ def open_outputs(
     Raises:
         CrosscamError: The file cannot be opened, or a secret or certificate is not there.
     """
-    kinds = frozenset({"identity", "camera"} | ({"tracks"} if tracks else set()))
+    kinds = frozenset({"identity", "camera", "model"} | ({"tracks"} if tracks else set()))
     outputs: list[Output] = []
     try:
         outputs.append(Output("events.jsonl", LinesSink(folder / "events.jsonl"), kinds))

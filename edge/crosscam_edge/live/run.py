@@ -26,15 +26,20 @@ from crosscam_edge.live.open import live_cameras
 from crosscam_edge.live.rates import RateControl
 from crosscam_edge.live.records import camera_record, identity_record, track_record
 from crosscam_edge.live.roster import Roster, with_former
+from crosscam_edge.live.swap import Beside, KeptCrop, ModelSwap, SwapReport, SwapState, model_record
 from crosscam_edge.timers import StageTimers
 from crosscam_edge.types import TrackletKey
+from crosscam_kernels.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from concurrent.futures import Future
 
     from crosscam_edge.associate.config import AssociationConfig
+    from crosscam_edge.associate.learned import Learned
     from crosscam_edge.config import CameraConfig, SiteConfig
+    from crosscam_edge.embed.base import Embedder
+    from crosscam_edge.embed.translation import Translation
     from crosscam_edge.gallery import Gallery
     from crosscam_edge.live.camera import CameraHealth, LiveCamera, Picture
     from crosscam_edge.live.ring import Rings
@@ -76,6 +81,7 @@ class LiveRun:
         identities: Who is who.
         watchers: Called by the run's thread with each picture that was looked at and what it
             brought; must neither wait nor change anything.
+        embedder: The model that tells people apart now.
     """
 
     def __init__(
@@ -112,6 +118,9 @@ class LiveRun:
         self._looking = Looking(models, self.timers, settings.live.batch)
         self._wake = threading.Event()
         self._commands = Commands()
+        self.embedder = self._first = embedder
+        self._swap: ModelSwap | None = None
+        self._swapping = threading.Lock()
 
     @property
     def settings(self) -> SiteConfig:
@@ -191,6 +200,77 @@ class LiveRun:
         event = IdentityEvent(EventKind.ERASED, self._now(), global_id)
         self._emit(identity_record(event))
 
+    def swap(
+        self,
+        open_new: Callable[[], Embedder],
+        *,
+        beside_s: float = 60.0,
+        learned: Callable[[str], Learned | None] = lambda _: None,
+        kept: Callable[[], Iterable[KeptCrop]] = tuple,
+    ) -> ModelSwap:
+        """Change the embedding model while the cameras run; any thread may ask.
+
+        The new one is tried, sees every crop beside the old one for a while, and takes over
+        between two pictures. Tracks and identities keep their ids. If anything goes wrong before
+        that, the old one serves on. Either end is told by a record of type ``model``.
+
+        Args:
+            open_new: Opens the new model; closed here.
+            beside_s: Seconds during which both see every crop: who does not appear in that time,
+                and of whom no picture is kept, is not known again.
+            learned: Returns what earlier footage has taught about a model, by its id.
+            kept: Returns pictures that were kept of people; asked by another thread.
+
+        Raises:
+            RunError: Another swap goes on.
+        """
+        with self._swapping:
+            if self._swap is not None and self._swap.report.state in (
+                SwapState.OPENING,
+                SwapState.BESIDE,
+            ):
+                raise RunError("another swap goes on", fix="wait for its end")
+            self._swap = ModelSwap(self, open_new, beside_s=beside_s, learned=learned, kept=kept)
+            return self._swap
+
+    def begin_beside(self, new: Embedder) -> Beside:
+        """Have every crop embedded by another model too; by way of `ask`."""
+        beside = Beside(self.embedder, new)
+        self._looking.use(beside)
+        return beside
+
+    def end_beside(self, report: SwapReport) -> None:
+        """Have the model that serves work alone again, and tell why; by way of `ask`."""
+        self._looking.use(self.embedder)
+        self._emit(model_record(report, self._now()))
+
+    def take_over(self, new: Embedder, translation: Translation, learned: Learned | None) -> int:
+        """Go over to another model; by way of `ask`.
+
+        Args:
+            new: It; closed here.
+            translation: From the embeddings of the model that served to those of the new one.
+            learned: What earlier footage has taught about the new one.
+
+        Returns:
+            Number of people who are known no longer.
+        """
+        old = self.embedder
+        site = replace(self.identities.online.site, learned=learned)
+        lost = self.identities.use(
+            dim=new.dim, model_id=new.model_id, site=site, translation=translation
+        )
+        for each in self._watched:
+            each.analysis.translate(translation)
+        self._looking.use(new)
+        self.embedder = new
+        if old is not self._first:
+            old.close()
+        report = SwapReport(SwapState.SWAPPED, old.model_id, new.model_id,
+                            people=len(self.identities.online.people), lost=lost)  # fmt: skip
+        self._emit(model_record(report, self._now()))
+        return lost
+
     def health(self) -> list[CameraHealth]:
         """Return how the cameras are, in the order of the site."""
         return [self._health(each) for each in self._watched]
@@ -234,6 +314,8 @@ class LiveRun:
                 self._tell_people(self._now())
                 self._other_s += time.perf_counter() - began
         finally:
+            if self._swap is not None:
+                self._swap.give_up()
             self._commands.close()
             self._looking.close()
             for each in self._watched:
@@ -248,6 +330,8 @@ class LiveRun:
             for event in self.identities.finish(now):
                 self._emit(identity_record(event))
             self._tell_cameras()
+            if self.embedder is not self._first:
+                self.embedder.close()
 
     def _round(self) -> bool:
         """Look at the newest picture of each camera that is due; returns whether there was any."""

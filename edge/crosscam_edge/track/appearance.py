@@ -17,6 +17,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from crosscam_edge.embed.translation import Translation
+
 _MAX_EVIDENCE = 6.0  # nats: looks alone never outweigh a physically impossible move
 
 
@@ -121,6 +123,15 @@ class Memory:
             drop = int(a if self.qualities[a] < self.qualities[b] else b)
             keep = np.arange(len(self.embeddings)) != drop
             self.embeddings, self.qualities = self.embeddings[keep], self.qualities[keep]
+        self._average()
+
+    def translate(self, translation: Translation) -> None:
+        """Go over to another model: what it has not seen is forgotten."""
+        self.embeddings, known = translation.of(self.embeddings)
+        self.qualities = self.qualities[known]
+        self._average()
+
+    def _average(self) -> None:
         mean = self.qualities @ self.embeddings
         self.mean = (mean / max(float(np.linalg.norm(mean)), 1e-12)).astype(np.float32)
 

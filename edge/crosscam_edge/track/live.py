@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crosscam_edge.boxes import lie_on_each_other
+from crosscam_edge.embed.translation import translated
 from crosscam_edge.track.config import TrackerConfig
 from crosscam_edge.track.link import told_apart
 from crosscam_edge.track.refine import RefineConfig, TrackRow, TrackSummary, spurious
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crosscam_edge.embed.quality import QualityConfig
+    from crosscam_edge.embed.translation import Translation
     from crosscam_edge.track.person import EndedTrack
     from crosscam_edge.types import Detections, Tracklet
 
@@ -153,6 +155,12 @@ class LiveTracking:
         """Let the looks of tracks go that have ended."""
         for track_id in track_ids:
             self._ended.pop(track_id, None)
+
+    def translate(self, translation: Translation) -> None:
+        """Go over to another model in the middle of everything: tracks keep their ids."""
+        self.tracker.translate(translation)
+        self._builder.translate(translation)
+        self._ended = {k: translated(each, translation) for k, each in self._ended.items()}
 
     def flush(self) -> LiveFrame:
         """End all tracks: the camera is gone, or its picture is another one."""

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from crosscam_edge.embed.translation import Translation
+
 _FRESH_CROPS = 2.0  # so many crops of a track come at the full rate
 _RECHECK_S = 0.15  # a crop that was doubted is followed by another one this soon
 
@@ -148,6 +150,12 @@ class Person:
         """Forget doubts: up to now the track shows its person."""
         self.doubts.clear()
         self.closeness, self.closest_ns = 0.0, now
+
+    def translate(self, translation: Translation) -> None:
+        """Go over to another model; who is not known by it is looked at again at once."""
+        self.memory.translate(translation)
+        self.doubts.clear()
+        self.embedded = min(self.embedded, len(self.memory))
 
     def ended(self) -> EndedTrack:
         """Close the track."""

@@ -33,6 +33,7 @@ from crosscam_edge.types import Tracks, TrackState
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from crosscam_edge.embed.translation import Translation
     from crosscam_edge.track.looks import Embed
     from crosscam_edge.types import Detections
 
@@ -155,6 +156,12 @@ class Tracker:
         """Return which sights given out before the last update were another person's, once."""
         out, self._moves = self._moves, []
         return out
+
+    def translate(self, translation: Translation) -> None:
+        """Go over to another model; what a similarity is worth is learned anew."""
+        for track in self._tracks:
+            track.translate(translation)
+        self.scale = AppearanceScale()
 
     def flush(self) -> list[EndedTrack]:
         """End all tracks (end of the video or of the camera) and return what `ended` would."""

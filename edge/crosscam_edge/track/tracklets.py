@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from crosscam_edge.embed.translation import Translation
     from crosscam_edge.track.looks import FrameDetails
     from crosscam_edge.track.person import Move
     from crosscam_edge.types import Tracks
@@ -62,6 +63,11 @@ class ExemplarSet:
         keep[a if self.qualities[a] < self.qualities[b] else b] = False
         self.embeddings = self.embeddings[keep]
         self.qualities, self.times_ns = self.qualities[keep], self.times_ns[keep]
+
+    def translate(self, translation: Translation) -> None:
+        """Go over to another model: what it has not seen is forgotten."""
+        self.embeddings, known = translation.of(self.embeddings)
+        self.qualities, self.times_ns = self.qualities[known], self.times_ns[known]
 
 
 @dataclass(slots=True)
@@ -199,6 +205,11 @@ class TrackletBuilder:
         entry = _Collected(time_ns, frame_index, ExemplarSet(self._exemplars))
         self._open[track_id] = entry
         return entry
+
+    def translate(self, translation: Translation) -> None:
+        """Go over to another model: crops that it has not seen are forgotten."""
+        for entry in self._open.values():
+            entry.exemplars.translate(translation)
 
     def peek(self, track_id: int) -> Tracklet | None:
         """Return the tracklet as it stands, or None when the track was never seen."""

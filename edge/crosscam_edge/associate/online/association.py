@@ -26,6 +26,7 @@ from crosscam_edge.associate.online.index import Index
 from crosscam_edge.associate.online.people import Member, People, at_once
 from crosscam_edge.associate.online.review import Review, gather
 from crosscam_edge.associate.online.types import EventKind, IdentityEvent, OnlineConfig
+from crosscam_edge.embed.translation import translated
 from crosscam_kernels.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from crosscam_edge.associate.attempt import Attempt
     from crosscam_edge.associate.knowledge import Knowledge
     from crosscam_edge.associate.online.people import Identity
+    from crosscam_edge.embed.translation import Translation
     from crosscam_edge.types import Tracklet, TrackletKey
 
 
@@ -87,6 +89,52 @@ class OnlineAssociation:
         self._knowledge: Knowledge | None = None
         self._corrections = Corrections(self._settings.agreement)
         self._events: list[IdentityEvent] = []
+        self._heirs: dict[TrackletKey, int] = {}  # living tracks without looks that have an id
+
+    def take_over(self, before: OnlineAssociation, translation: Translation) -> int:
+        """Go on where an association with another model stands; call it before anything else.
+
+        Every id stays whose it was. Remembered is who was seen by the new model too; a track that
+        is still alive keeps its id also where it was not.
+
+        Args:
+            before: The other one, of the same site; it must not be used any more.
+            translation: From its embeddings to those of this one.
+
+        Returns:
+            Number of people who are known no longer: nobody has seen them with the new model.
+        """
+        self.counts, self._events = before.counts, before._events
+        self._ignored = before._ignored
+        lost = 0
+        for identity in before.people:
+            for member in identity.members.values():
+                tracklet = translated(member.tracklet, translation)
+                if len(tracklet.embeddings):
+                    self.people.known(identity.global_id)
+                    self.people.put(Member.of(tracklet, ended=member.ended), identity.global_id)
+                elif not member.ended:
+                    self._heirs[tracklet.key] = identity.global_id
+            kept = self.people.by_id.get(identity.global_id)
+            if kept is None:
+                lost += identity.global_id not in self._heirs.values()
+            else:
+                kept.tracklets = identity.tracklets
+                kept.first_ns, kept.last_ns = identity.first_ns, identity.last_ns
+                self._indexed(kept)
+        self._heirs |= before._heirs
+        for key, newcomer in before._waiting.items():
+            tracklet = translated(newcomer.member.tracklet, translation)
+            if len(tracklet.embeddings):
+                member = Member.of(tracklet, ended=newcomer.member.ended)
+                self._waiting[key] = _Newcomer(member, newcomer.ready_ns)
+        self.people.never_again(before.people.last_id)
+        return lost
+
+    def id_of(self, key: TrackletKey) -> int | None:
+        """Return whose a track is, as far as that is known."""
+        owner = self.people.id_of(key)
+        return self._heirs.get(key) if owner is None else owner
 
     def restore(self, tracklets: Iterable[tuple[Tracklet, int]], next_id: int) -> None:
         """Take over what an earlier run knew; call it before anything else.
@@ -111,6 +159,7 @@ class OnlineAssociation:
         """
         if not len(tracklet.embeddings):
             if ended:
+                self._heirs.pop(tracklet.key, None)
                 self.counts["blind"] += 1
             return
         if tracklet.embeddings.shape[1] != self._dim:
@@ -129,6 +178,12 @@ class OnlineAssociation:
             before = self.people.by_id[owner].members[key]
             self.people.put(Member.of(tracklet, ended=ended, before=before), owner)
             self._indexed(self.people.by_id[owner])
+            return
+        heir = self._heirs.pop(key, None)
+        if heir is not None:
+            self.people.known(heir)
+            self.people.put(Member.of(tracklet, ended=ended), heir)
+            self._indexed(self.people.by_id[heir])
             return
         known = self._waiting.get(key)
         member = Member.of(tracklet, ended=ended, before=known.member if known else None)
@@ -151,6 +206,7 @@ class OnlineAssociation:
     def discard(self, key: TrackletKey, now_ns: int) -> None:
         """Forget a tracklet that turned out to be nobody: furniture, or a second box."""
         self._waiting.pop(key, None)
+        self._heirs.pop(key, None)
         self._ignored.discard(key)
         left = self.people.drop(key)
         if left is not None:
@@ -173,9 +229,13 @@ class OnlineAssociation:
             for each in self._events
             if global_id not in (each.global_id, each.other_id)
         ]
+        heirs = {key for key, owner in self._heirs.items() if owner == global_id}
+        for key in heirs:
+            del self._heirs[key]
+        self._ignored |= heirs
         identity = self.people.by_id.get(global_id)
         if identity is None:
-            return False
+            return bool(heirs)
         living = [key for key, member in identity.members.items() if not member.ended]
         self._ignored.update(living)
         self.people.remove(global_id)
@@ -357,6 +417,8 @@ class OnlineAssociation:
         for member in list(gone.members.values()):
             self.people.put(member, into)
         kept.tracklets += let_go
+        for key in [key for key, owner in self._heirs.items() if owner == absorbed]:
+            self._heirs[key] = into
         kept.first_ns = min(kept.first_ns, gone.first_ns)
         self.people.remove(absorbed)
         self._index.remove(absorbed)

@@ -11,7 +11,7 @@ from crosscam_edge.associate.constraints import Spans
 from crosscam_edge.associate.features import EXEMPLARS, diverse, mean_embedding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -128,6 +128,11 @@ class People:
         return iter(self.by_id.values())
 
     @property
+    def last_id(self) -> int:
+        """The highest id that was given so far; 0 before the first."""
+        return self._next - 1
+
+    @property
     def tracklets(self) -> int:
         """How many are remembered."""
         return len(self._of)
@@ -139,6 +144,11 @@ class People:
     def twice_alive(self) -> list[Identity]:
         """Return those with several tracklets that have not ended, without asking everybody."""
         return [self.by_id[each] for each, keys in self._alive.items() if len(keys) > 1]
+
+    def tracklets_of(self, keys: Iterable[TrackletKey]) -> dict[TrackletKey, Tracklet]:
+        """Return those of some tracklets that are remembered, as they were last seen."""
+        owners = {key: self._of[key] for key in keys if key in self._of}
+        return {key: self.by_id[owner].members[key].tracklet for key, owner in owners.items()}
 
     def add(self) -> Identity:
         """Begin an identity."""

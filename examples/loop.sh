@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# The whole turn on a simulated site: watch, harvest, train, build, calibrate, swap. Prints the
+# cross-camera IDF1 of the model before and of the one that the site has taught.
+#
+#     examples/loop.sh FOLDER [RECIPE-OVERRIDE...]
+#
+# FOLDER must not exist yet. Words behind it go to `crosscam train` (method.epochs=2 for a quick
+# look). PEOPLE, CAMERAS, SECONDS_OF_VIDEO, SEED and BESIDE (seconds of both models) may be set.
+# Needs the train extra; training is the long part.
+set -euo pipefail
+
+if [ $# -lt 1 ]; then
+  sed -n '2,9s/^# \{0,1\}//p' "$0" >&2
+  exit 2
+fi
+if [ -e "$1" ]; then
+  echo "$1 is there already: give a new folder" >&2
+  exit 2
+fi
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
+shift
+people=${PEOPLE:-16} cameras=${CAMERAS:-3} seconds=${SECONDS_OF_VIDEO:-120} seed=${SEED:-11}
+beside=${BESIDE:-30}
+plain=(--no-video --no-report --no-crops)
+
+field() { # the value of a dotted path in the JSON that comes in
+  python3 -c 'import json, sys
+value = json.load(sys.stdin)
+for name in sys.argv[1].split("."):
+    value = value[name]
+print(value)' "$1"
+}
+
+say() { printf '\n== %s\n' "$*"; }
+
+say "two days of a site: one to learn from, one to be judged on; the same people in other clothes"
+crosscam simulate -o "$out/site" --days 2 --people "$people" --cameras "$cameras" \
+  --seconds "$seconds" --seed "$seed"
+learn="$out/site/day1" judge="$out/site/day2"
+
+say "the model that comes with crosscam"
+crosscam process -c "$learn/site.yaml" -o "$out/learn-run" --embedder crosscam-reid "${plain[@]}"
+crosscam process -c "$judge/site.yaml" -o "$out/before" --embedder crosscam-reid "${plain[@]}"
+
+say "pictures of everybody, labelled by the run itself; a model learns from them"
+crosscam harvest "$out/learn-run" -o "$out/pictures"
+crosscam train own-site data.path="$out/pictures" --output "$out/mine" "$@"
+bundle="$out/mine/seed-0/last.bundle"
+
+say "built for this machine, judged on the pictures of the day that it learned from"
+crosscam build "$bundle" -o "$out/built" --crops "$out/pictures"
+bundle="$out/built"
+
+say "the new model on the other day, and what its scores are here"
+crosscam process -c "$judge/site.yaml" -o "$out/after" --embedder "$bundle" "${plain[@]}"
+crosscam process -c "$learn/site.yaml" -o "$out/learn-again" --embedder "$bundle" "${plain[@]}"
+crosscam calibrate "$out/learn-again"
+
+say "a live run goes over to it without a stop"
+cp "$judge/site.yaml" "$judge/live.yaml"
+echo "embedder: crosscam-reid" >> "$judge/live.yaml"
+crosscam run "$judge/live.yaml" -o "$out/live" --seconds $((beside + 180)) > "$out/live.log" 2>&1 &
+live=$!
+trap 'kill -INT $live 2>/dev/null || true' EXIT
+for _ in $(seq 120); do
+  if [ -s "$out/live/events.jsonl" ]; then break; fi
+  sleep 1
+done
+crosscam swap "$out/live" "$bundle" --beside "$beside" --calibration "$out/learn-again/calibration.json"
+kill -INT "$live"
+wait "$live" || true
+trap - EXIT
+
+before=$(crosscam eval mtmc "$judge" "$out/before" --json | field cross_camera.IDF1)
+after=$(crosscam eval mtmc "$judge" "$out/after" --json | field cross_camera.IDF1)
+say "cross-camera IDF1 on the day that nobody learned from"
+printf 'before %.3f\nafter  %.3f\n' "$before" "$after"
