@@ -31,8 +31,8 @@ def command(run: Path, model: str, beside: float, calibration: Path | None, as_j
     """Have the `crosscam run` in folder RUN go over to MODEL, a ReID bundle, without a stop.
 
     The new model is checked and tried, then it sees everybody beside the old one for a while, and
-    takes over between two pictures. Everybody keeps their ids. Who was not seen in that time is
-    known again by the old model only, that is no more.
+    takes over between two pictures. Everybody keeps their ids. Known again is who was seen in
+    that time, and of whom the gallery keeps pictures.
 
     Exit status 0: swapped. 4: refused; the old model serves on.
     """

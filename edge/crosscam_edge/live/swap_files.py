@@ -17,11 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from crosscam_deploy.log import get_logger
 from crosscam_edge.calibration.file import learned_from
 from crosscam_edge.embed.select import choose_embedder
-from crosscam_edge.live.swap import SwapReport, SwapState
+from crosscam_edge.gallery.reader import Reader
+from crosscam_edge.live.swap import KeptCrop, SwapReport, SwapState
 from crosscam_edge.sinks.atomic import write_text
+from crosscam_edge.types import TrackletKey
 from crosscam_kernels.errors import CrosscamError, InputError, RunError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from crosscam_edge.live.run import LiveRun
@@ -107,6 +110,7 @@ class SwapRequests:
             ],
             beside_s=request.beside_s,
             learned=lambda model_id: learned_from(request.calibration, model_id),
+            kept=lambda: kept_crops(self._folder / "gallery.db"),
         )
 
     def _answer(self, name: str, report: SwapReport) -> None:
@@ -114,6 +118,21 @@ class SwapRequests:
             write_text(self._folder / ANSWER, json.dumps({"id": name, **asdict(report)}) + "\n")
         except CrosscamError as error:  # a full disk holds up nothing
             _log.warning("the answer cannot be written", reason=str(error))
+
+
+def kept_crops(path: Path) -> Iterator[KeptCrop]:
+    """Yield the pictures that a gallery keeps; none where there is no gallery."""
+    if not path.is_file():
+        return
+    reader = Reader(path)
+    try:
+        for each in reader.pictures():
+            found = reader.picture(each["name"])
+            if found is not None:  # else it was deleted meanwhile
+                key = TrackletKey(each["camera"], each["track"])
+                yield KeptCrop(key, each["ns"], found["jpeg"])
+    finally:
+        reader.close()
 
 
 def ask_for_swap(folder: Path, request: SwapRequest) -> SwapReport:
