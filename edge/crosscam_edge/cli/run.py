@@ -236,6 +236,7 @@ def _summary(run: LiveRun, output: Path, seconds: float) -> dict[str, Any]:
             "looked_at": looked[each.camera_id],
             "connections": each.connections,
             "dropped": each.dropped,
+            "decoder": each.stream.decoder,
             "pace": each.pace.value,
             "look_rate": round(each.look_rate, 2),
             "latency_s": latencies[each.camera_id].quantiles(),

@@ -60,7 +60,8 @@ class CameraConfig(Strict):
     hwaccel: str | None = Field(
         default=None,
         pattern="^[a-z0-9_]{1,32}$",
-        description="decoder of FFmpeg for a live camera (cuda, vaapi, qsv …); the CPU if left out",
+        description="hardware decoder for a live camera: a device of FFmpeg (cuda, vaapi, qsv …) "
+        "or auto; the CPU if left out, and where there is none",
     )
     offset_seconds: float = Field(
         default=0.0, ge=-1e9, le=1e9, description="added to every time of this camera"

@@ -11,6 +11,7 @@ import av.error
 from av.codec.hwaccel import HWAccel
 
 from crosscam_edge.live.faults import FaultCode, SourceFault, fault_of
+from crosscam_edge.live.hardware import CPU
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,12 +52,14 @@ class ConnectionFigures:
         corrupt: Pictures that were damaged on the way, left out.
         errors: Packets that could not be decoded.
         skipped: Packets before the first key picture.
+        decoder: ``cpu``, or the device of FFmpeg that decodes.
     """
 
     codec: str = ""
     corrupt: int = 0
     errors: int = 0
     skipped: int = 0
+    decoder: str = CPU
 
 
 class Connection(Protocol):
@@ -91,7 +94,8 @@ def connect(
         address: Of kind ``stream`` or ``webcam``.
         now_ns: UTC.
         transport: How RTSP sends pictures.
-        hwaccel: Decoder of FFmpeg (``cuda``, ``vaapi``, …); the CPU takes over where it fails.
+        hwaccel: Device of FFmpeg that works here (`hardware_decoder`); the CPU decodes what the
+            device does not.
         ring: Gets what the camera sends, before it is decoded.
 
     Raises:
@@ -120,7 +124,10 @@ def connect(
     if not container.streams.video:
         container.close()
         raise SourceFault(FaultCode.NO_VIDEO, f"{len(container.streams)} streams, none with video")
-    return StreamConnection(container, now_ns, ring)
+    found = StreamConnection(container, now_ns, ring)
+    if hwaccel and container.streams.video[0].codec_context.is_hwaccel:
+        found.figures.decoder = hwaccel
+    return found
 
 
 class StreamConnection:

@@ -8,6 +8,8 @@ from crosscam_edge.config.cameras import safe_name
 from crosscam_edge.live.address import Address, parse_address
 from crosscam_edge.live.camera import LiveCamera
 from crosscam_edge.live.connection import FileConnection, connect
+from crosscam_edge.live.faults import FaultCode
+from crosscam_edge.live.hardware import CPU, hardware_decoder
 from crosscam_kernels.errors import UsageError
 
 if TYPE_CHECKING:
@@ -98,6 +100,7 @@ def _camera(
 ) -> LiveCamera:
     camera: LiveCamera
     offset_ns = round(config.offset_seconds * 1e6) * 1000
+    broken: list[str] = []  # decoders in hardware that failed at what this camera sends
     begun: list[Ring] = []  # with the first connection: a camera that is never started has none
 
     def connection() -> Connection:
@@ -106,9 +109,11 @@ def _camera(
         ring = begun[0] if begun else None
         if address.kind == "file":
             return FileConnection(address.target, now_ns, camera.wait, ring)
-        return connect(
-            address, now_ns, transport=config.transport, hwaccel=config.hwaccel, ring=ring
-        )
+        before = camera.health()
+        if before.fault is FaultCode.DECODE and before.stream.decoder != CPU:
+            broken.append(before.stream.decoder)
+        device = None if broken else hardware_decoder(config.hwaccel)
+        return connect(address, now_ns, transport=config.transport, hwaccel=device, ring=ring)
 
     camera = LiveCamera(
         str(config.id),

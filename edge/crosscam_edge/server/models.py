@@ -36,6 +36,7 @@ class Stream(BaseModel):
     corrupt: int = Field(description="pictures that were damaged on the way, left out")
     errors: int = Field(description="packets that could not be decoded")
     skipped: int = Field(description="packets before the first key picture")
+    decoder: str = Field(description="cpu, or the device that decodes")
 
 
 class Clock(BaseModel):
