@@ -104,7 +104,8 @@ def test_a_token_opens_the_console_and_stays_out_of_addresses(page, site):
 def test_every_page_can_be_read_by_all(chromium, site, colours, size):
     for page in _page(chromium, site, color_scheme=colours):
         page.set_viewport_size({"width": size[0], "height": size[1]})
-        assert page.evaluate(AUDIT) == [] or page.query_selector("#token") is None
+        page.wait_for_selector("#token")
+        assert page.evaluate(AUDIT) == []
         sign_in(page, site)
         for each in PAGES:
             go(page, each)

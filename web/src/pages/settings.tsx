@@ -58,7 +58,7 @@ function Configuration() {
   if (!allowed) return <NotAllowed what="the configuration" role="admin" />;
   return (
     <>
-      <p class="dim">As it runs; the site file changes it. Secrets are never shown.</p>
+      <p class="dim">As it runs; the site file changes it. What is not set is left out, and secrets are never shown.</p>
       {error && <Failed error={error} retry={reload} />}
       {loading && <Loading what="the configuration" />}
       {value !== null && <Tree value={value.settings} />}
@@ -74,7 +74,7 @@ function Tree({ value }: { value: unknown }) {
     return <ol class="tree-list">{value.map((each, k) => <li key={k}><Tree value={each} /></li>)}</ol>;
   }
   if (typeof value === "object" && value !== null) {
-    const entries = Object.entries(value);
+    const entries = Object.entries(value).filter(([, each]) => isSet(each));
     if (!entries.length) return <span class="dim">none</span>;
     return (
       <dl class="tree">
@@ -88,4 +88,8 @@ function Tree({ value }: { value: unknown }) {
     );
   }
   return value === null || value === "" ? <span class="dim">–</span> : <>{String(value)}</>;
+}
+
+function isSet(value: unknown): boolean {
+  return typeof value === "object" ? value !== null && Object.keys(value).length > 0 : value !== "";
 }
