@@ -5,6 +5,8 @@ import { personAt } from "../src/logic/boxes";
 import { colourOf, hueOf } from "../src/logic/colour";
 import { ago, nsOfField, plural, span } from "../src/logic/format";
 import { ticksOf, timelineOf } from "../src/logic/journey";
+import { checkPicture, MOST_BYTES } from "../src/logic/picture";
+import { bodyOf, moved, placed } from "../src/logic/places";
 import { rateOf, type Reading } from "../src/logic/rate";
 import { href, parseRoute } from "../src/logic/route";
 
@@ -78,6 +80,8 @@ test("a journey keeps time in proportion, a lane for each camera in the order of
     [0, 0, 0.1], [1, 0.3, 0.4], [0, 0.6, 1],
   ]);
   expect(line?.hops.map((each) => each.seconds)).toEqual([20, 20]);
+  const both = timelineOf([stay("hall", 0, 10), stay("yard", 8, 20)]);
+  expect(both?.hops).toEqual([]);
   expect(timelineOf([])).toBeNull();
   expect(timelineOf([stay("hall", 5, 5)])?.segments[0]).toMatchObject({ from: 0, to: 0 });
 });
@@ -98,4 +102,28 @@ test("rates come from a window, and begin anew with another run", () => {
   for (let k = 2; k < 30; k++) rateOf(readings, { at: k * 2000, value: 120 });
   expect(rateOf(readings, { at: 60_000, value: 120 })).toBe(0);
   expect(rateOf(readings, { at: 62_000, value: 5 })).toBeNull();
+});
+
+test("cameras that nobody put stand apart on a ring, and none leaves the map", () => {
+  const places = placed([
+    { id: "a", x: 0.2, y: 0.3 }, { id: "b", x: null, y: null }, { id: "c", x: null, y: null },
+  ]);
+  expect(places[0]).toEqual({ id: "a", x: 0.2, y: 0.3 });
+  expect(Math.hypot((places[1]?.x ?? 0) - (places[2]?.x ?? 0), (places[1]?.y ?? 0) - (places[2]?.y ?? 0))).toBeGreaterThan(0.2);
+  const next = moved(places, "a", 7, -7);
+  expect(next[0]).toEqual({ id: "a", x: 0.96, y: 0.04 });
+  expect(next[1]).toBe(places[1]);
+});
+
+test("only links that were given are kept, learned ones are not made given", () => {
+  const link = { from: "a", to: "b", count: 3, p05_s: 1, median_s: 2, p95_s: 3, given: false };
+  const body = bodyOf([{ id: "a", x: 0.5, y: 0.5 }], [link, { ...link, given: true }]);
+  expect(body.links).toEqual([{ ...link, given: true }]);
+});
+
+test("a picture to search by is looked at before it is sent", () => {
+  expect(checkPicture({ type: "image/png", size: MOST_BYTES })).toBe("");
+  expect(checkPicture({ type: "image/png", size: MOST_BYTES + 1 })).toContain("8 are the most");
+  expect(checkPicture({ type: "text/html", size: 1 })).toContain("text/html");
+  expect(checkPicture({ type: "image/png", size: 0 })).toContain("empty");
 });

@@ -27,6 +27,9 @@ export interface Camera {
   size: [number, number] | null;
   size_changes: number;
   stream: { codec: string; corrupt: number; errors: number; skipped: number };
+  /** Servers before the rates of cameras could fall do not tell these two. */
+  look_rate?: number;
+  pace?: string;
   clock: { source: string; skew_s: number | null; jumps: number; repaired: number };
 }
 

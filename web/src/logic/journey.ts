@@ -39,8 +39,9 @@ export function timelineOf(journey: readonly Sight[], ticks = 6): Timeline | nul
   const hops: Timeline["hops"] = [];
   segments.forEach((to, k) => {
     const from = segments[k - 1];
-    if (from === undefined || from.lane === to.lane) return;
-    hops.push({ from, to, seconds: (to.sight.start_ns - from.sight.end_ns) / 1e9 });
+    const seconds = from === undefined ? 0 : (to.sight.start_ns - from.sight.end_ns) / 1e9;
+    // Cameras that see the same place have somebody at once: nobody went anywhere.
+    if (from !== undefined && from.lane !== to.lane && seconds >= 0) hops.push({ from, to, seconds });
   });
   return { lanes, segments, hops, ticks: ticksOf(startNs, length, ticks), startNs, endNs: startNs + length };
 }

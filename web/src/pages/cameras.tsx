@@ -24,6 +24,10 @@ const TONES: Record<string, string> = {
   failed: "bad",
   stopped: "quiet",
 };
+const PACES: Record<string, string> = {
+  lowered: "Looked at less often: this machine has not time enough for all cameras",
+  too_low: "Looked at less than twice a second: people will be missed. Fewer cameras, or a faster machine",
+};
 
 /** A camera's state, in words and a colour. */
 export function CameraState({ camera }: { camera: Camera }) {
@@ -81,6 +85,7 @@ function CameraCard({ camera }: { camera: Camera }) {
           {camera.failures > 0 && <p>{plural(camera.failures, "attempt")} in a row failed</p>}
         </div>
       )}
+      {camera.state === "running" && camera.pace && PACES[camera.pace] && <p class="slow">{PACES[camera.pace]}</p>}
       <dl class="figures">
         <Figure name="Comes" value={`${camera.frame_rate.toFixed(1)} /s`} />
         <Figure name="Looked at" value={rate === null ? "…" : `${rate.toFixed(1)} /s`} />
@@ -96,6 +101,7 @@ function CameraCard({ camera }: { camera: Camera }) {
           {camera.address && <Figure name="Address" value={camera.address} wide />}
           <Figure name="Received" value={count(camera.received)} />
           <Figure name="Looked at" value={count(camera.looked_at)} />
+          {camera.look_rate !== undefined && <Figure name="May be looked at" value={`${camera.look_rate.toFixed(1)} /s`} />}
           <Figure name="Replaced by a newer one" value={count(camera.dropped)} />
           <Figure name="Could not be looked at" value={count(camera.broken)} />
           <Figure name="Connections" value={count(camera.connections)} />

@@ -55,7 +55,7 @@ export function JourneyTimeline({ journey }: { journey: Sight[] }) {
           ))}
           {line.hops.map(({ from, to, seconds }, k) => (
             <line key={k} class="hop" x1={x(from.to)} y1={y(from.lane)} x2={x(to.from)} y2={y(to.lane)}>
-              <title>{seconds >= 0 ? `${span(seconds)} between` : `${span(-seconds)} in both`}</title>
+              <title>{`${span(seconds)} between`}</title>
             </line>
           ))}
           {line.segments.map(({ sight, lane: row, from, to }) => (
