@@ -219,9 +219,9 @@ def test_colours_can_be_chosen_and_stay(page, site):
     ground = "() => getComputedStyle(document.body).backgroundColor"
     sign_in(page, site)
     go(page, "settings")
-    page.get_by_label("Light").check()
+    page.get_by_role("radio", name="Light").check()
     light = page.evaluate(ground)
-    page.get_by_label("Dark").check()
+    page.get_by_role("radio", name="Dark").check()
     assert page.evaluate(ground) != light
     page.reload()
     page.wait_for_selector(".connection.live")

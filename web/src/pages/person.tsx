@@ -28,13 +28,22 @@ export function PersonPage({ route }: { route: Route }) {
       }),
     [session, value?.global_id],
   );
-  if (id === null) return <Empty title={`“${route.item}” is no id of a person`}><a href={href("identities")}>Everybody</a></Empty>;
-  if (gone) return <Empty title={`Person ${id} was erased`}><a href={href("identities")}>Everybody</a></Empty>;
+  const everybody = <a href={href("identities")}>Everybody</a>;
+  if (value && !gone) {
+    return (
+      <>
+        {error && <Failed error={error} retry={reload} />}
+        <Found person={value} reload={reload} />
+      </>
+    );
+  }
   return (
     <>
-      {loading && <Loading what={`person ${id}`} />}
-      {error && <Failed error={error} retry={reload} />}
-      {value && <Found person={value} reload={reload} />}
+      <header class="page-head"><h1>Person {route.item}</h1></header>
+      {id === null && <Empty title={`“${route.item}” is no id of a person`}>{everybody}</Empty>}
+      {gone && <Empty title={`Person ${id} was erased`}>{everybody}</Empty>}
+      {!gone && loading && <Loading what={`person ${id}`} />}
+      {!gone && error && <Failed error={error} retry={reload} />}
     </>
   );
 }
