@@ -36,6 +36,8 @@ if TYPE_CHECKING:
               help="Least quality of a crop.")  # fmt: skip
 @click.option("--height", type=click.IntRange(1), default=48, show_default=True,
               help="Least height of a box, pixels.")  # fmt: skip
+@click.option("--keep-days", type=click.FloatRange(min=0), default=7.0, show_default=True,
+              help="Leave out pictures of a live run that are older.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     run: Path,
@@ -46,9 +48,13 @@ def command(
     least: int,
     quality: float,
     height: int,
+    keep_days: float,
     as_json: bool,
 ) -> int:
-    """Take pictures of people out of RUN, a folder of `crosscam process`, for training.
+    """Take pictures of people out of RUN, for training.
+
+    RUN is a folder of `crosscam process`, or of `crosscam run`, also while it goes on: then the
+    pictures are those that its gallery keeps, and who was erased is not among them.
 
     Labels hold inside each camera only, and nobody has to make them: they are the tracks. With
     them `crosscam train own-site data.path=FOLDER` makes a model for these very cameras.
@@ -63,9 +69,9 @@ def command(
     )  # fmt: skip
     with stop_on_signals() as stop:
         if as_json:
-            found = harvest(run, output, options, name=name, stop=stop.is_set)
+            found = harvest(run, output, options, name=name, stop=stop.is_set, keep_days=keep_days)
         else:
-            found = _with_bar(run, output, options, name, stop.is_set)
+            found = _with_bar(run, output, options, name, stop.is_set, keep_days)
     if found.stopped:
         click.echo("interrupted: nothing was written", err=True)
         return INTERRUPTED
@@ -83,7 +89,12 @@ def command(
 
 
 def _with_bar(
-    run: Path, output: Path, options: HarvestOptions, name: str | None, stop: Callable[[], bool]
+    run: Path,
+    output: Path,
+    options: HarvestOptions,
+    name: str | None,
+    stop: Callable[[], bool],
+    keep_days: float,
 ) -> Harvest:
     from rich.console import Console
     from rich.progress import Progress
@@ -97,7 +108,9 @@ def _with_bar(
         def tell(done: int, total: int) -> None:
             bars.update(bar, completed=done, total=total)
 
-        return harvest(run, output, options, name=name, progress=tell, stop=stop)
+        return harvest(
+            run, output, options, name=name, progress=tell, stop=stop, keep_days=keep_days
+        )
 
 
 def _print(found: Harvest) -> None:

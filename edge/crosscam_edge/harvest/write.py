@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 
 from crosscam_edge.harvest.choose import HarvestOptions, choose
+from crosscam_edge.harvest.gallery import GALLERY, choose_kept, is_live, opened, take_kept
 from crosscam_edge.sinks.atomic import output_error, write_text
 from crosscam_edge.sinks.run_file import RunStatus, read_run
 from crosscam_edge.sinks.schema import file_stem
@@ -62,18 +64,21 @@ def harvest(
     name: str | None = None,
     progress: Callable[[int, int], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    keep_days: float = 7.0,
 ) -> Harvest:
     """Make a data set of a run: pictures of people, with labels that hold inside each camera.
 
     It appears whole or not at all: pictures are gathered beside it first.
 
     Args:
-        run: Folder of `crosscam process`; its recordings are read again.
+        run: Folder of `crosscam process`, whose recordings are read again; or of `crosscam run`,
+            also while it goes on, whose gallery keeps pictures.
         out: The data set, which must not exist yet.
         options: What is taken.
         name: Of the data set; that of its folder if not given.
         progress: Called with the pictures taken and the pictures in all, from one thread at a time.
         stop: Says when to give up.
+        keep_days: Older pictures of a live run are left out, which its gallery should have deleted.
 
     Raises:
         UsageError: There is something at `out`.
@@ -85,6 +90,18 @@ def harvest(
         raise UsageError(
             f"'{out}' is there already", expected="a new folder", fix="choose another with -o"
         )
+    if is_live(run):
+        since_ns = time.time_ns() - round(keep_days * 86_400e9)
+        with opened(run / GALLERY) as reader:
+            kept = choose_kept(reader, options, since_ns)
+            _require(run, bool(kept.pictures), options, kept.left_out)
+            return _written(
+                out,
+                name or out.name,
+                kept.left_out,
+                lambda folder: take_kept(reader, folder, kept, progress, stop),
+                stop,
+            )
     record = read_run(run)
     if record.status is RunStatus.RUNNING:
         raise InputError(
@@ -94,19 +111,40 @@ def harvest(
         )
     cameras = record.camera_infos()
     chosen = choose(run, cameras, options)
-    if not any(chosen.crops.values()):
+    _require(run, any(chosen.crops.values()), options, chosen.left_out)
+    return _written(
+        out,
+        name or out.name,
+        chosen.left_out,
+        lambda folder: _take_all(folder, cameras, chosen, progress, stop),
+        stop,
+    )
+
+
+def _require(run: Path, anybody: bool, options: HarvestOptions, left_out: Counter[str]) -> None:
+    if not anybody:
         raise InputError(
-            f"there is nobody in '{run}' to learn from ({_reasons(chosen.left_out)})",
+            f"there is nobody in '{run}' to learn from ({_reasons(left_out)})",
             expected=f"people with at least {options.least} good crops in a camera",
             fix="record for longer, or ask for less: --least, --quality, --height",
         )
+
+
+def _written(
+    out: Path,
+    name: str,
+    left_out: Counter[str],
+    take: Callable[[Path], list[dict[str, Any]]],
+    stop: Callable[[], bool],
+) -> Harvest:
+    """Have pictures taken into a folder beside `out`, which becomes `out` at once."""
     partial = out.with_name(f".{out.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        rows = _take_all(partial, cameras, chosen, progress, stop)
+        rows = take(partial)
         if stop():
-            return Harvest(out, left_out=chosen.left_out, stopped=True)
-        _write_tables(partial, name or out.name, rows)
+            return Harvest(out, left_out=left_out, stopped=True)
+        _write_tables(partial, name, rows)
         partial.replace(out)
     except OSError as error:
         raise output_error(out, error) from error
@@ -119,7 +157,7 @@ def harvest(
         out,
         {camera: len(found) for camera, found in sorted(people.items())},
         dict(sorted(Counter(row["camera"] for row in rows).items())),
-        Counter({reason: n for reason, n in chosen.left_out.items() if n}),
+        Counter({reason: n for reason, n in left_out.items() if n}),
     )
 
 
