@@ -31,11 +31,17 @@ _JOURNEY = f"""
     WHERE global_id = :id AND {_VISIBLE} ORDER BY start_ns, camera, track
 """  # noqa: S608
 _EVENTS = f"""
-    SELECT time_ns, kind, global_id, other_id, camera, track, odds, runner_up, runner_up_id
+    SELECT time_ns, kind, global_id, other_id, camera, track, odds, runner_up, runner_up_id,
+           cause
     FROM events WHERE (global_id = :id OR other_id = :id) AND {_VISIBLE}
     ORDER BY id DESC LIMIT :limit
 """  # noqa: S608
 _STORED = f"SELECT * FROM tracklets WHERE global_id = :id AND {_VISIBLE} ORDER BY start_ns"  # noqa: S608
+_LOOKS = f"""
+    SELECT * FROM tracklets
+    WHERE model_id = :model AND embeddings NOT NULL AND {_VISIBLE}
+    ORDER BY end_ns DESC LIMIT :limit
+"""  # noqa: S608
 _PICTURES = f"""
     SELECT CAST(id AS TEXT) AS name, global_id, camera, track, time_ns AS ns, quality,
            pictures.width, pictures.height
@@ -187,6 +193,18 @@ class Reader:
         if found["first"] is None:
             return 0, 0
         return found["last"] - found["first"] + 1, found["first"] - 1
+
+    def looks(
+        self, model_id: str, *, limit: int, cameras: Collection[str] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Return all columns of the newest tracklets with embeddings of a model, one by one.
+
+        Nobody else reads meanwhile.
+        """
+        values = {"model": model_id, "limit": limit, "cameras": _list(cameras)}
+        with self.lock:
+            for row in self._connection.execute(_LOOKS, values):
+                yield dict(row)
 
     def pictures(
         self,

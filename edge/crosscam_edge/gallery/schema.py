@@ -88,6 +88,10 @@ MIGRATIONS: tuple[str, ...] = (
         DELETE FROM pictures WHERE camera = old.camera AND track = old.track;
     END;
     """,
+    """
+    ALTER TABLE events ADD COLUMN cause TEXT;  -- NULL where the association found it
+    CREATE INDEX events_cause ON events (cause) WHERE cause NOT NULL;
+    """,
 )
 APPLICATION_ID = 0x43524F53  # "CROS"
 

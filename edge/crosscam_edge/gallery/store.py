@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from crosscam_deploy.log import get_logger
-from crosscam_edge.associate.online.types import EventKind
+from crosscam_edge.associate.online.types import BY_HAND, EventKind
 from crosscam_edge.gallery.rows import COLUMNS, row_of, tracklet_of
 from crosscam_edge.gallery.schema import connect
 from crosscam_edge.gallery.writer import Writer
@@ -94,12 +94,16 @@ class Restored:
         next_id: First id that was never given.
         next_track: The same of track ids, by camera.
         broken: Rows that could not be read.
+        by_hand: People who were merged or split by hand, under their present ids.
+        apart: Pairs of them who stay two.
     """
 
     tracklets: list[tuple[Tracklet, int]] = field(default_factory=list)
     next_id: int = 1
     next_track: dict[str, int] = field(default_factory=dict)
     broken: int = 0
+    by_hand: set[int] = field(default_factory=set)
+    apart: set[frozenset[int]] = field(default_factory=set)
 
 
 class Gallery:
@@ -165,6 +169,14 @@ class Gallery:
             except (ValueError, TypeError) as error:
                 out.broken += 1
                 _log.warning("tracklet left out", reason=str(error))
+        for row in self._reader.execute(
+            "SELECT kind, global_id, other_id FROM events WHERE cause = ? ORDER BY id", (BY_HAND,)
+        ):
+            pair = {self.resolve(row[name]) for name in ("global_id", "other_id") if row[name]}
+            if row["kind"] in (EventKind.MERGED, EventKind.SPLIT):
+                out.by_hand |= pair
+            if row["kind"] == EventKind.SPLIT and len(pair) == 2:
+                out.apart.add(frozenset(pair))
         return out
 
     def use_model(self, model_id: str, dim: int) -> None:
@@ -189,10 +201,11 @@ class Gallery:
         camera, track = event.key or (None, None)
         self.writer.put(
             "INSERT INTO events (time_ns, kind, global_id, other_id, camera, track, odds, "
-            "runner_up, runner_up_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "runner_up, runner_up_id, cause) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 event.time_ns, event.kind.value, event.global_id, event.other_id or None, camera,
                 track, _known(event.odds), _known(event.runner_up), event.runner_up_id or None,
+                event.cause or None,
             ),
         )  # fmt: skip
         self.writer.put(_COUNT, (_NEXT_ID, event.global_id + 1))

@@ -59,6 +59,7 @@ class Identities:
         if gallery is not None:
             left = gallery.restore(now_ns - round(settings.ttl_s * 1e9))
             self.online.restore(left.tracklets, left.next_id)
+            self.online.decisions.restore(self.online.people, left.by_hand, left.apart)
             self.next_track = left.next_track
         self.reviews = 0
         self.failures = 0

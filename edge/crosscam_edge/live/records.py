@@ -27,6 +27,7 @@ def identity_record(event: IdentityEvent) -> dict[str, Any]:
         "odds": _number(event.odds),
         "runner_up": _number(event.runner_up),
         "runner_up_id": event.runner_up_id or None,
+        "cause": event.cause or None,
     }
 
 

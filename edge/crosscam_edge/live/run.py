@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from crosscam_deploy.log import get_logger
 from crosscam_edge.associate.online import EventKind, IdentityEvent
+from crosscam_edge.associate.online.by_hand import merge_by_hand, split_by_hand
 from crosscam_edge.associate.site import site_knowledge
 from crosscam_edge.live.batches import WAIT_S
 from crosscam_edge.live.commands import Commands
@@ -32,7 +33,7 @@ from crosscam_edge.types import TrackletKey
 from crosscam_kernels.errors import RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from concurrent.futures import Future
 
     from crosscam_edge.associate.config import AssociationConfig
@@ -194,6 +195,25 @@ class LiveRun:
             name = str(each.config.id)
             each.analysis.forget(key.track_id for key in wanted if key.camera_id == name)
         return self.identities.online.erase(global_id)
+
+    def merge(self, absorbed: int, into: int) -> int:
+        """Take two people for one, by hand; by way of `ask`. Returns the id that stays.
+
+        Raises:
+            InputError: They cannot be one person, or are not remembered.
+        """
+        return merge_by_hand(self.identities.online, absorbed, into, self._now())
+
+    def split(self, global_id: int, tracks: Collection[TrackletKey]) -> int:
+        """Make tracklets of somebody a person of their own, by hand; by way of `ask`.
+
+        Returns:
+            The id of the new person.
+
+        Raises:
+            InputError: They are not remembered as that person's, or are all there is of them.
+        """
+        return split_by_hand(self.identities.online, global_id, tracks, self._now())
 
     def tell_erased(self, global_id: int) -> None:
         """Tell whoever keeps records that somebody was erased; by way of `ask`."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+
+from crosscam_edge.config.strict import CAMERA_ID
 
 
 class Health(BaseModel):
@@ -130,6 +132,7 @@ class Event(BaseModel):
     odds: float | None = Field(description="log-odds, in nats, that the track is of this person")
     runner_up: float | None = Field(description="the same of the next best")
     runner_up_id: int | None = Field(description="who that is")
+    cause: str | None = Field(description="'by hand', or null where the run found it by itself")
 
 
 class IdentityPage(Identity):
@@ -166,6 +169,22 @@ class Pictures(BaseModel):
     pictures: list[Picture] = Field(description="of the cameras that the caller may know of")
 
 
+class Match(BaseModel):
+    """Somebody who looks alike."""
+
+    global_id: int = Field(description="who")
+    similarity: float = Field(description="cosine of the looks, in [-1, 1]")
+    cameras: list[str] = Field(description="where they were seen")
+    last_ns: int = Field(description="last seen")
+    picture: str | None = Field(description="name of their best picture; null without one")
+
+
+class Matches(BaseModel):
+    """People who look alike."""
+
+    matches: list[Match] = Field(description="most alike first")
+
+
 class StoredPicture(Picture):
     """A picture as it is kept."""
 
@@ -200,6 +219,37 @@ class Export(BaseModel):
     identity: IdentityPage = Field(description="as GET /identities/{id} tells it")
     tracklets: list[StoredTracklet] = Field(description="as they are stored")
     pictures: list[StoredPicture] = Field(description="as they are stored")
+
+
+class Into(BaseModel):
+    """Whom somebody is to be merged into."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    into: int = Field(ge=1, le=(1 << 63) - 1, description="the id that stays")
+
+
+class Track(BaseModel):
+    """A tracklet."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    camera: str = Field(pattern=CAMERA_ID, description="where")
+    track: int = Field(ge=1, le=(1 << 63) - 1, description="number of the track in that camera")
+
+
+class Tracks(BaseModel):
+    """Which tracklets are somebody else's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tracklets: list[Track] = Field(min_length=1, max_length=200, description="of one person")
+
+
+class Changed(BaseModel):
+    """Who somebody is now."""
+
+    global_id: int = Field(description="the id that stays, or the new one")
 
 
 class Erased(BaseModel):

@@ -15,6 +15,7 @@ from crosscam_edge.server.metrics import CONTENT_TYPE, metrics_text
 from crosscam_edge.server.site import Site
 from crosscam_edge.server.stream import EventStream
 from crosscam_edge.server.tokens import Caller, Role
+from crosscam_edge.types import TrackletKey
 
 PREFIX = "/api/v1"
 _MOST = (1 << 63) - 1
@@ -24,7 +25,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         401: "no token, or a wrong one",
         403: "the token's role does not do",
         404: "nothing there that the caller may know of",
-        409: "the run keeps nobody",
+        409: "the run keeps nobody, or it cannot be as asked",
         411: "a body of unknown length",
         413: "a body that is too large",
         421: "another host was meant",
@@ -142,6 +143,23 @@ def export(global_id: GlobalId, caller: Operator, site: TheSite) -> models.Expor
             for each in pictures
         ],
     )
+
+
+@router.post("/identities/{global_id}/merge")
+def merge(
+    global_id: GlobalId, body: models.Into, caller: Operator, site: TheSite
+) -> models.Changed:
+    """Take somebody for the same person as somebody else, for good: no review undoes it."""
+    return models.Changed(global_id=site.merge(caller, global_id, body.into))
+
+
+@router.post("/identities/{global_id}/split")
+def split(
+    global_id: GlobalId, body: models.Tracks, caller: Operator, site: TheSite
+) -> models.Changed:
+    """Make tracklets of somebody a person of their own, for good: no review undoes it."""
+    keys = {TrackletKey(each.camera, each.track) for each in body.tracklets}
+    return models.Changed(global_id=site.split(caller, global_id, keys))
 
 
 @router.delete("/identities/{global_id}")

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from crosscam_edge.gallery import Reader
+from crosscam_edge.gallery.alike import looks_of_person, most_alike
 from crosscam_edge.live.camera import CameraHealth
 from crosscam_edge.server.errors import (
     RefusedError,
@@ -19,7 +20,7 @@ from crosscam_edge.server.hub import Hub
 from crosscam_edge.server.view import View
 from crosscam_edge.sinks.forget import Seen
 from crosscam_edge.types import TrackletKey
-from crosscam_kernels.errors import CrosscamError
+from crosscam_kernels.errors import CrosscamError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -146,6 +147,40 @@ class Site:
         jpeg: bytes = found["jpeg"]
         return jpeg
 
+    def similar(self, caller: Caller, global_id: int, limit: int) -> list[dict[str, Any]]:
+        """Return who looks like somebody, most alike first.
+
+        Raises:
+            RefusedError: Nothing that the caller may know of.
+        """
+        reader = self._kept()[1]
+        self._audit(caller, "search", f"like identity {global_id}")
+        final = reader.resolve(global_id)
+        if reader.identity(final, caller.cameras) is None:
+            raise no_identity(global_id)
+        looks = looks_of_person(reader, final, caller.cameras)
+        if looks is None:
+            return []
+        found = most_alike(reader, *looks, limit=limit, cameras=caller.cameras, without=final)
+        return [each for who, cosine in found for each in self._match(caller, who, cosine)]
+
+    def _match(self, caller: Caller, global_id: int, cosine: float) -> list[dict[str, Any]]:
+        """Return what is said of somebody who was found; nothing if they are gone meanwhile."""
+        reader = self._kept()[1]
+        found = reader.identity(global_id, caller.cameras)
+        if found is None:
+            return []
+        best = reader.pictures(global_id, limit=1, cameras=caller.cameras)
+        return [
+            {
+                "global_id": global_id,
+                "similarity": cosine,
+                "cameras": found["cameras"],
+                "last_ns": found["last_ns"],
+                "picture": best[0]["name"] if best else None,
+            }
+        ]
+
     def export(
         self, caller: Caller, global_id: int
     ) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
@@ -164,6 +199,60 @@ class Site:
         if not gallery.writer.flush():
             raise unavailable("what is exported cannot be noted in the audit now")
         return page, stored, [each for each in pictures if each is not None]
+
+    def merge(self, caller: Caller, global_id: int, into: int) -> int:
+        """Take two people for one; returns the id that stays.
+
+        Raises:
+            RefusedError: The caller may not know of both, all of what they are, or they are not
+                remembered, or cannot be one.
+        """
+        absorbed, kept = (self._whole(caller, each) for each in (global_id, into))
+        stays = self._changed(partial(self.run.merge, absorbed, kept))
+        self._audit(caller, "merge", f"identity {absorbed} into {kept}")
+        return stays
+
+    def split(self, caller: Caller, global_id: int, tracks: Collection[TrackletKey]) -> int:
+        """Make tracklets of somebody a person of their own; returns the id of that one.
+
+        Raises:
+            RefusedError: As `merge`.
+        """
+        final = self._whole(caller, global_id)
+        new = self._changed(partial(self.run.split, final, tracks))
+        shown = ", ".join(f"{key.camera_id}/{key.track_id}" for key in sorted(tracks))
+        self._audit(caller, "split", f"identity {final}: {shown} to {new}")
+        return new
+
+    def _whole(self, caller: Caller, global_id: int) -> int:
+        """Return who an id is by now, if the caller may know of all that they are.
+
+        Whoever knows of some cameras only would change what others have seen.
+        """
+        reader = self._kept()[1]
+        with reader.at_one_time():
+            final = reader.resolve(global_id)
+            found = reader.identity(final, caller.cameras)
+            whole = reader.identity(final)
+        if found is None or whole is None:
+            raise no_identity(global_id)
+        if found["tracklets"] != whole["tracklets"]:
+            raise RefusedError(
+                403,
+                "forbidden",
+                f"identity {global_id} was not seen by your cameras alone",
+                expected="a token of all cameras",
+                fix="ask somebody who may see all of them",
+            )
+        return final
+
+    def _changed(self, work: Callable[[], int]) -> int:
+        try:
+            return self._ask(work)
+        except InputError as error:
+            raise RefusedError(
+                409, "conflict", error.found, expected=error.expected, fix=error.fix
+            ) from error
 
     def erase(self, caller: Caller, global_id: int) -> dict[str, Any]:
         """Erase somebody: out of the run's memory first, so that nothing is written again.

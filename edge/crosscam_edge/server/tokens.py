@@ -36,7 +36,7 @@ class Role(StrEnum):
 
     Attributes:
         VIEWER: Look at cameras, identities, events and figures.
-        OPERATOR: See where cameras are, and take out what is stored of somebody.
+        OPERATOR: See where cameras are, take out what is stored of somebody, merge and split.
         ADMIN: Erase people.
     """
 

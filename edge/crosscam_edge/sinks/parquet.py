@@ -53,6 +53,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("odds", pa.float64()),
             pa.field("runner_up", pa.float64()),
             pa.field("runner_up_id", pa.int64()),
+            pa.field("cause", pa.string()),
         ]
     ),
     "camera": pa.schema(

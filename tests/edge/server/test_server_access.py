@@ -32,6 +32,8 @@ RULES = {
     ("GET", "/api/v1/identities"): "viewer",
     ("GET", "/api/v1/identities/{global_id}"): "viewer",
     ("GET", "/api/v1/identities/{global_id}/export"): "operator",
+    ("POST", "/api/v1/identities/{global_id}/merge"): "operator",
+    ("POST", "/api/v1/identities/{global_id}/split"): "operator",
     ("DELETE", "/api/v1/identities/{global_id}"): "admin",
     ("GET", "/api/v1/events"): "viewer",
     ("GET", "/api/v1/metrics"): "viewer",
@@ -40,6 +42,7 @@ RULES = {
     ("GET", "/api/v1/live"): "viewer",
     ("GET", "/api/v1/identities/{global_id}/pictures"): "viewer",
     ("GET", "/api/v1/pictures/{name}"): "viewer",
+    ("GET", "/api/v1/identities/{global_id}/similar"): "operator",
 }
 ROLES = ("viewer", "operator", "admin")
 

@@ -88,3 +88,15 @@ def test_no_picture_outlives_an_erasure(videos, tmp_path, tokens, tokens_file):
                 kept = set(connection.execute("SELECT camera, track FROM pictures"))
             assert not kept & tracks
         site.close()
+
+
+def test_who_looks_alike_is_found(ask, live):
+    global_id, _ = someone_with_pictures(ask, live, "hall")
+    answer = ask("operator", f"/identities/{global_id}/similar")
+    assert answer.status_code == 200
+    for each in answer.json()["matches"]:
+        assert each["global_id"] != global_id
+        assert each["similarity"] > 0.999  # in this run everybody looks the same
+    assert ask("operator", "/identities/999999/similar").status_code == 404
+    scoped = ask("hall", f"/identities/{global_id}/similar").json()["matches"]
+    assert all(each["cameras"] == ["hall"] for each in scoped)

@@ -20,6 +20,7 @@ import numpy as np
 
 from crosscam_edge.associate.config import AssociationConfig
 from crosscam_edge.associate.constraints import Spans, every_pair
+from crosscam_edge.associate.online.by_hand import Decisions
 from crosscam_edge.associate.online.compare import Answer, answer, compare
 from crosscam_edge.associate.online.corrections import Corrections
 from crosscam_edge.associate.online.index import Index
@@ -65,6 +66,7 @@ class OnlineAssociation:
         model_id: As above.
         site: As above.
         people: Everybody who is remembered.
+        decisions: What was decided by hand.
         counts: Of everything that happened, by `EventKind`; of tracklets that ended without one
             usable crop (`blind`), and that were somebody else after all (`parted`).
     """
@@ -78,6 +80,7 @@ class OnlineAssociation:
         settings: OnlineConfig | None = None,
     ) -> None:
         self.people = People()
+        self.decisions = Decisions()
         self.counts: Counter[str] = Counter()
         self.model_id = model_id
         self.site = site or AssociationConfig()
@@ -105,7 +108,7 @@ class OnlineAssociation:
             Number of people who are known no longer: nobody has seen them with the new model.
         """
         self.counts, self._events = before.counts, before._events
-        self._ignored = before._ignored
+        self._ignored, self.decisions = before._ignored, before.decisions
         lost = 0
         for identity in before.people:
             for member in identity.members.values():
@@ -211,7 +214,7 @@ class OnlineAssociation:
         left = self.people.drop(key)
         if left is not None:
             self._index.remove(left)
-            self._tell(EventKind.ENDED, now_ns, left)
+            self.tell(EventKind.ENDED, now_ns, left)
 
     def erase(self, global_id: int) -> bool:
         """Forget somebody at once, and whatever was about to be told of them.
@@ -291,25 +294,26 @@ class OnlineAssociation:
         self._knowledge = found.knowledge
         changes = self._corrections.agreed(review, found.labels.tolist())
         for absorbed, into in changes.merged.items():
-            if absorbed in self.people.by_id and into in self.people.by_id:
+            known = absorbed in self.people.by_id and into in self.people.by_id
+            if known and self.decisions.may_merge(absorbed, into):
                 one, other = (list(self.people.by_id[k].members.values()) for k in (absorbed, into))
                 # The review has not seen all that is remembered of them.
                 if not at_once(one, other):
-                    self._merge(absorbed, into, now_ns)
+                    self.merge(absorbed, into, now_ns)
         new: dict[TrackletKey, int] = {}
         for key, (target, anchor) in changes.moved.items():
             owner = self.people.id_of(key)
-            if owner is None or owner == target:
+            if owner is None or owner == target or not self.decisions.may_move(key):
                 continue
             if target is None:
                 if anchor not in new:
                     new[anchor] = self.people.add().global_id
-                    self._tell(EventKind.SPLIT, now_ns, new[anchor], other_id=owner)
+                    self.tell(EventKind.SPLIT, now_ns, new[anchor], other_id=owner)
                 target = new[anchor]
             if target in self.people.by_id:
                 member = self.people.by_id[owner].members[key]
                 if not at_once([member], list(self.people.by_id[target].members.values())):
-                    self._move(key, owner, target, now_ns)
+                    self.move(key, owner, target, now_ns)
 
     def _learn_first(self, ready: Sequence[_Newcomer], now_ns: int) -> None:
         """Learn from the first tracklets, and from those of an earlier run.
@@ -357,7 +361,7 @@ class OnlineAssociation:
                 identity = known[found.column]
                 rival = known[found.second].global_id if found.second >= 0 else 0
                 self._give(each, identity)
-                self._tell(
+                self.tell(
                     EventKind.MATCHED,
                     now_ns,
                     identity.global_id,
@@ -386,7 +390,7 @@ class OnlineAssociation:
         identity = self.people.add()
         self._give(newcomer, identity)
         rival = known[found.second].global_id if found.second >= 0 else 0
-        self._tell(
+        self.tell(
             EventKind.NEW,
             now_ns,
             identity.global_id,
@@ -400,18 +404,22 @@ class OnlineAssociation:
         self.people.put(newcomer.member, identity.global_id)
         self._indexed(identity)
 
-    def _move(self, key: TrackletKey, owner: int, target: int, now_ns: int) -> None:
+    def move(
+        self, key: TrackletKey, owner: int, target: int, now_ns: int, *, cause: str = ""
+    ) -> None:
+        """Give a tracklet of somebody to somebody else; who is left with none is merged."""
         self.people.put(self.people.by_id[owner].members[key], target)
         self._indexed(self.people.by_id[target])
-        self._tell(EventKind.MOVED, now_ns, target, key=key, other_id=owner)
+        self.tell(EventKind.MOVED, now_ns, target, key=key, other_id=owner, cause=cause)
         if self.people.by_id[owner].members:
             self._indexed(self.people.by_id[owner])
         else:
             self.people.remove(owner)
             self._index.remove(owner)
-            self._tell(EventKind.MERGED, now_ns, target, other_id=owner)
+            self.tell(EventKind.MERGED, now_ns, target, other_id=owner)
 
-    def _merge(self, absorbed: int, into: int, now_ns: int) -> None:
+    def merge(self, absorbed: int, into: int, now_ns: int, *, cause: str = "") -> None:
+        """Make one person of two."""
         gone, kept = self.people.by_id[absorbed], self.people.by_id[into]
         let_go = gone.tracklets - len(gone.members)
         for member in list(gone.members.values()):
@@ -423,7 +431,8 @@ class OnlineAssociation:
         self.people.remove(absorbed)
         self._index.remove(absorbed)
         self._indexed(kept)
-        self._tell(EventKind.MERGED, now_ns, into, other_id=absorbed)
+        self.decisions.merged(absorbed, into)
+        self.tell(EventKind.MERGED, now_ns, into, other_id=absorbed, cause=cause)
 
     def _part(self, now_ns: int) -> None:
         """Let go tracklets that came to be seen at once with another of the same person.
@@ -465,9 +474,9 @@ class OnlineAssociation:
         for identity in gone:
             self.people.remove(identity.global_id)
             self._index.remove(identity.global_id)
-            self._tell(EventKind.ENDED, now_ns, identity.global_id)
+            self.tell(EventKind.ENDED, now_ns, identity.global_id)
 
-    def _tell(
+    def tell(
         self,
         kind: EventKind,
         now_ns: int,
@@ -478,8 +487,12 @@ class OnlineAssociation:
         odds: float = float("nan"),
         runner_up: float = float("nan"),
         runner_up_id: int = 0,
+        cause: str = "",
     ) -> None:
+        """Note what happened; `step` returns it."""
         self.counts[kind] += 1
         self._events.append(
-            IdentityEvent(kind, now_ns, global_id, key, other_id, odds, runner_up, runner_up_id)
+            IdentityEvent(
+                kind, now_ns, global_id, key, other_id, odds, runner_up, runner_up_id, cause
+            )
         )

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from crosscam_edge.types import TrackletKey
 
 
+BY_HAND = "by hand"
+"""Cause of what somebody asked for."""
+
+
 class EventKind(StrEnum):
     """What happened to an identity.
 
@@ -47,6 +51,7 @@ class IdentityEvent:
         odds: Log-odds, in nats, that the tracklet is of this identity; NaN where none was asked.
         runner_up: The same of the best other identity it could have had; NaN without one.
         runner_up_id: That identity; 0 without one.
+        cause: `BY_HAND`, or empty where the association found it.
     """
 
     kind: EventKind
@@ -57,6 +62,7 @@ class IdentityEvent:
     odds: float = float("nan")
     runner_up: float = float("nan")
     runner_up_id: int = 0
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
