@@ -55,7 +55,7 @@ def test_a_tracklet_is_split_off_and_merged_again(own):
     else:
         assert answer.json() == {"global_id": 1}
         found.until(lambda: one in [{k: each[k] for k in one} for each in journey(1)])
-        assert ask("viewer", f"/identities/{new}").json()["global_id"] == 1
+        found.until(lambda: ask("viewer", f"/identities/{new}").json().get("global_id") == 1)
     found.gallery.writer.flush()
     with sqlite3.connect(found.path) as connection:
         noted = connection.execute(
