@@ -54,7 +54,7 @@ export function MapDrawing({ places, links, onMove }: Props) {
               key={id}
               class={`node ${onMove ? "movable" : ""}`}
               transform={`translate(${x * width} ${y * height})`}
-              tabIndex={onMove ? 0 : undefined}
+              tabindex={onMove ? 0 : undefined}
               role={onMove ? "button" : "img"}
               aria-label={onMove ? `${id}: move with the arrow keys` : id}
               aria-roledescription={onMove ? "movable camera" : undefined}
