@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from crosscam_deploy import zoo
-from crosscam_edge.cli import calibration
+from crosscam_edge.cli import range_pictures
 from crosscam_edge.cli.range_pictures import calibration_files, check_apart
 from crosscam_edge.simulate import SiteConfig, simulate
 from crosscam_kernels.errors import InputError, UsageError
@@ -60,7 +60,7 @@ def test_of_a_data_set_those_to_train_on(tmp_path):
 def test_not_more_than_are_of_use_and_the_same_again(tmp_path, monkeypatch):
     for k in range(30):
         paint(tmp_path / f"{k:02d}.png")
-    monkeypatch.setattr(calibration, "_MOST_PICTURES", 8)
+    monkeypatch.setattr(range_pictures, "_MOST_PICTURES", 8)
     first = names(tmp_path, task="detect")
     assert len(first) == 8
     assert first == sorted(first)
@@ -70,7 +70,7 @@ def test_not_more_than_are_of_use_and_the_same_again(tmp_path, monkeypatch):
 
 def test_frames_of_a_video_are_there_until_the_end(tmp_path, monkeypatch):
     video = film(tmp_path / "a.avi")
-    monkeypatch.setattr(calibration, "_MOST_FRAMES", 4)
+    monkeypatch.setattr(range_pictures, "_MOST_FRAMES", 4)
     with calibration_files([str(video)], "detect") as files:
         assert [path.name for path in files] == [f"{k:08d}.png" for k in (0, 3, 6, 9)]
         assert cv2.imread(str(files[0])).shape == (*SIZE, 3)
@@ -82,7 +82,7 @@ def test_people_of_a_video_are_cut_out(tmp_path, monkeypatch):
     def detector():
         yield lambda image: np.array([[30.2, 49.8, 50, 90], [0, 0, 9, 9], [-20, 30, 12, 140]])
 
-    monkeypatch.setattr(calibration, "_detector", detector)
+    monkeypatch.setattr(range_pictures, "_detector", detector)
     with calibration_files([str(film(tmp_path / "a.avi", 2))], "embed") as files:
         shapes = sorted(cv2.imread(str(path)).shape for path in files)
         assert shapes == [(40, 20, 3)] * 2 + [(90, 12, 3)] * 2  # the smallest is nobody
@@ -104,7 +104,7 @@ def test_a_simulated_site_by_its_truth(tmp_path, task, monkeypatch):
         )
         simulate(config, root)
 
-    monkeypatch.setattr(calibration, "_simulate", small)
+    monkeypatch.setattr(range_pictures, "_simulate", small)
     with calibration_files(["simulated"], task, seed=3) as files:
         shapes = {cv2.imread(str(path)).shape for path in files}
     if task == "detect":

@@ -42,7 +42,8 @@ def test_too_much_is_told_and_cameras_with_people_come_first(large, tmp_path):
         [{"id": "hall", "video": str(large / "hall.mp4")}, {"id": "empty", "video": str(empty)}],
         steps, detector=detector, seconds=60,
     )  # fmt: skip
-    assert all(busy >= idle for busy, idle in seen)
+    busy, idle = seen[-1]  # on the way there rates rise in turn
+    assert busy > idle + 0.5
     paces = [r["pace"] for r in told if r["type"] == "camera" and r["camera"] == "empty"]
     assert paces.index("too_low") < paces.index("lowered") < len(paces) - 1
     assert paces[-1] == "full"

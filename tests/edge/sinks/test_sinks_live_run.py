@@ -79,11 +79,13 @@ def test_a_run_tells_a_broker_and_a_hook(tmp_path, capsys, monkeypatch):
 def test_what_cannot_be_opened_is_told_without_secrets(tmp_path, monkeypatch, text, words):
     monkeypatch.setattr(mqtt, "_CLOSE_S", 0.2)
     config = parse_config(f"live: {{{text}}}", tmp_path / "site.yaml")
+    before = {*threading.enumerate()}
     with pytest.raises(CrosscamError, match=words) as caught:
         open_outputs(tmp_path, config.live, tracks=False)
     assert "topsecret" not in str(caught.value)
     # What had been opened before is closed.
-    assert not {"lines", "mqtt", "webhook"} & {each.name for each in threading.enumerate()}
+    left = {each.name for each in threading.enumerate() if each not in before}
+    assert not {"lines", "mqtt", "webhook"} & left
 
 
 def test_secrets_in_an_address_are_escaped_when_they_are_a_part_of_it(tmp_path, monkeypatch):
