@@ -343,7 +343,12 @@ def test_one_failing_camera_costs_the_exit_status_but_not_the_results(
     # the cause removed, the same command finishes what is missing
     assert crosscam(*command).status == 0
     run = json.loads((tmp_path / "run.json").read_text())
-    assert (run["error"], run["figures"]["frames"]) == (None, 80)
+    # What a decoder makes of damage depends on the number of its threads, and so on the machine.
+    command[4] = tmp_path / "at once"
+    assert crosscam(*command).status == 0
+    frames = json.loads((tmp_path / "at once" / "run.json").read_text())["figures"]["frames"]
+    assert frames > 60
+    assert (run["error"], run["figures"]["frames"]) == (None, frames)
 
 
 def test_videos_left_out_on_request_are_no_failure(folder: Path, tmp_path: Path) -> None:

@@ -135,9 +135,12 @@ def test_the_command_trains_and_tells(pictures: Path, tmp_path: Path) -> None:
         CliRunner().invoke(command, [*words, "--resume", "--dry-run"], catch_exceptions=False)
 
 
-def test_the_shipped_recipe_is_small_enough(pictures: Path) -> None:
-    path = find_detector_recipe("default-detector")
-    recipe = load_detector_recipe(path, [f"data.path={pictures}", "published=[384, 640]"])
+@pytest.mark.parametrize("name", ["default-detector", "default-detector-close"])
+def test_the_shipped_recipes_are_small_enough(pictures: Path, name: str) -> None:
+    path = find_detector_recipe(name)
+    changed = [f"data.path={pictures}", "published=[384, 640]", "weights=null"]
+    recipe = load_detector_recipe(path, changed)
+    assert recipe.name == name
     assert training.multiplications(recipe) < 1e9
     network = training.begin(recipe, torch.device("cpu")).network
     assert sum(p.numel() for p in network.parameters()) * 4 < 2.5e6
