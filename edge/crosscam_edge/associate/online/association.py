@@ -12,30 +12,29 @@ association (`crosscam_edge.associate.knowledge`): nobody gives a threshold here
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from crosscam_edge.associate.config import AssociationConfig
 from crosscam_edge.associate.constraints import Spans, every_pair
-from crosscam_edge.associate.online.by_hand import Decisions
 from crosscam_edge.associate.online.compare import Answer, answer, compare
 from crosscam_edge.associate.online.corrections import Corrections
-from crosscam_edge.associate.online.index import Index
-from crosscam_edge.associate.online.people import Member, People, at_once
+from crosscam_edge.associate.online.ledger import Ledger
+from crosscam_edge.associate.online.people import Member, at_once
 from crosscam_edge.associate.online.review import Review, gather
-from crosscam_edge.associate.online.types import EventKind, IdentityEvent, OnlineConfig
+from crosscam_edge.associate.online.types import EventKind, OnlineConfig
 from crosscam_edge.embed.translation import translated
 from crosscam_kernels.errors import InputError
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterable, Sequence
 
     from crosscam_edge.associate.attempt import Attempt
     from crosscam_edge.associate.knowledge import Knowledge
-    from crosscam_edge.associate.online.people import Identity
+    from crosscam_edge.associate.online.by_hand import Decisions
+    from crosscam_edge.associate.online.people import Identity, People
+    from crosscam_edge.associate.online.types import IdentityEvent
     from crosscam_edge.embed.translation import Translation
     from crosscam_edge.types import Tracklet, TrackletKey
 
@@ -65,10 +64,7 @@ class OnlineAssociation:
     Attributes:
         model_id: As above.
         site: As above.
-        people: Everybody who is remembered.
-        decisions: What was decided by hand.
-        counts: Of everything that happened, by `EventKind`; of tracklets that ended without one
-            usable crop (`blind`), and that were somebody else after all (`parted`).
+        ledger: Who is remembered, and what has happened.
     """
 
     def __init__(
@@ -79,20 +75,38 @@ class OnlineAssociation:
         site: AssociationConfig | None = None,
         settings: OnlineConfig | None = None,
     ) -> None:
-        self.people = People()
-        self.decisions = Decisions()
-        self.counts: Counter[str] = Counter()
         self.model_id = model_id
         self.site = site or AssociationConfig()
         self._dim = dim
         self._settings = settings or OnlineConfig()
-        self._index = Index(dim)
+        self.ledger = Ledger(dim, self._settings)
         self._waiting: dict[TrackletKey, _Newcomer] = {}
         self._ignored: set[TrackletKey] = set()  # living tracks of people who were erased
         self._knowledge: Knowledge | None = None
         self._corrections = Corrections(self._settings.agreement)
-        self._events: list[IdentityEvent] = []
-        self._heirs: dict[TrackletKey, int] = {}  # living tracks without looks that have an id
+
+    @property
+    def people(self) -> People:
+        """Everybody who is remembered."""
+        return self.ledger.people
+
+    @property
+    def decisions(self) -> Decisions:
+        """What was decided by hand."""
+        return self.ledger.decisions
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How often what happened.
+
+        By `EventKind`; of tracklets that ended without one usable crop (`blind`), and that were
+        somebody else after all (`parted`).
+        """
+        return self.ledger.counts
+
+    def id_of(self, key: TrackletKey) -> int | None:
+        """Return whose a track is, as far as that is known."""
+        return self.ledger.id_of(key)
 
     def take_over(self, before: OnlineAssociation, translation: Translation) -> int:
         """Go on where an association with another model stands; call it before anything else.
@@ -107,37 +121,14 @@ class OnlineAssociation:
         Returns:
             Number of people who are known no longer: nobody has seen them with the new model.
         """
-        self.counts, self._events = before.counts, before._events
-        self._ignored, self.decisions = before._ignored, before.decisions
-        lost = 0
-        for identity in before.people:
-            for member in identity.members.values():
-                tracklet = translated(member.tracklet, translation)
-                if len(tracklet.embeddings):
-                    self.people.known(identity.global_id)
-                    self.people.put(Member.of(tracklet, ended=member.ended), identity.global_id)
-                elif not member.ended:
-                    self._heirs[tracklet.key] = identity.global_id
-            kept = self.people.by_id.get(identity.global_id)
-            if kept is None:
-                lost += identity.global_id not in self._heirs.values()
-            else:
-                kept.tracklets = identity.tracklets
-                kept.first_ns, kept.last_ns = identity.first_ns, identity.last_ns
-                self._indexed(kept)
-        self._heirs |= before._heirs
+        self._ignored = before._ignored
+        lost = self.ledger.take_over(before.ledger, translation)
         for key, newcomer in before._waiting.items():
             tracklet = translated(newcomer.member.tracklet, translation)
             if len(tracklet.embeddings):
                 member = Member.of(tracklet, ended=newcomer.member.ended)
                 self._waiting[key] = _Newcomer(member, newcomer.ready_ns)
-        self.people.never_again(before.people.last_id)
         return lost
-
-    def id_of(self, key: TrackletKey) -> int | None:
-        """Return whose a track is, as far as that is known."""
-        owner = self.people.id_of(key)
-        return self._heirs.get(key) if owner is None else owner
 
     def restore(self, tracklets: Iterable[tuple[Tracklet, int]], next_id: int) -> None:
         """Take over what an earlier run knew; call it before anything else.
@@ -152,7 +143,7 @@ class OnlineAssociation:
         self.people.never_again(next_id - 1)
         self.people.shrink(self._settings.most_members)
         for identity in self.people:
-            self._indexed(identity)
+            self.ledger.indexed(identity)
 
     def observe(self, tracklet: Tracklet, *, ended: bool = False) -> None:
         """Take a tracklet as it stands: call it when there are new crops, and when it has ended.
@@ -162,7 +153,7 @@ class OnlineAssociation:
         """
         if not len(tracklet.embeddings):
             if ended:
-                self._heirs.pop(tracklet.key, None)
+                self.ledger.heirs.pop(tracklet.key, None)
                 self.counts["blind"] += 1
             return
         if tracklet.embeddings.shape[1] != self._dim:
@@ -179,14 +170,11 @@ class OnlineAssociation:
         owner = self.people.id_of(key)
         if owner is not None:
             before = self.people.by_id[owner].members[key]
-            self.people.put(Member.of(tracklet, ended=ended, before=before), owner)
-            self._indexed(self.people.by_id[owner])
+            self.ledger.put(Member.of(tracklet, ended=ended, before=before), owner)
             return
-        heir = self._heirs.pop(key, None)
+        heir = self.ledger.heirs.pop(key, None)
         if heir is not None:
-            self.people.known(heir)
-            self.people.put(Member.of(tracklet, ended=ended), heir)
-            self._indexed(self.people.by_id[heir])
+            self.ledger.put(Member.of(tracklet, ended=ended), heir)
             return
         known = self._waiting.get(key)
         member = Member.of(tracklet, ended=ended, before=known.member if known else None)
@@ -209,12 +197,8 @@ class OnlineAssociation:
     def discard(self, key: TrackletKey, now_ns: int) -> None:
         """Forget a tracklet that turned out to be nobody: furniture, or a second box."""
         self._waiting.pop(key, None)
-        self._heirs.pop(key, None)
         self._ignored.discard(key)
-        left = self.people.drop(key)
-        if left is not None:
-            self._index.remove(left)
-            self.tell(EventKind.ENDED, now_ns, left)
+        self.ledger.drop(key, now_ns)
 
     def erase(self, global_id: int) -> bool:
         """Forget somebody at once, and whatever was about to be told of them.
@@ -225,25 +209,10 @@ class OnlineAssociation:
         Returns:
             Whether the identity was remembered.
         """
-        self._events = [
-            replace(each, runner_up=float("nan"), runner_up_id=0)
-            if each.runner_up_id == global_id
-            else each
-            for each in self._events
-            if global_id not in (each.global_id, each.other_id)
-        ]
-        heirs = {key for key, owner in self._heirs.items() if owner == global_id}
-        for key in heirs:
-            del self._heirs[key]
-        self._ignored |= heirs
-        identity = self.people.by_id.get(global_id)
-        if identity is None:
-            return bool(heirs)
-        living = [key for key, member in identity.members.items() if not member.ended]
-        self._ignored.update(living)
-        self.people.remove(global_id)
-        self._index.remove(global_id)
-        self.counts[EventKind.ERASED] += 1
+        living = self.ledger.erase(global_id)
+        if living is None:
+            return False
+        self._ignored |= living
         return True
 
     def ignores(self, key: TrackletKey) -> bool:
@@ -259,7 +228,7 @@ class OnlineAssociation:
         Returns:
             What happened since the last call, in order.
         """
-        self._forget(now_ns)
+        self.ledger.forget(now_ns)
         self._part(now_ns)
         ready = self._ready(now_ns)
         if ready and self._knowledge is None:
@@ -278,8 +247,7 @@ class OnlineAssociation:
             self._begin(*first_new, now_ns)
             ready = [each for each in ready if each is not first_new[0]]
         self.people.shrink(self._settings.most_members)
-        events, self._events = self._events, []
-        return events
+        return self.ledger.taken()
 
     def review(self, now_ns: int) -> Review | None:
         """Return what to look at again; None when there is nothing to learn from it.
@@ -299,7 +267,7 @@ class OnlineAssociation:
                 one, other = (list(self.people.by_id[k].members.values()) for k in (absorbed, into))
                 # The review has not seen all that is remembered of them.
                 if not at_once(one, other):
-                    self.merge(absorbed, into, now_ns)
+                    self.ledger.merge(absorbed, into, now_ns)
         new: dict[TrackletKey, int] = {}
         for key, (target, anchor) in changes.moved.items():
             owner = self.people.id_of(key)
@@ -308,12 +276,12 @@ class OnlineAssociation:
             if target is None:
                 if anchor not in new:
                     new[anchor] = self.people.add().global_id
-                    self.tell(EventKind.SPLIT, now_ns, new[anchor], other_id=owner)
+                    self.ledger.tell(EventKind.SPLIT, now_ns, new[anchor], other_id=owner)
                 target = new[anchor]
             if target in self.people.by_id:
                 member = self.people.by_id[owner].members[key]
                 if not at_once([member], list(self.people.by_id[target].members.values())):
-                    self.move(key, owner, target, now_ns)
+                    self.ledger.move(key, owner, target, now_ns)
 
     def _learn_first(self, ready: Sequence[_Newcomer], now_ns: int) -> None:
         """Learn from the first tracklets, and from those of an earlier run.
@@ -345,8 +313,7 @@ class OnlineAssociation:
         assert self._knowledge is not None
         means = [each.member.mean for each in group]
         centre = self._knowledge.shift.mean(axis=0)
-        near = self._index.nearest(means, centre, self._settings.candidates)
-        known = [self.people.by_id[each] for each in near]
+        known = self.ledger.nearest(means, centre)
         odds = compare(
             [each.member for each in group],
             known,
@@ -361,7 +328,7 @@ class OnlineAssociation:
                 identity = known[found.column]
                 rival = known[found.second].global_id if found.second >= 0 else 0
                 self._give(each, identity)
-                self.tell(
+                self.ledger.tell(
                     EventKind.MATCHED,
                     now_ns,
                     identity.global_id,
@@ -390,7 +357,7 @@ class OnlineAssociation:
         identity = self.people.add()
         self._give(newcomer, identity)
         rival = known[found.second].global_id if found.second >= 0 else 0
-        self.tell(
+        self.ledger.tell(
             EventKind.NEW,
             now_ns,
             identity.global_id,
@@ -401,38 +368,7 @@ class OnlineAssociation:
 
     def _give(self, newcomer: _Newcomer, identity: Identity) -> None:
         del self._waiting[newcomer.member.tracklet.key]
-        self.people.put(newcomer.member, identity.global_id)
-        self._indexed(identity)
-
-    def move(
-        self, key: TrackletKey, owner: int, target: int, now_ns: int, *, cause: str = ""
-    ) -> None:
-        """Give a tracklet of somebody to somebody else; who is left with none is merged."""
-        self.people.put(self.people.by_id[owner].members[key], target)
-        self._indexed(self.people.by_id[target])
-        self.tell(EventKind.MOVED, now_ns, target, key=key, other_id=owner, cause=cause)
-        if self.people.by_id[owner].members:
-            self._indexed(self.people.by_id[owner])
-        else:
-            self.people.remove(owner)
-            self._index.remove(owner)
-            self.tell(EventKind.MERGED, now_ns, target, other_id=owner)
-
-    def merge(self, absorbed: int, into: int, now_ns: int, *, cause: str = "") -> None:
-        """Make one person of two."""
-        gone, kept = self.people.by_id[absorbed], self.people.by_id[into]
-        let_go = gone.tracklets - len(gone.members)
-        for member in list(gone.members.values()):
-            self.people.put(member, into)
-        kept.tracklets += let_go
-        for key in [key for key, owner in self._heirs.items() if owner == absorbed]:
-            self._heirs[key] = into
-        kept.first_ns = min(kept.first_ns, gone.first_ns)
-        self.people.remove(absorbed)
-        self._index.remove(absorbed)
-        self._indexed(kept)
-        self.decisions.merged(absorbed, into)
-        self.tell(EventKind.MERGED, now_ns, into, other_id=absorbed, cause=cause)
+        self.ledger.put(newcomer.member, identity.global_id)
 
     def _part(self, now_ns: int) -> None:
         """Let go tracklets that came to be seen at once with another of the same person.
@@ -451,48 +387,4 @@ class OnlineAssociation:
                     self.people.drop(member.tracklet.key)
                     self._waiting[member.tracklet.key] = _Newcomer(member, now_ns)
                     self.counts["parted"] += 1
-            self._indexed(identity)
-
-    def _indexed(self, identity: Identity) -> None:
-        speakers = identity.representatives(self._settings.representatives)
-        self._index.put(identity.global_id, np.mean([each.mean for each in speakers], axis=0))
-
-    def _forget(self, now_ns: int) -> None:
-        """Let go who was not seen for too long, and who are too many."""
-        since = now_ns - round(self._settings.ttl_s * 1e9)
-        gone = [each for each in self.people if each.last_ns < since]
-        people = len(self.people) - len(gone)
-        tracklets = self.people.tracklets - sum(len(each.members) for each in gone)
-        most = self._settings
-        if people > most.most_identities or tracklets > most.most_tracklets:
-            left = sorted(self.people, key=lambda each: (each.last_ns, each.global_id))
-            for identity in left[len(gone) :]:
-                if people <= most.most_identities and tracklets <= most.most_tracklets:
-                    break
-                gone.append(identity)
-                people, tracklets = people - 1, tracklets - len(identity.members)
-        for identity in gone:
-            self.people.remove(identity.global_id)
-            self._index.remove(identity.global_id)
-            self.tell(EventKind.ENDED, now_ns, identity.global_id)
-
-    def tell(
-        self,
-        kind: EventKind,
-        now_ns: int,
-        global_id: int,
-        *,
-        key: TrackletKey | None = None,
-        other_id: int = 0,
-        odds: float = float("nan"),
-        runner_up: float = float("nan"),
-        runner_up_id: int = 0,
-        cause: str = "",
-    ) -> None:
-        """Note what happened; `step` returns it."""
-        self.counts[kind] += 1
-        self._events.append(
-            IdentityEvent(
-                kind, now_ns, global_id, key, other_id, odds, runner_up, runner_up_id, cause
-            )
-        )
+            self.ledger.indexed(identity)

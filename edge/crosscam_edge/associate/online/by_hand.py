@@ -103,7 +103,7 @@ def merge_by_hand(online: OnlineAssociation, absorbed: int, into: int, now_ns: i
         )
     online.decisions.tidy(online.people)
     online.decisions.pin(member.tracklet.key for member in (*one, *other))
-    online.merge(absorbed, into, now_ns, cause=BY_HAND)
+    online.ledger.merge(absorbed, into, now_ns, cause=BY_HAND)
     return into
 
 
@@ -146,9 +146,9 @@ def split_by_hand(
     online.decisions.tidy(online.people)
     online.decisions.pin(identity.members)
     online.decisions.part(global_id, new)
-    online.tell(EventKind.SPLIT, now_ns, new, other_id=global_id, cause=BY_HAND)
+    online.ledger.tell(EventKind.SPLIT, now_ns, new, other_id=global_id, cause=BY_HAND)
     for key in sorted(set(keys)):
-        online.move(key, global_id, new, now_ns, cause=BY_HAND)
+        online.ledger.move(key, global_id, new, now_ns, cause=BY_HAND)
     return new
 
 
