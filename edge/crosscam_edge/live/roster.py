@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from crosscam_deploy.log import get_logger
 from crosscam_edge.config.models import SiteConfig
 from crosscam_edge.live.analysis import CameraAnalysis
 from crosscam_edge.live.watched import Watched
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from crosscam_edge.live.camera import CameraHealth, LiveCamera
     from crosscam_edge.live.identities import Identities
 
+_log = get_logger("live")
 _CAN_CHANGE = frozenset({"cameras", "process_fps"})
 _OF_RECORDINGS = frozenset({"checkpoint_seconds", "outputs"})
 _JOIN_S = 8.0
@@ -147,10 +149,15 @@ class Roster:
         names = {each.name for each in self.watched}
         return [camera.health() for camera in ended if camera.camera_id not in names]
 
-    def join(self) -> None:
-        """Wait for those that were told to end."""
+    def stop(self) -> None:
+        """Stop all cameras, and wait for those that were told to end before."""
+        for each in self.watched:
+            each.camera.ask_to_stop()
         for _, thread in self._leaving:
             thread.join(_JOIN_S)
+        for each in self.watched:
+            if not each.camera.stop():
+                _log.warning("camera did not stop in time", camera=each.name)
 
     def _new(self, config: CameraConfig, camera: LiveCamera, frame_rate: float) -> Watched:
         first = self._identities.next_track.get(str(config.id), 1)

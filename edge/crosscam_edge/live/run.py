@@ -14,17 +14,15 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from crosscam_deploy.log import get_logger
 from crosscam_edge.associate.online import EventKind, IdentityEvent
 from crosscam_edge.associate.online.by_hand import merge_by_hand, split_by_hand
 from crosscam_edge.associate.site import site_knowledge
 from crosscam_edge.live.batches import WAIT_S
 from crosscam_edge.live.commands import Commands
 from crosscam_edge.live.identities import Identities
-from crosscam_edge.live.latency import STAGES, Latency
-from crosscam_edge.live.looking import Look, Looking
+from crosscam_edge.live.looking import Looking
 from crosscam_edge.live.open import live_cameras
-from crosscam_edge.live.rates import RateControl
+from crosscam_edge.live.pacing import Pacing, share_out
 from crosscam_edge.live.records import camera_record, identity_record, track_record
 from crosscam_edge.live.roster import Roster, with_former
 from crosscam_edge.live.swap import Beside, KeptCrop, ModelSwap, SwapReport, SwapState, model_record
@@ -43,6 +41,7 @@ if TYPE_CHECKING:
     from crosscam_edge.embed.translation import Translation
     from crosscam_edge.gallery import Gallery
     from crosscam_edge.live.camera import CameraHealth, LiveCamera, Picture
+    from crosscam_edge.live.latency import Latency
     from crosscam_edge.live.ring import Rings
     from crosscam_edge.live.roster import Changes
     from crosscam_edge.live.watched import Watched
@@ -53,11 +52,9 @@ if TYPE_CHECKING:
     Emit = Callable[[Mapping[str, Any]], None]
 
 T = TypeVar("T")
-_log = get_logger("live")
 FRAME_RATE = 10.0
 """Pictures of a camera that are looked at in a second, unless the site file says otherwise."""
 _WAIT_S = 0.05
-_PACE_S = 1.0
 _EARLY = 0.25  # share of a picture's time that it may be early: cameras do not keep time
 
 
@@ -100,7 +97,8 @@ class LiveRun:
     ) -> None:
         self._rings = rings
         self.watchers: list[Callable[[Frame, LiveFrame], None]] = []
-        self._control = RateControl(settings.process_fps or FRAME_RATE)
+        self._pacing = Pacing(settings.process_fps or FRAME_RATE, now_ns)
+        self.latency, self.stages = self._pacing.latency, self._pacing.stages
         self._now, self._emit, self._tracks = now_ns, emit, tracks
         embedder = models.embedder
         self.identities = Identities(
@@ -111,10 +109,7 @@ class LiveRun:
             now_ns=now_ns(),
         )
         self._roster = Roster(models.detector, self.identities, settings)
-        self._roster.add(cameras, self._control.target)
-        self.latency = Latency()
-        self.stages = {stage: Latency() for stage in STAGES}
-        self._other_s = self._paced_s = 0.0
+        self._roster.add(cameras, self._pacing.control.target)
         self.timers = StageTimers()
         self._looking = Looking(models, self.timers, settings.live.batch)
         self._wake = threading.Event()
@@ -174,8 +169,8 @@ class LiveRun:
     ) -> Changes:
         configs = [config for config, _ in cameras]
         names = frozenset(str(config.id) for config in configs)
-        self._control.target = settings.process_fps or FRAME_RATE
-        changes = self._roster.change(settings, cameras, self._control.target, self._now())
+        self._pacing.control.target = settings.process_fps or FRAME_RATE
+        changes = self._roster.change(settings, cameras, self._pacing.control.target, self._now())
         online = self.identities.online
         online.site = with_former(site_knowledge(configs), online.site, names)
         return changes
@@ -192,8 +187,7 @@ class LiveRun:
         """
         wanted = set(tracks)
         for each in self._watched:
-            name = str(each.config.id)
-            each.analysis.forget(key.track_id for key in wanted if key.camera_id == name)
+            each.analysis.forget(key.track_id for key in wanted if key.camera_id == each.name)
         return self.identities.online.erase(global_id)
 
     def merge(self, absorbed: int, into: int) -> int:
@@ -293,7 +287,7 @@ class LiveRun:
 
     def health(self) -> list[CameraHealth]:
         """Return how the cameras are, in the order of the site."""
-        return [self._health(each) for each in self._watched]
+        return [self._pacing.health(each) for each in self._watched]
 
     def latencies(self) -> dict[str, Latency]:
         """Return how long it took from capture to what is known of a picture, by camera."""
@@ -312,11 +306,11 @@ class LiveRun:
 
     def looked_at(self) -> dict[str, int]:
         """Return the number of pictures that were looked at, by camera."""
-        return {str(each.config.id): each.analysis.frames for each in self._watched}
+        return {each.name: each.analysis.frames for each in self._watched}
 
     def failures(self) -> dict[str, int]:
         """Return the number of pictures that could not be looked at, by camera."""
-        return {str(each.config.id): each.failures for each in self._watched if each.failures}
+        return {each.name: each.failures for each in self._watched if each.failures}
 
     def run(self, stop: threading.Event) -> None:
         """Watch until told to stop; then end all tracks and decide all that is open."""
@@ -328,22 +322,17 @@ class LiveRun:
                 if not self._round():
                     self._wake.wait(_WAIT_S)
                 began = time.perf_counter()
-                self._pace(began)
+                self._pacing.decide(self._watched)
                 self._commands.carry_out()
                 self._tell_cameras()
                 self._tell_people(self._now())
-                self._other_s += time.perf_counter() - began
+                self._pacing.other(time.perf_counter() - began)
         finally:
             if self._swap is not None:
                 self._swap.give_up()
             self._commands.close()
             self._looking.close()
-            for each in self._watched:
-                each.camera.ask_to_stop()
-            self._roster.join()
-            for each in self._watched:
-                if not each.camera.stop():
-                    _log.warning("camera did not stop in time", camera=each.config.id)
+            self._roster.stop()
             now = self._now()
             for each in self._watched:
                 self.identities.take(each.analysis.flush(), now)
@@ -362,7 +351,7 @@ class LiveRun:
         for look in self._looking.look(taken):
             each, picture = look.watched, look.picture
             if look.frame is None or look.seen is None:
-                self._failed(each, look.error)
+                each.failed(look.error)
                 continue
             self.identities.take(look.seen, look.frame.time_ns)
             self._tell_tracks(picture, look.seen)
@@ -370,39 +359,10 @@ class LiveRun:
                 watcher(look.frame, look.seen)
             if look.seen.rows:
                 each.people_ns = taken_ns
-            self._count(look, taken_ns)
+            self._pacing.count(look, taken_ns)
             done.append(look)
-        _share_out(done, time.perf_counter() - began)
+        share_out(done, time.perf_counter() - began)
         return bool(taken)
-
-    def _count(self, look: Look, taken_ns: int) -> None:
-        """Add a picture that is done to the latencies."""
-        picture = look.picture
-        total = (self._now() - picture.time_ns) / 1e9
-        parts = {
-            "arrive": (picture.arrival_ns - picture.time_ns) / 1e9,
-            "wait": (taken_ns - picture.arrival_ns) / 1e9,
-            "detect": look.detect_s,
-            "track": look.track_s,
-        }
-        parts["tell"] = total - sum(parts.values())
-        for stage, seconds in parts.items():
-            self.stages[stage].add(seconds)
-        self.latency.add(total)
-        look.watched.latency.add(total)
-
-    def _pace(self, now_s: float) -> None:
-        """Decide once a second how often each camera is looked at."""
-        passed = now_s - self._paced_s
-        if passed < _PACE_S:
-            return
-        target, now_ns = self._control.target, self._now()
-        needs = {each.name: each.need(target, now_ns) for each in self._watched}
-        self._control.step(
-            {name: need for name, need in needs.items() if need is not None},
-            min(1.0, self._other_s / passed),
-        )
-        self._paced_s, self._other_s = now_s, 0.0
 
     def _take(self, cameras: Iterable[Watched]) -> list[tuple[Watched, Picture]]:
         """Take the newest picture of each camera that is due and has one."""
@@ -414,7 +374,7 @@ class LiveRun:
             if picture is None:
                 self.identities.take(each.analysis.gone(now), now)
                 continue
-            step = round(1e9 / self._control.rate(each.name))
+            step = round(1e9 / self._pacing.control.rate(each.name))
             # A camera that is a little early keeps its place; one that was away begins anew.
             each.due_ns = max(each.due_ns + step, now + round((0.5 - _EARLY) * step))
             taken.append((each, picture))
@@ -431,17 +391,6 @@ class LiveRun:
             self._wake.clear()
             taken += self._take(others)
 
-    def _failed(self, watched: Watched, error: Exception | None) -> None:
-        """Count a picture that could not be looked at: the next one may do, other cameras go on."""
-        watched.failures += 1
-        if watched.failures == 1 or watched.failures % 1000 == 0:
-            _log.warning(
-                "picture could not be looked at",
-                camera=watched.config.id,
-                reason=f"{type(error).__name__}: {error}",
-                times=watched.failures,
-            )
-
     def _tell_tracks(self, picture: Picture, seen: LiveFrame) -> None:
         if self._tracks:
             ids = {
@@ -456,14 +405,10 @@ class LiveRun:
         for event in events:
             self._emit(identity_record(event))
 
-    def _health(self, watched: Watched) -> CameraHealth:
-        rate, pace = self._control.rate(watched.name), self._control.pace(watched.name)
-        return replace(watched.camera.health(), look_rate=rate, pace=pace)
-
     def _tell_cameras(self) -> None:
         """Tell of each camera whose state has changed."""
         for each in self._watched:
-            health = self._health(each)
+            health = self._pacing.health(each)
             state = (health.state, health.fault, health.size, health.pace)
             if state != each.state:
                 each.state = state
@@ -472,13 +417,3 @@ class LiveRun:
             self._emit(camera_record(health))
             if self._rings is not None:
                 self._rings.drop(health.camera_id)
-
-
-def _share_out(looks: Sequence[Look], seconds: float) -> None:
-    """Note what each picture took of a round: its own tracking, and a share of all the rest."""
-    tracking = sum(look.track_s for look in looks)
-    if tracking > seconds:  # side by side
-        tracking = 0.0
-    for look in looks:
-        own = look.track_s if tracking else 0.0
-        look.watched.took(own + (seconds - tracking) / len(looks))

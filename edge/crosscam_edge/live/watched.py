@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from crosscam_deploy.log import get_logger
 from crosscam_edge.live.camera import CameraState
 from crosscam_edge.live.latency import Latency
 from crosscam_edge.live.rates import Need
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from crosscam_edge.live.analysis import CameraAnalysis
     from crosscam_edge.live.camera import LiveCamera
 
+_log = get_logger("live")
 _EMPTY_S = 5.0  # without anybody for so long, and a camera counts as one with nobody in the picture
 
 
@@ -50,6 +52,17 @@ class Watched:
     def name(self) -> str:
         """Its id."""
         return str(self.config.id)
+
+    def failed(self, error: Exception | None) -> None:
+        """Count a picture that could not be looked at: the next one may do, other cameras go on."""
+        self.failures += 1
+        if self.failures == 1 or self.failures % 1000 == 0:
+            _log.warning(
+                "picture could not be looked at",
+                camera=self.name,
+                reason=f"{type(error).__name__}: {error}",
+                times=self.failures,
+            )
 
     def took(self, seconds: float) -> None:
         """Note how long a picture took."""

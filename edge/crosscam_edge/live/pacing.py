@@ -1,0 +1,89 @@
+"""How long the pictures of a live run take, and how often cameras are looked at because of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from crosscam_edge.live.latency import STAGES, Latency
+from crosscam_edge.live.rates import RateControl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from crosscam_edge.live.camera import CameraHealth
+    from crosscam_edge.live.looking import Look
+    from crosscam_edge.live.watched import Watched
+
+_EVERY_S = 1.0
+
+
+class Pacing:
+    """Counts what is done, and once a second decides how often each camera is looked at.
+
+    Args:
+        target: Pictures of a camera in a second, when there is time enough.
+        now_ns: UTC.
+
+    Attributes:
+        control: Decides.
+        latency: From capture to what is known of the picture, all cameras together.
+        stages: The parts of it, by `STAGES`.
+    """
+
+    def __init__(self, target: float, now_ns: Callable[[], int]) -> None:
+        self.control = RateControl(target)
+        self.latency = Latency()
+        self.stages = {stage: Latency() for stage in STAGES}
+        self._now = now_ns
+        self._other_s = self._decided_s = 0.0
+
+    def count(self, look: Look, taken_ns: int) -> None:
+        """Add a picture that is done and told to the latencies."""
+        picture = look.picture
+        total = (self._now() - picture.time_ns) / 1e9
+        parts = {
+            "arrive": (picture.arrival_ns - picture.time_ns) / 1e9,
+            "wait": (taken_ns - picture.arrival_ns) / 1e9,
+            "detect": look.detect_s,
+            "track": look.track_s,
+        }
+        parts["tell"] = total - sum(parts.values())
+        for stage, seconds in parts.items():
+            self.stages[stage].add(seconds)
+        self.latency.add(total)
+        look.watched.latency.add(total)
+
+    def other(self, seconds: float) -> None:
+        """Add time of the run's thread that was not for pictures."""
+        self._other_s += seconds
+
+    def decide(self, cameras: Sequence[Watched]) -> None:
+        """Decide anew, if a second has passed."""
+        now = time.perf_counter()
+        passed = now - self._decided_s
+        if passed < _EVERY_S:
+            return
+        now_ns = self._now()
+        needs = {each.name: each.need(self.control.target, now_ns) for each in cameras}
+        self.control.step(
+            {name: need for name, need in needs.items() if need is not None},
+            min(1.0, self._other_s / passed),
+        )
+        self._decided_s, self._other_s = now, 0.0
+
+    def health(self, watched: Watched) -> CameraHealth:
+        """Return how a camera is, and how often it is looked at."""
+        rate, pace = self.control.rate(watched.name), self.control.pace(watched.name)
+        return replace(watched.camera.health(), look_rate=rate, pace=pace)
+
+
+def share_out(looks: Sequence[Look], seconds: float) -> None:
+    """Note what each picture took of a round: its own tracking, and a share of all the rest."""
+    tracking = sum(look.track_s for look in looks)
+    if tracking > seconds:  # side by side
+        tracking = 0.0
+    for look in looks:
+        own = look.track_s if tracking else 0.0
+        look.watched.took(own + (seconds - tracking) / len(looks))
