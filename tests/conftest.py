@@ -8,7 +8,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from hypothesis import Phase
+from hypothesis import HealthCheck, Phase
 
 from crosscam_deploy.log import configure
 
@@ -18,11 +18,20 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 # A busy machine is no fault of the code: pytest-timeout bounds each test anyway.
 # A commit passes or fails, never by luck: examples follow from the test alone. `make fuzz` searches
 # with fresh ones, and what it finds becomes a test.
-hypothesis.settings.register_profile("crosscam", deadline=None, derandomize=True)
-hypothesis.settings.register_profile("search", deadline=None, max_examples=2000)
+_SLOW = [HealthCheck.too_slow]
+hypothesis.settings.register_profile(
+    "crosscam", deadline=None, derandomize=True, suppress_health_check=_SLOW
+)
+hypothesis.settings.register_profile(
+    "search", deadline=None, max_examples=2000, suppress_health_check=_SLOW
+)
 # `make mutation` asks only whether there is a failing example, not for the smallest.
 hypothesis.settings.register_profile(
-    "mutation", deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate]
+    "mutation",
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=_SLOW,
 )
 hypothesis.settings.load_profile(os.environ.get("CROSSCAM_HYPOTHESIS", "crosscam"))
 
