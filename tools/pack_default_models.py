@@ -44,7 +44,8 @@ from crosscam_trainer.recipe import load_recipe
 
 NAME, DETECTOR = "crosscam-reid", "crosscam-detector"
 DETECTOR_TRAINING = (
-    "generated people only (recipes default-detector, default-detector-close); no photograph was used"
+    "generated people only (recipes default-detector, default-detector-close); "
+    "no photograph was used"
 )
 TRAINING = "{how} on generated people only (recipe {recipes}); no photograph of anybody was used"
 _MODEL = "model."
