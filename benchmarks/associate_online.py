@@ -37,8 +37,8 @@ from crosscam_edge.offline.checkpoint import CameraCache, FrameRecord
 from crosscam_edge.simulate import SiteConfig, simulate
 from crosscam_edge.sinks.mot import MotSequence
 from crosscam_edge.track import TrackerConfig
+from crosscam_edge.track.gaps import TrackRow
 from crosscam_edge.track.live import LiveTracking
-from crosscam_edge.track.refine import TrackRow
 from crosscam_edge.types import TrackletKey
 
 _STEP_S = 1.0

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from crosscam_edge.associate.online import IdentityEvent
     from crosscam_edge.live.camera import CameraHealth, Picture
-    from crosscam_edge.track.refine import TrackRow
+    from crosscam_edge.track.gaps import TrackRow
 
 
 def identity_record(event: IdentityEvent) -> dict[str, Any]:

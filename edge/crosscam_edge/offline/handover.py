@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterable, Iterator, Mapping
 
-    from crosscam_edge.track.refine import TrackRow
+    from crosscam_edge.track.gaps import TrackRow
     from crosscam_edge.types import Tracklet
 
 DROPPED = "boxes: unsure end of a track"

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from crosscam_edge.offline.handover import one_each
 from crosscam_edge.sinks.schema import EMBEDDINGS_SCHEMA, TRACKS_SCHEMA
-from crosscam_edge.track.refine import RefineConfig, fill
+from crosscam_edge.track.gaps import fill
+from crosscam_edge.track.refine import RefineConfig
 from crosscam_edge.track.tracklets import ExemplarSet
 from crosscam_edge.types import Tracklet, TrackletKey
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from crosscam_edge.offline.camera import CameraResult
-    from crosscam_edge.track.refine import TrackRow
+    from crosscam_edge.track.gaps import TrackRow
     from crosscam_edge.track.runner import Verdict
 
 _EXEMPLARS = 32

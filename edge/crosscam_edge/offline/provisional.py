@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from crosscam_edge.associate import Association, AssociationConfig
     from crosscam_edge.offline.progress import Progress
     from crosscam_edge.timers import StageTimers
-    from crosscam_edge.track.refine import TrackSummary
     from crosscam_edge.track.runner import Verdict
+    from crosscam_edge.track.summary import TrackSummary
     from crosscam_edge.types import Tracklet
 
     Judge = Callable[[Mapping[int, Tracklet], Mapping[int, TrackSummary]], Verdict]

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from crosscam_edge.sinks.atomic import output_error
-from crosscam_edge.track.refine import TrackRow
+from crosscam_edge.track.gaps import TrackRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

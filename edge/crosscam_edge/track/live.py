@@ -14,8 +14,10 @@ import numpy as np
 from crosscam_edge.boxes import lie_on_each_other
 from crosscam_edge.embed.translation import translated
 from crosscam_edge.track.config import TrackerConfig
+from crosscam_edge.track.gaps import TrackRow
 from crosscam_edge.track.link import told_apart
-from crosscam_edge.track.refine import RefineConfig, TrackRow, TrackSummary, spurious
+from crosscam_edge.track.refine import RefineConfig, spurious
+from crosscam_edge.track.summary import TrackSummary
 from crosscam_edge.track.things import Things
 from crosscam_edge.track.tracker import Tracker
 from crosscam_edge.track.tracklets import TrackletBuilder

@@ -15,17 +15,11 @@ import numpy as np
 
 from crosscam_edge.boxes import lie_on_each_other
 from crosscam_edge.track.config import TrackerConfig
+from crosscam_edge.track.gaps import GapFiller, TrackRow, fill
 from crosscam_edge.track.link import LinkConfig, link, told_apart
 from crosscam_edge.track.person import EndedTrack
-from crosscam_edge.track.refine import (
-    GapFiller,
-    RefineConfig,
-    TrackRow,
-    TrackSummary,
-    fill,
-    furniture,
-    spurious,
-)
+from crosscam_edge.track.refine import RefineConfig, furniture, spurious
+from crosscam_edge.track.summary import TrackSummary
 from crosscam_edge.track.tracker import Tracker
 from crosscam_edge.track.tracklets import TrackletBuilder
 

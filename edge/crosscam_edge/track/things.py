@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from crosscam_edge.track.refine import STILL, RefineConfig, least_of_walkers, place_of, things_of
+from crosscam_edge.track.refine import RefineConfig, least_of_walkers, things_of
+from crosscam_edge.track.summary import STILL, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from crosscam_edge.track.refine import TrackSummary
+    from crosscam_edge.track.summary import TrackSummary
 
 _MOST = 64  # places of a camera
 _KEPT_S = 3600.0  # a place where nothing was found for longer is free again

@@ -134,7 +134,9 @@ class Tracker:
             candidates = np.flatnonzero(columns & free)
             if not len(tracks) or not len(candidates):
                 continue
-            evidence = self._evidence(tracks, candidates, box, noise, picture)
+            evidence = motion_evidence(
+                self._kalman, tracks, box[candidates], noise[candidates], picture=picture
+            )
             if with_looks:
                 evidence += self._looks(tracks, candidates, evidence, looks)
             pairs = assign(evidence, config.min_evidence)
@@ -176,18 +178,6 @@ class Tracker:
             seconds = (time_ns - self._time_ns) / 1e9
             self._kalman.predict(seconds if seconds > 0 else self._frame_s)
         self._time_ns = time_ns if self._time_ns is None else max(time_ns, self._time_ns + 1)
-
-    def _evidence(
-        self,
-        tracks: NDArray[np.intp],
-        candidates: NDArray[np.intp],
-        box: NDArray[np.float64],
-        noise: NDArray[np.float64],
-        picture: float,
-    ) -> NDArray[np.float64]:
-        return motion_evidence(
-            self._kalman, tracks, box[candidates], noise[candidates], picture=picture
-        )
 
     def _closeness(self, detections: Detections, match: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return `(N,)`: the greatest IoU of each detection with a sure one or a lost track."""

@@ -13,8 +13,8 @@ from crosscam_edge.associate.online import EventKind
 from crosscam_edge.gallery import Gallery, Pictures, Reader
 from crosscam_edge.gallery.schema import APPLICATION_ID, MIGRATIONS
 from crosscam_edge.gallery.writer import Late, Writer
+from crosscam_edge.track.gaps import TrackRow
 from crosscam_edge.track.live import LiveFrame
-from crosscam_edge.track.refine import TrackRow
 from crosscam_edge.types import Frame, TrackletKey
 
 

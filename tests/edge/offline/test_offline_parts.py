@@ -17,7 +17,7 @@ from crosscam_edge.offline.checkpoint import CameraCache, FrameRecord
 from crosscam_edge.offline.lock import FolderLock
 from crosscam_edge.offline.people import in_order, judged
 from crosscam_edge.offline.spool import TrackSpool
-from crosscam_edge.track.refine import TrackRow
+from crosscam_edge.track.gaps import TrackRow
 from crosscam_edge.track.runner import Verdict, apply_verdict
 from crosscam_edge.types import Detections
 from crosscam_kernels.errors import RunError

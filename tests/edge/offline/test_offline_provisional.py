@@ -24,8 +24,8 @@ from crosscam_edge.offline import provisional as module
 from crosscam_edge.offline.people import joined_tracklets
 from crosscam_edge.offline.provisional import ProvisionalAssociation
 from crosscam_edge.timers import StageTimers
-from crosscam_edge.track.refine import TrackSummary
 from crosscam_edge.track.runner import CameraTracking
+from crosscam_edge.track.summary import TrackSummary
 from crosscam_edge.types import Tracklet
 
 if TYPE_CHECKING:

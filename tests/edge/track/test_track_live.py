@@ -8,7 +8,8 @@ import pytest
 from crosscam_deploy.detections import Detections
 from crosscam_edge.track import TrackerConfig
 from crosscam_edge.track.live import LiveTracking
-from crosscam_edge.track.refine import RefineConfig, TrackSummary
+from crosscam_edge.track.refine import RefineConfig
+from crosscam_edge.track.summary import TrackSummary
 from crosscam_edge.track.things import Things
 from crosscam_edge.types import TrackletKey
 

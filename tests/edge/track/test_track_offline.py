@@ -9,7 +9,9 @@ import pytest
 
 from crosscam_deploy.detections import Detections
 from crosscam_edge.track import CameraTracking, LinkConfig, Verdict, apply_verdict, link
-from crosscam_edge.track.refine import GapFiller, TrackRow, TrackSummary, furniture, spurious
+from crosscam_edge.track.gaps import GapFiller, TrackRow
+from crosscam_edge.track.refine import furniture, spurious
+from crosscam_edge.track.summary import TrackSummary
 from crosscam_edge.types import Tracklet
 
 SIZE = (1280, 720)
