@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from crosscam_edge.config.strict import CAMERA_ID, Strict
 
-Kind = Literal["identity", "camera", "tracks"]
+Kind = Literal["identity", "camera", "model", "tracks"]
 _HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 _LEVELS = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 
@@ -35,7 +35,10 @@ def _each_once(kinds: list[str]) -> list[str]:
 Kinds = Annotated[list[Kind], Field(min_length=1), AfterValidator(_each_once)]
 ClipKind = Literal["new", "matched", "moved"]
 ClipKinds = Annotated[list[ClipKind], Field(min_length=1), AfterValidator(_each_once)]
-_KINDS = "records that are sent: identity, camera, tracks (the boxes of every picture)"
+_KINDS = (
+    "records that are sent: identity, camera, model (the end of a swap), tracks (the boxes of "
+    "every picture)"
+)
 _CA = "certificates that are believed, a file (PEM) beside this one; the usual ones if left out"
 _NAMED = "`${NAME}` or `${file:PATH}`"
 
@@ -56,7 +59,7 @@ class MqttConfig(Strict):
     prefix: Annotated[str, AfterValidator(_levels)] = Field(
         default="crosscam", max_length=128, description="first levels of all topics"
     )
-    kinds: Kinds = Field(default=["identity", "camera"], description=_KINDS)
+    kinds: Kinds = Field(default=["identity", "camera", "model"], description=_KINDS)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -78,7 +81,7 @@ class WebhookConfig(Strict):
         description=f"for signatures, at least 16 characters; {_NAMED}, never shown"
     )
     ca: str | None = Field(default=None, min_length=1, description=_CA)
-    kinds: Kinds = Field(default=["identity", "camera"], description=_KINDS)
+    kinds: Kinds = Field(default=["identity", "camera", "model"], description=_KINDS)
 
 
 class ClipsConfig(Strict):
@@ -98,7 +101,7 @@ class ClipsConfig(Strict):
 class ParquetConfig(Strict):
     """Files of columns beside `events.jsonl`."""
 
-    kinds: Kinds = Field(default=["identity", "camera"], description=_KINDS)
+    kinds: Kinds = Field(default=["identity", "camera", "model"], description=_KINDS)
     minutes: float = Field(
         default=15.0, gt=0, le=1440, description="minutes after which a file is written"
     )

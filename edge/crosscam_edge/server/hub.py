@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _KEPT = 4096
 _AT_ONCE = 256
-TYPES = frozenset({"identity", "camera"})
+TYPES = frozenset({"identity", "camera", "model"})
 
 
 class Missed(Exception):  # noqa: N818 (not an error of ours: the client was too slow)
@@ -105,9 +105,13 @@ def visible(record: Mapping[str, Any], caller: Caller) -> Mapping[str, Any] | No
     """Return what a caller may know of a record; None for nothing.
 
     Who may know of some cameras gets what happened there, and no ids of other people, who may have
-    been elsewhere.
+    been elsewhere; nor that the model was changed, which tells how many people the site knows.
     """
-    if record["type"] not in TYPES or not caller.sees(record["camera"]):
+    if record["type"] not in TYPES:
+        return None
+    if record["type"] == "model":
+        return record if caller.cameras is None else None
+    if not caller.sees(record["camera"]):
         return None
     if caller.cameras is None or record["type"] != "identity":
         return record

@@ -185,8 +185,8 @@ async def events(
 ) -> Response:
     """Follow what happens, as server-sent events.
 
-    `identity` and `camera` are those of events.jsonl. `missed` says that the client was too slow,
-    or away for too long: what came before is in the gallery.
+    `identity`, `camera` and `model` are those of events.jsonl. `missed` says that the client was
+    too slow, or away for too long: what came before is in the gallery.
     """
     state = request.app.state
     if not state.followers.enter():

@@ -38,6 +38,7 @@ class MqttSink:
     ========================  ===  ========  ==============================================
     ``identity/GLOBAL_ID``    1    no        waits, in order; the oldest of many are dropped
     ``camera/CAMERA``         1    yes       the newest waits
+    ``model``                 1    no        waits, in order with those of identities
     ``tracks/CAMERA``         0    no        dropped
     ``status``                1    yes       ``online``; ``offline`` is the last will
     ========================  ===  ========  ==============================================
@@ -54,7 +55,7 @@ class MqttSink:
         password: Likewise; neither shown nor logged.
         tls: Whether to encrypt, and to check the broker's certificate and name.
         ca: File with certificates that are believed; the system's if not given.
-        most: Events of identities that may wait.
+        most: Events of identities and models that may wait.
         backoff: Pauses between connections.
 
     Raises:
@@ -118,7 +119,7 @@ class MqttSink:
         with self._lock:
             if self._ends is not None:
                 self.dropped += 1
-            elif record["type"] == "identity":
+            elif record["type"] in ("identity", "model"):
                 if len(self._people) >= self._most:
                     self._people.popleft()
                     self.dropped += 1
@@ -218,6 +219,8 @@ class MqttSink:
             self._count(dropped=1)
         elif record["type"] == "identity":
             self._publish(f"identity/{record['global_id']}", data, retain=False)
+        elif record["type"] == "model":
+            self._publish("model", data, retain=False)
         elif record["type"] == "camera":
             self._publish(f"camera/{record['camera']}", data)
             self._states[record["camera"]] = data

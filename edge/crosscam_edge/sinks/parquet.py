@@ -70,6 +70,18 @@ SCHEMAS: dict[str, pa.Schema] = {
             pa.field("look_rate", pa.float64(), nullable=False),
         ]
     ),
+    "model": pa.schema(
+        [
+            pa.field("type", pa.string(), nullable=False),
+            pa.field("state", pa.string(), nullable=False),
+            pa.field("time_ns", pa.int64(), nullable=False),
+            pa.field("old", pa.string(), nullable=False),
+            pa.field("new", pa.string()),
+            pa.field("reason", pa.string()),
+            pa.field("people", pa.int64(), nullable=False),
+            pa.field("lost", pa.int64(), nullable=False),
+        ]
+    ),
     "tracks": pa.schema(
         [
             pa.field("type", pa.string(), nullable=False),

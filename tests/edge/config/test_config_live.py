@@ -58,7 +58,7 @@ def test_what_may_be_left_out(tmp_path: Path) -> None:
     config = load_config(file)
     assert config.live.name == "site"
     assert config.live.mqtt is not None
-    assert config.live.mqtt.kinds == ["identity", "camera"]
+    assert config.live.mqtt.kinds == ["identity", "camera", "model"]
     assert config.live.mqtt.ca == str(tmp_path / "ca.pem")
     assert [hook.ca for hook in config.live.webhooks] == [None, str(tmp_path / "hook.pem")]
     assert "topsecret" not in repr(config) + config.model_dump_json()

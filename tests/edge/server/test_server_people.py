@@ -360,6 +360,16 @@ def test_a_ring_forgets_the_oldest_and_the_erased():
     assert hub.after(hub.last) == []
 
 
+def test_a_swap_is_told_to_those_who_have_all_cameras():
+    hub = Hub()
+    record = {"type": "model", "state": "swapped", "old": "a", "new": "b", "people": 3, "lost": 1}
+    hub.put(record)
+    hub.put({"type": "tracks", "camera": "hall"})
+    ((_, kept),) = hub.after(0)
+    assert visible(kept, Caller("x", Role.VIEWER)) == record
+    assert visible(kept, Caller("x", Role.VIEWER, frozenset({"hall"}))) is None
+
+
 def test_pages_hold_everybody_once(tmp_path):
     gallery = Gallery(tmp_path / "g.db", model_id="m", dim=8, now_ns=lambda: 10**12, keep_s=1e9)
     for number in range(1, 8):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 
+import pyarrow.parquet as pq
 import pytest
 from brokers import PASSWORD, USER, Listener, free_port, make_broker, wait_for
 from test_sinks_webhook import SECRET, Receiver
@@ -12,6 +13,7 @@ from test_sinks_webhook import SECRET, Receiver
 from crosscam_edge.cli import main
 from crosscam_edge.config.load import parse_config
 from crosscam_edge.live.outputs import open_outputs
+from crosscam_edge.live.swap import SwapReport, SwapState, model_record
 from crosscam_edge.sinks import mqtt, webhook
 from crosscam_kernels.errors import CrosscamError
 
@@ -86,6 +88,33 @@ def test_what_cannot_be_opened_is_told_without_secrets(tmp_path, monkeypatch, te
     # What had been opened before is closed.
     left = {each.name for each in threading.enumerate() if each not in before}
     assert not {"lines", "mqtt", "webhook"} & left
+
+
+def test_all_are_told_of_a_swap(tmp_path):
+    """Also those that name no kinds."""
+    broker = make_broker("amqtt", tmp_path)
+    broker.start()
+    listener, receiver = Listener(broker), Receiver()
+    text = (
+        f"live: {{name: shop, mqtt: {{host: 127.0.0.1, port: {broker.port}}}, parquet: {{}}, "
+        f"webhooks: [{{url: '{receiver.url}', secret: {SECRET}}}]}}"
+    )
+    record = model_record(SwapReport(SwapState.SWAPPED, "a", "b", people=3, lost=1), 5)
+    try:
+        outputs = open_outputs(tmp_path, parse_config(text, tmp_path / "s").live, tracks=False)
+        outputs.put(record)
+        outputs.close()
+        wait_for(lambda: listener.of("crosscam/shop/model"))
+        (told,) = listener.of("crosscam/shop/model")
+    finally:
+        receiver.stop()
+        listener.close()
+        broker.kill()
+    posted = [r for _, body, _ in receiver.requests for r in json.loads(body)["records"]]
+    (columns,) = (tmp_path / "parquet").glob("*_model.parquet")
+    lines = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert [json.loads(told)] == posted == pq.read_table(columns).to_pylist() == [record]
+    assert [json.loads(line) for line in lines] == [record]
 
 
 def test_secrets_in_an_address_are_escaped_when_they_are_a_part_of_it(tmp_path, monkeypatch):

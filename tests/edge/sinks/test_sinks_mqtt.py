@@ -61,6 +61,10 @@ def broker(request, tmp_path):
     found.kill()
 
 
+def model(state: str) -> dict:
+    return {"type": "model", "state": state, "old": "a", "new": "b"}
+
+
 def numbers(listener: Listener) -> list[int]:
     return [json.loads(text)["global_id"] for text in listener.of("crosscam/shop/identity/")]
 
@@ -71,12 +75,15 @@ def test_records_arrive_under_their_topics(broker, opened):
     wait_for(lambda: sink.health is Health.OK)
     sink.put(camera("hall", "running"))
     sink.put(person(7))
+    sink.put(model("swapped"))
     sink.put(boxes(1))
     wait_for(lambda: listener.of("crosscam/shop/tracks/"))
-    wait_for(lambda: sink.written == 3)
+    wait_for(lambda: sink.written == 4)
     heard = {each.topic: each for each in listener.heard}
     assert heard["crosscam/shop/identity/7"].qos == 1
     assert json.loads(heard["crosscam/shop/identity/7"].text) == person(7)
+    assert heard["crosscam/shop/model"].qos == 1
+    assert json.loads(heard["crosscam/shop/model"].text) == model("swapped")
     if isinstance(broker, Mosquitto):  # amqtt delivers with the QoS of the subscription
         assert heard["crosscam/shop/tracks/hall"].qos == 0
     assert heard["crosscam/shop/status"].text == "online"
@@ -86,7 +93,7 @@ def test_records_arrive_under_their_topics(broker, opened):
     assert all(each.retained for each in late.heard)
     sink.close()
     wait_for(lambda: late.of("crosscam/shop/status") == ["online", "offline"])
-    assert (sink.written, sink.dropped) == (3, 0)
+    assert (sink.written, sink.dropped) == (4, 0)
     late.close()
 
 

@@ -14,6 +14,7 @@ from crosscam_edge.config.live import LiveConfig
 from crosscam_edge.live.camera import CameraHealth
 from crosscam_edge.live.outputs import open_outputs
 from crosscam_edge.live.records import camera_record, identity_record, track_record
+from crosscam_edge.live.swap import SwapReport, SwapState, model_record
 from crosscam_edge.sinks import parquet as module
 from crosscam_edge.sinks.base import Health
 from crosscam_edge.sinks.forget import Seen
@@ -42,6 +43,14 @@ def boxes(n):
     return track_record(SimpleNamespace(camera_id="hall", index=n, time_ns=n), rows, ids)
 
 
+def model(n):
+    if n % 2:
+        report = SwapReport(SwapState.REFUSED, "old", reason="no such file")
+    else:
+        report = SwapReport(SwapState.SWAPPED, "old", "new", people=n, lost=1)
+    return model_record(report, n)
+
+
 @pytest.fixture
 def opened(tmp_path):
     sinks = []
@@ -64,21 +73,23 @@ def rows(folder, kind="*"):
 
 
 def test_columns_hold_the_same_as_lines(tmp_path):
-    config = LiveConfig.model_validate({"parquet": {"kinds": ["identity", "camera", "tracks"]}})
+    config = LiveConfig.model_validate(
+        {"parquet": {"kinds": ["identity", "camera", "model", "tracks"]}}
+    )
     outputs = open_outputs(tmp_path, config, tracks=True)
     for n in range(1, 2500):
-        for record in (person(n), camera(n), boxes(n)):
+        for record in (person(n), camera(n), model(n), boxes(n)):
             outputs.put(record)
     outputs.close()
     lines = [json.loads(text) for text in (tmp_path / "events.jsonl").read_text().splitlines()]
-    assert len(lines) == 3 * 2499
+    assert len(lines) == 4 * 2499
     for kind, schema in SCHEMAS.items():
         (path,) = (tmp_path / "parquet").glob(f"*_{kind}.parquet")
         assert pq.read_schema(path).equals(schema)
         told = [line for line in lines if line["type"] == kind]
         assert pq.read_table(path).to_pylist() == told
         assert list(told[0]) == schema.names
-    assert outputs.counts()["parquet"] == {"written": 3 * 2499, "dropped": 0, "health": "ok"}
+    assert outputs.counts()["parquet"] == {"written": 4 * 2499, "dropped": 0, "health": "ok"}
 
 
 def test_a_file_is_written_when_it_is_due(opened, tmp_path):
