@@ -14,7 +14,7 @@ from crosscam_edge.gallery.writer import Writer
 from crosscam_kernels.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from crosscam_edge.associate.online.types import IdentityEvent
@@ -179,13 +179,29 @@ class Gallery:
                 out.apart.add(frozenset(pair))
         return out
 
-    def use_model(self, model_id: str, dim: int) -> None:
-        """Keep embeddings of another model from now on; those that are there stay what they are."""
+    def use_model(
+        self, model_id: str, dim: int, known: Iterable[tuple[Tracklet, int]] = ()
+    ) -> None:
+        """Keep embeddings of another model from now on; those that are there stay what they are.
+
+        Args:
+            model_id: The model.
+            dim: Length of its embeddings.
+            known: Tracklets that it knows, with the ids of whom they are of. If one of them cannot
+                be kept this raises, and nothing has changed.
+        """
+        rows = [(tracklet, row_of(tracklet, owner, model_id)) for tracklet, owner in known]
         self._model_id, self._dim = model_id, dim
+        for tracklet, row in rows:
+            self._put(tracklet, row)
 
     def put(self, tracklet: Tracklet, global_id: int) -> None:
         """Keep a tracklet as it stands, of an identity."""
-        self.writer.put(_PUT_TRACKLET, row_of(tracklet, global_id, self._model_id))
+        self._put(tracklet, row_of(tracklet, global_id, self._model_id))
+
+    def _put(self, tracklet: Tracklet, row: dict[str, Any]) -> None:
+        global_id = row["global_id"]
+        self.writer.put(_PUT_TRACKLET, row)
         self.writer.put(_PUT_IDENTITY, (global_id, tracklet.start_ns, tracklet.end_ns))
         self.writer.put(_COUNT, (_NEXT_ID, global_id + 1))
         self.writer.put(_COUNT, (f"track {tracklet.camera_id}", tracklet.track_id + 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 from crosscam_edge.detect.area import AreaFilter
@@ -105,9 +106,15 @@ class CameraAnalysis:
         """Let the looks of tracks go that have ended."""
         self._tracking.forget(track_ids)
 
-    def translate(self, translation: Translation) -> None:
-        """Go over to another model; tracks go on."""
-        self._tracking.translate(translation)
+    def translated(self, translation: Translation) -> LiveTracking:
+        """Return the tracks as another model knows them; those of now stay what they are."""
+        after = copy.deepcopy(self._tracking)
+        after.translate(translation)
+        return after
+
+    def use(self, tracking: LiveTracking) -> None:
+        """Go on with what `translated` has returned, before the next picture."""
+        self._tracking = tracking
 
     def flush(self) -> LiveFrame:
         """End all tracks."""

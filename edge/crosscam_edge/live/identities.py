@@ -68,10 +68,10 @@ class Identities:
         self._running: tuple[Review, Future[Attempt], int] | None = None
         self._stepped_ns = self._review_ns = 0
 
-    def use(
+    def translated(
         self, *, dim: int, model_id: str, site: AssociationConfig, translation: Translation
-    ) -> int:
-        """Go over to another model; every id stays whose it was.
+    ) -> tuple[OnlineAssociation, int]:
+        """Make ready to go over to another model; nothing changes yet.
 
         Args:
             dim: Length of its embeddings.
@@ -80,18 +80,28 @@ class Identities:
             translation: From the embeddings so far to those of the new model.
 
         Returns:
-            Number of people who will not be known again: the new model has not seen them.
+            Who is who with that model, under the same ids, for `use` before anything else happens;
+            and the number of people who will not be known again: it has not seen them.
         """
         online = OnlineAssociation(dim=dim, model_id=model_id, site=site, settings=self._settings)
-        lost = online.take_over(self.online, translation)
+        return online, online.take_over(self.online, translation)
+
+    def use(self, online: OnlineAssociation, dim: int) -> None:
+        """Go over to what `translated` has returned; raises only if nothing has changed.
+
+        Args:
+            online: It.
+            dim: Length of the new model's embeddings.
+        """
+        if self._gallery is not None:
+            known = [
+                (member.tracklet, identity.global_id)
+                for identity in online.people
+                for member in identity.members.values()
+            ]
+            self._gallery.use_model(online.model_id, dim, known)
         self.online = online
         self._running = None  # a review of the other model's embeddings
-        if self._gallery is not None:
-            self._gallery.use_model(model_id, dim)
-            for identity in online.people:
-                for member in identity.members.values():
-                    self._gallery.put(member.tracklet, identity.global_id)
-        return lost
 
     def take(self, frame: LiveFrame, now_ns: int) -> None:
         """Take what one camera has seen."""

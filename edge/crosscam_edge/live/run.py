@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from crosscam_deploy.log import get_logger
 from crosscam_edge.associate.online import EventKind, IdentityEvent
 from crosscam_edge.associate.online.by_hand import merge_by_hand, split_by_hand
 from crosscam_edge.associate.site import site_knowledge
@@ -25,7 +26,15 @@ from crosscam_edge.live.open import live_cameras
 from crosscam_edge.live.pacing import Pacing, share_out
 from crosscam_edge.live.records import camera_record, identity_record, track_record
 from crosscam_edge.live.roster import Roster, with_former
-from crosscam_edge.live.swap import Beside, KeptCrop, ModelSwap, SwapReport, SwapState, model_record
+from crosscam_edge.live.swap import (
+    Beside,
+    KeptCrop,
+    ModelSwap,
+    SwapReport,
+    SwapState,
+    beside,
+    model_record,
+)
 from crosscam_edge.timers import StageTimers
 from crosscam_edge.types import TrackletKey
 from crosscam_kernels.errors import RunError
@@ -51,6 +60,7 @@ if TYPE_CHECKING:
 
     Emit = Callable[[Mapping[str, Any]], None]
 
+_log = get_logger("live")
 T = TypeVar("T")
 FRAME_RATE = 10.0
 """Pictures of a camera that are looked at in a second, unless the site file says otherwise."""
@@ -249,9 +259,9 @@ class LiveRun:
 
     def begin_beside(self, new: Embedder) -> Beside:
         """Have every crop embedded by another model too; by way of `ask`."""
-        beside = Beside(self.embedder, new)
-        self._looking.use(beside)
-        return beside
+        trial = beside(self.embedder, new)
+        self._looking.use(trial)
+        return trial
 
     def end_beside(self, report: SwapReport) -> None:
         """Have the model that serves work alone again, and tell why; by way of `ask`."""
@@ -260,6 +270,9 @@ class LiveRun:
 
     def take_over(self, new: Embedder, translation: Translation, learned: Learned | None) -> int:
         """Go over to another model; by way of `ask`.
+
+        Everything is made ready beside what serves, and only then put in its place: if anything
+        goes wrong before that, nothing has changed.
 
         Args:
             new: It; closed here.
@@ -271,15 +284,20 @@ class LiveRun:
         """
         old = self.embedder
         site = replace(self.identities.online.site, learned=learned)
-        lost = self.identities.use(
+        online, lost = self.identities.translated(
             dim=new.dim, model_id=new.model_id, site=site, translation=translation
         )
-        for each in self._watched:
-            each.analysis.translate(translation)
+        tracking = [each.analysis.translated(translation) for each in self._watched]
+        self.identities.use(online, new.dim)
+        for each, after in zip(self._watched, tracking, strict=True):
+            each.analysis.use(after)
         self._looking.use(new)
         self.embedder = new
         if old is not self._first:
-            old.close()
+            try:
+                old.close()
+            except Exception as error:  # the new one serves: that is what counts
+                _log.warning("the old model cannot be closed", reason=repr(error))
         report = SwapReport(SwapState.SWAPPED, old.model_id, new.model_id,
                             people=len(self.identities.online.people), lost=lost)  # fmt: skip
         self._emit(model_record(report, self._now()))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -23,19 +23,22 @@ import numpy as np
 from crosscam_deploy.log import get_logger
 from crosscam_deploy.redact import redact
 from crosscam_edge.embed.translation import Translation
+from crosscam_edge.live.batches import ManyEmbedder
 from crosscam_kernels.errors import CrosscamError, InputError, RunError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from crosscam_edge.associate.learned import Learned
     from crosscam_edge.embed.base import Embedder
+    from crosscam_edge.live.batches import Boxes
     from crosscam_edge.live.run import LiveRun
     from crosscam_edge.types import TrackletKey
 
 _log = get_logger("swap")
+T = TypeVar("T")
 _PROBE = (256, 128)
 _LOOK_S = 0.2  # whether the new model has failed is looked at so often
 _SAME = 0.9999  # cosine of two pictures that have nothing in common
@@ -118,17 +121,59 @@ class Beside:
     def embed(self, image: NDArray[np.uint8], boxes: NDArray[np.floating]) -> NDArray[np.float32]:
         """See `Embedder`."""
         rows = self._serving.embed(image, boxes)
-        self.inference_seconds = self._serving.inference_seconds
-        self.unusable = self._serving.unusable
-        if self.fault is None and len(boxes):
-            try:
-                self.translation.put(rows, self._other.embed(image, boxes))
-            except Exception as error:  # it is on trial: the old one goes on without it
-                self.fault = error
+        self._also([(image, boxes)], [rows])
         return rows
 
     def close(self) -> None:
         """Both are closed by whoever opened them."""
+
+    def _also(self, asked: Sequence[Boxes], answers: Sequence[NDArray[np.float32]]) -> None:
+        """Have the other one embed what the first has answered."""
+        self.inference_seconds = self._serving.inference_seconds
+        self.unusable = self._serving.unusable
+        pairs = [each for each in zip(asked, answers, strict=True) if len(each[1])]
+        if self.fault is not None or not pairs:
+            return
+        asked = [each for each, _ in pairs]
+        try:
+            if isinstance(self._other, ManyEmbedder):
+                others = self._other.embed_many(asked)
+            else:
+                others = [self._other.embed(image, boxes) for image, boxes in asked]
+            for (_, rows), new in zip(pairs, others, strict=True):
+                self.translation.put(rows, new)
+        except Exception as error:  # it is on trial: the old one goes on without it
+            self.fault = error
+
+
+class ManyBeside(Beside):
+    """The same for a model that takes the people of several pictures in one call.
+
+    Cameras share its calls during a trial as they do without one.
+    """
+
+    _serving: ManyEmbedder
+
+    def __init__(self, serving: ManyEmbedder, other: Embedder) -> None:
+        super().__init__(serving, other)
+
+    @property
+    def runtime(self) -> Any:
+        """That of the first, which tells how many pictures a call may have; None without one."""
+        return getattr(self._serving, "runtime", None)
+
+    def embed_many(self, asked: Sequence[Boxes]) -> list[NDArray[np.float32]]:
+        """See `ManyEmbedder`."""
+        answers = self._serving.embed_many(asked)
+        self._also(asked, answers)
+        return answers
+
+
+def beside(serving: Embedder, other: Embedder) -> Beside:
+    """Return an embedder that can do what the serving one can, and asks the other too."""
+    if isinstance(serving, ManyEmbedder):
+        return ManyBeside(serving, other)
+    return Beside(serving, other)
 
 
 class ModelSwap:
@@ -230,7 +275,7 @@ class ModelSwap:
 
     def _take(self, new: Embedder) -> None:
         run = self._run
-        self._beside = beside = run.ask(lambda: run.begin_beside(new)).result(_ANSWER_S)
+        self._beside = beside = self._asked(lambda: run.begin_beside(new))
         self._report = SwapReport(SwapState.BESIDE, self._report.old, new.model_id)
         self._look_back(new, beside.translation)
         ends = time.monotonic() + self._beside_s
@@ -250,8 +295,22 @@ class ModelSwap:
                 SwapState.SWAPPED, self._report.old, new.model_id, people=people, lost=lost
             )
 
-        self._report = run.ask(change).result(_ANSWER_S)
+        self._report = self._asked(change)
         _log.info("model swapped", new=new.model_id[:16], people=self._report.people)
+
+    def _asked(self, work: Callable[[], T]) -> T:
+        """Have the run's thread do something, and wait for it.
+
+        Raises:
+            TimeoutError: The run did not come round to it, and will not do it later either.
+        """
+        future = self._run.ask(work)
+        try:
+            return future.result(_ANSWER_S)
+        except TimeoutError:
+            if future.cancel():
+                raise
+            return future.result()  # it has begun, or is done: what it did counts
 
     def _look_back(self, new: Embedder, translation: Translation) -> None:
         """Have the new model see the pictures that were kept of everybody."""
@@ -259,7 +318,7 @@ class ModelSwap:
         while some := list(islice(pictures, _AT_ONCE)):
             keys = {each.key for each in some}
             people = self._run.identities.online.people
-            known = self._run.ask(partial(people.tracklets_of, keys)).result(_ANSWER_S)
+            known = self._asked(partial(people.tracklets_of, keys))
             for crop in some:
                 if self._given_up:
                     return

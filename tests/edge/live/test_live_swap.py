@@ -7,10 +7,12 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from test_live_batches import ManySame
 from test_live_run import CLOCK, BarDetector, SameEmbedder
 
 from crosscam_deploy import zoo
@@ -19,11 +21,14 @@ from crosscam_edge.cli import main
 from crosscam_edge.config import CameraConfig, SiteConfig
 from crosscam_edge.embed.colour import ColourEmbedder
 from crosscam_edge.embed.select import choose_embedder
-from crosscam_edge.gallery import Gallery
+from crosscam_edge.gallery import Gallery, store
+from crosscam_edge.live import swap as swap_module
 from crosscam_edge.live import swap_files
+from crosscam_edge.live.analysis import CameraAnalysis
+from crosscam_edge.live.batches import ManyEmbedder, pictures_a_call
 from crosscam_edge.live.open import live_cameras
 from crosscam_edge.live.run import LiveRun
-from crosscam_edge.live.swap import Beside, KeptCrop, SwapState
+from crosscam_edge.live.swap import Beside, KeptCrop, SwapState, beside
 from crosscam_edge.live.swap_files import SwapRequest, SwapRequests, ask_for_swap
 from crosscam_edge.opening import Models
 from crosscam_edge.types import TrackletKey
@@ -59,9 +64,11 @@ class LookEmbedder:
 
 
 @contextmanager
-def running(videos, embedder, *, gallery=None):
-    """A live run of one camera; gives it and what it tells."""
-    settings = SiteConfig(cameras=[CameraConfig(id="hall", video=str(videos / "hall.mp4"))])
+def running(videos, embedder, *, gallery=None, cameras=("hall",)):
+    """A live run; gives it and what it tells."""
+    settings = SiteConfig(
+        cameras=[CameraConfig(id=name, video=str(videos / f"{name}.mp4")) for name in cameras]
+    )
     told, runs = [], []
     sources = live_cameras(settings, CLOCK.now_ns, lambda: runs[0].wake() if runs else None)
     run = LiveRun(
@@ -261,3 +268,115 @@ def test_nobody_answers(tmp_path, monkeypatch, capsys):
     assert left.value.code == RunError.exit_code
     assert "no run answers" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+class ManyLook(LookEmbedder):
+    """Takes the people of several pictures in one call."""
+
+    def embed_many(self, asked):
+        return [self.embed(image, boxes) for image, boxes in asked]
+
+
+@pytest.mark.parametrize("other", [LookEmbedder, ManyLook])
+def test_cameras_share_calls_during_a_trial_too(other):
+    serving = ManySame()
+    serving.runtime = SimpleNamespace(device="CUDA", max_batch=6)
+    trial = beside(serving, other())
+    assert isinstance(trial, ManyEmbedder)
+    assert pictures_a_call(trial) == pictures_a_call(serving) == 6
+    box = np.array([[0, 0, 32, 64]], np.float32)
+    asked = [(np.full((64, 32, 3), shade, np.uint8), box) for shade in (1, 2, 3)]
+    asked.append((asked[0][0], box[:0]))  # nobody there
+    answers = trial.embed_many(asked)
+    assert serving.calls == [4]
+    for found, right in zip(answers, ManySame().embed_many(asked), strict=True):
+        np.testing.assert_array_equal(found, right)
+    assert len(trial.translation) == 3
+    rows, known = trial.translation.of(answers[1])
+    assert known.all()
+    np.testing.assert_array_equal(rows, LookEmbedder().embed(*asked[1]))
+    # a picture that breaks the serving one is nobody's fault but its own
+    with pytest.raises(ValueError, match="black"):
+        trial.embed_many([(np.zeros((64, 32, 3), np.uint8), box)])
+    assert trial.fault is None
+    assert not isinstance(beside(SameEmbedder(), other()), ManyEmbedder)
+
+
+@pytest.mark.parametrize("where", ["tracks", "gallery"])
+def test_what_fails_while_it_takes_over_leaves_everything_as_it_was(
+    large, tmp_path, monkeypatch, where
+):
+    gallery = Gallery(tmp_path / "gallery.db", model_id="same", dim=8, now_ns=CLOCK.now_ns)
+    old, new = SameEmbedder(), LookEmbedder()
+    right = {"tracks": CameraAnalysis.translated, "gallery": store.row_of}[where]
+
+    def tracks(self, translation):
+        if self is last[0]:
+            raise MemoryError("no room for the tracks")
+        return right(self, translation)
+
+    def row_of(tracklet, owner, model_id):
+        if model_id == "look":
+            raise MemoryError("no room for the rows")
+        return right(tracklet, owner, model_id)
+
+    with running(large, old, gallery=gallery, cameras=("hall", "yard")) as (run, told):
+        wait_for(lambda: ids(told))
+        last = [run._watched[-1].analysis]  # the first one is done by then
+        if where == "tracks":
+            monkeypatch.setattr(CameraAnalysis, "translated", tracks)
+        else:
+            monkeypatch.setattr(store, "row_of", row_of)
+        swap = run.swap(lambda: new, beside_s=600)
+        wait_for(lambda: swap.seen > 0)
+        before = run.identities.online
+        swap.hasten()
+        report = swap.wait(30)
+        assert report.state is SwapState.REFUSED
+        assert "no room" in str(report.reason)
+        assert run.embedder is old
+        assert run.identities.online is before
+        wait_for(lambda: new.closed == 1)
+        since, frames = len(told), run.looked_at()
+        wait_for(lambda: ids(told, since) and run.looked_at()["hall"] > frames["hall"] + 10)
+        assert before.model_id == "same"
+    assert not run.failures()
+    gallery.close()
+    again = Gallery(tmp_path / "gallery.db", model_id="same", dim=8, now_ns=CLOCK.now_ns)
+    assert again.restore(0).tracklets
+    again.close()
+    other = Gallery(tmp_path / "gallery.db", model_id="look", dim=16, now_ns=CLOCK.now_ns)
+    assert not other.restore(0).tracklets
+    other.close()
+
+
+def test_a_run_that_does_not_come_round_keeps_the_old_model(large, monkeypatch):
+    """What was given up is not done later, when nobody waits for it any more."""
+    old, new, held = SameEmbedder(), LookEmbedder(), threading.Event()
+    with running(large, old) as (run, told):
+        wait_for(lambda: ids(told))
+        swap = run.swap(lambda: new, beside_s=600)
+        wait_for(lambda: swap.report.state is SwapState.BESIDE and swap.seen)
+        monkeypatch.setattr(swap_module, "_ANSWER_S", 0.2)
+        busy = run.ask(lambda: held.wait(30))
+        wait_for(busy.running)
+        swap.hasten()
+        wait_for(lambda: swap.report.state is SwapState.REFUSED)
+        held.set()
+        wait_for(lambda: new.closed == 1)
+        assert run.embedder is old
+        assert run.identities.online.model_id == "same"
+
+
+def test_a_model_that_cannot_be_closed_does_not_stop_the_next(large):
+    class Stuck(LookEmbedder):
+        def close(self):
+            raise OSError("it hangs")
+
+    with running(large, SameEmbedder()) as (run, told):
+        wait_for(lambda: ids(told))
+        assert run.swap(Stuck, beside_s=0.5).wait(30).state is SwapState.SWAPPED
+        newest = LookEmbedder(model_id="newest")
+        assert run.swap(lambda: newest, beside_s=0.5).wait(30).state is SwapState.SWAPPED
+        assert run.embedder is newest
+        assert newest.closed == 0
