@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from crosscam_edge.cli import simulate_serve
 from crosscam_edge.cli.progress import INTERRUPTED, counting_bar, stop_on_signals
 from crosscam_kernels.errors import MissingExtraError, UsageError
 
@@ -82,7 +83,8 @@ def command(
     """Render a site of several cameras with people who walk through it, and the exact truth.
 
     Writes videos, ground truth (MOT, MTMC), calibration, descriptions of the people, and a
-    site.yaml for `crosscam process`. `crosscam simulate people` renders crops for training.
+    site.yaml for `crosscam process`. `crosscam simulate serve` plays it as cameras,
+    `crosscam simulate people` renders crops for training.
     """
     if context.invoked_subcommand is not None:
         return
@@ -225,3 +227,6 @@ def people_command(
             click.echo(f"stopped after {told}; go on with --resume")
     if not made.finished:
         raise SystemExit(INTERRUPTED)
+
+
+command.add_command(simulate_serve.command)

@@ -1,0 +1,156 @@
+"""Recordings as cameras: what is served, where, and a real client that looks at it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import yaml
+
+from crosscam_edge.cli import main
+from crosscam_edge.live.address import parse_address
+from crosscam_edge.live.connection import connect
+from crosscam_edge.simulate import serve as module
+from crosscam_edge.simulate.serve import addresses, cameras_of, serve, write_site
+from crosscam_kernels.errors import InputError, MissingExtraError, RunError
+
+
+def _video(path, *, codec="libx264", size=(160, 120), frames=10):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for shade in range(frames):
+            image = np.full((size[1], size[0], 3), 20 * shade, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "recordings"
+    _video(root / "hall.mp4")
+    _video(root / "first floor" / "hall.mkv", size=(320, 180))
+    _video(root / "old.avi", codec="mpeg4")
+    _video(root / "mpeg4.mp4", codec="mpeg4")
+    (root / "broken.mp4").write_bytes(b"no video")
+    (root / "notes.txt").write_text("x")
+    return root
+
+
+def test_any_folder_of_recordings(folder):
+    found, left = cameras_of(folder)
+    assert {name: path.name for name, path in found.items()} == {
+        "hall": "hall.mkv", "hall-2": "hall.mp4",
+    }  # fmt: skip
+    assert sorted(each.split(":")[0] for each in left) == ["broken.mp4", "mpeg4.mp4", "old.avi"]
+    urls = addresses(found, folder, "::1", 8554)
+    assert urls["hall"] == "rtsp://[::1]:8554/first%20floor/hall.mkv?play_count=0"
+
+
+def test_a_site_file_names_the_cameras_and_keeps_what_else_it_says(folder, tmp_path):
+    settings = {
+        "detector": "motion",
+        "cameras": [
+            {
+                "id": "door", "video": "hall.mp4", "start_time": "2026-01-05T09:00:00Z",
+                "region": [[0, 0], [9, 0], [9, 9]],
+            },
+        ],
+    }  # fmt: skip
+    (folder / "site.yaml").write_text(yaml.safe_dump(settings))
+    found, left = cameras_of(folder)
+    assert ([*found], left) == (["door"], [])
+    write_site(tmp_path / "live.yaml", folder, {"door": "rtsp://h/x"})
+    written = yaml.safe_load((tmp_path / "live.yaml").read_text())
+    door = {"id": "door", "url": "rtsp://h/x", "region": [[0, 0], [9, 0], [9, 9]]}
+    assert written == {"detector": "motion", "cameras": [door]}
+
+
+@pytest.mark.parametrize(
+    ("site", "words"),
+    [
+        ("cameras: [{id: a, video: ../outside.mp4}]", "has no video in that folder"),
+        ("cameras: [{id: a, url: 'rtsp://h/x'}]", "has no video in that folder"),
+        ("cameras: 3", "no site file"),
+        ("cameras: [", "cannot be read"),
+    ],
+)
+def test_site_files_that_cannot_be_served(folder, site, words):
+    _video(folder.parent / "outside.mp4")
+    (folder / "site.yaml").write_text(site)
+    with pytest.raises(InputError, match=words):
+        cameras_of(folder)
+
+
+def test_nothing_to_serve(tmp_path):
+    with pytest.raises(InputError, match="no folder"):
+        cameras_of(tmp_path / "none")
+    (tmp_path / "old.avi").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"old.avi: neither .mp4 nor .mkv"):
+        cameras_of(tmp_path)
+
+
+def test_without_the_extra_it_says_how_to_get_it(folder, monkeypatch):
+    monkeypatch.setattr(module, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"extra 'rtsp'"):
+        serve(folder, "127.0.0.1", 0, threading.Event())
+
+
+def test_a_port_that_is_taken_is_told(folder):
+    pytest.importorskip("aio_rtsp_toolkit")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(RunError, match=f"127.0.0.1:{port}"):
+            serve(folder, "127.0.0.1", port, threading.Event())
+
+
+def test_the_command_serves_until_it_is_told_to_stop(folder, tmp_path):
+    pytest.importorskip("aio_rtsp_toolkit")
+    site = tmp_path / "live.yaml"
+    program = Path(sys.executable).with_name("crosscam")
+    running = subprocess.Popen(
+        [program, "simulate", "serve", folder, "--port", "0", "--site", site],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    try:
+        told = [running.stdout.readline() for _ in range(3)]
+        assert told[2].startswith("next: crosscam run "), told
+        cameras = yaml.safe_load(site.read_text())["cameras"]
+        assert [f"{each['id']}: {each['url']}\n" for each in cameras] == told[:2]
+        sizes, began = set(), time.monotonic()
+        for each in cameras:
+            connection = connect(parse_address(each["url"]), time.time_ns)
+            for number, arrived in enumerate(connection.pictures()):
+                sizes.add((arrived.raw.width, arrived.raw.height))
+                if number == 14:  # a recording has ten: it began again
+                    break
+            connection.close()
+        assert sizes == {(320, 180), (160, 120)}
+        assert time.monotonic() - began > 2  # in real time
+    finally:
+        running.send_signal(signal.SIGTERM)
+        out, err = running.communicate(timeout=20)
+    assert running.returncode == 0, err
+    assert "left out: old.avi" in err
+    assert "Traceback" not in out + err
+
+
+def test_the_command_refuses_a_folder_that_is_not_there(tmp_path, capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["simulate", "serve", str(tmp_path / "none")])
+    assert left.value.code == InputError.exit_code
+    assert "is no folder" in capsys.readouterr().err
