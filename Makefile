@@ -51,7 +51,7 @@ $(VENV)/.torch: $(VENV)/.dev
 	@touch $@
 
 test-torch: $(VENV)/.torch  ## kernels and training on torch: installs the train extra (several GB)
-	$(BIN)/pytest -n auto --dist worksteal tests/kernels tests/trainer tests/deploy/test_deploy_engines.py tests/deploy/test_deploy_every_engine.py tests/deploy/test_deploy_trt_library.py
+	$(BIN)/pytest -n auto --dist worksteal tests/kernels tests/trainer tests/deploy/test_deploy_engines.py tests/deploy/test_deploy_every_engine.py tests/deploy/test_deploy_tower_engines.py tests/deploy/test_deploy_trt_library.py
 	@if ls tests/kernels/interpreted/test_*.py >/dev/null 2>&1; then \
 	  TRITON_INTERPRET=1 $(BIN)/pytest -n auto --dist worksteal tests/kernels/interpreted; fi
 

@@ -27,15 +27,6 @@ from crosscam_deploy.bundle import Bundle, load_bundle
 from crosscam_deploy.verify import DetectAccuracy, EmbedAccuracy, Report, Row
 from crosscam_deploy.zoo import list_models, resolve
 
-TOWERS: dict[str, dict[str, Any]] = {
-    "crosscam-s": {},
-    "crosscam-m": {},
-    "crosscam-ibn": {},
-    "RN50": {},
-    "ViT-B-16": {"pooling": "own"},
-    "MobileCLIP2-S0": {},
-    "PE-Core-T-16-384": {"pooling": "own"},
-}
 TARGETS = ("cpu", "rtx-40")
 NONE = "\N{EN DASH}"
 _COMMAND = "from crosscam_edge.cli import main; main()"
@@ -48,12 +39,13 @@ def export_tower(name: str, folder: Path) -> Bundle:
         return load_bundle(folder)
     import torch
 
+    from crosscam_trainer.models.architectures import SUPPORTED
     from crosscam_trainer.models.build import bare_model
     from crosscam_trainer.models.export import export_bundle
     from crosscam_trainer.recipe import ModelRecipe
 
     torch.manual_seed(0)
-    made = bare_model(ModelRecipe(tower=name, **TOWERS[name]))
+    made = bare_model(ModelRecipe(tower=name, pooling=SUPPORTED[name]))
     found = export_bundle(
         made.model,
         made.preparation,
@@ -210,7 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="folder that builds are kept in")
     parser.add_argument("--models", nargs="*", help="names or bundles; all on this machine if none")
-    parser.add_argument("--towers", nargs="*", choices=list(TOWERS), help="all if not given")
+    parser.add_argument("--towers", nargs="*", help="all if not given")
     parser.add_argument("--targets", nargs="+", default=list(TARGETS))
     parser.add_argument("--crops", nargs="+", default=[], help="folders, for embedders")
     parser.add_argument("--frames", nargs="+", default=[], help="videos or folders, for detectors")
@@ -226,7 +218,11 @@ def main() -> None:
     if names is None:
         names = [status.name for status in list_models() if status.available]
     bundles = [resolve(name) for name in names]
-    towers = options.towers if options.towers is not None else list(TOWERS)
+    towers = options.towers
+    if towers is None:
+        from crosscam_trainer.models.architectures import SUPPORTED
+
+        towers = list(SUPPORTED)
     bundles += [export_tower(name, options.work / "towers" / name) for name in towers]
     rows: list[dict[str, Any]] = []
     for bundle in bundles:

@@ -159,6 +159,7 @@ class Manifest(Strict):
     accuracy: dict[str, float] = Field(default_factory=dict)
     thresholds: dict[str, float] = Field(default_factory=dict)
     precision: GraphPrecision = "f32"
+    float_nodes: int = Field(default=0, ge=0, description="nodes of a mixed graph that stay float")
     built_from: Sha256 | None = Field(
         default=None, description="model_id of the model that `crosscam build` made it from"
     )

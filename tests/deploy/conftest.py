@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from crosscam_deploy.bundle import Bundle
+from crosscam_deploy.engines import TensorRT, find_tensorrt
 from crosscam_deploy.manifest import Decoder, Preprocessing
 from crosscam_deploy.packing import pack
 from crosscam_deploy.zoo import lookup
@@ -45,6 +46,13 @@ def real_models() -> Path:
     if folder is None or not (folder / "yolox_nano.onnx").is_file():
         pytest.skip("CROSSCAM_MODELS does not name the folder with the real models")
     return folder
+
+
+@pytest.fixture(scope="module")
+def rtx() -> TensorRT:
+    """The real TensorRT-RTX, whose builder needs no GPU."""
+    pytest.importorskip("tensorrt_rtx_bindings")
+    return find_tensorrt("tensorrt-rtx")
 
 
 @pytest.fixture(scope="session")

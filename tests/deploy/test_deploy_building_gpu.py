@@ -16,15 +16,18 @@ from verify_parts import paint_crops
 
 from crosscam_deploy.building import TARGETS, Plan, build, engine_ways, find_target, make_plan
 from crosscam_deploy.building import engines as building_engines
+from crosscam_deploy.building import graphs as building_graphs
 from crosscam_deploy.building import run as building_run
 from crosscam_deploy.building import targets as building_targets
 from crosscam_deploy.building.engine_ways import NOT_RUN, RUN, THERE
+from crosscam_deploy.building.graphs import make_graphs
 from crosscam_deploy.bundle import Bundle, load_bundle
 from crosscam_deploy.engines import Device, EngineStore, TensorRT
 from crosscam_deploy.engines.beside import engines_beside, store_beside
 from crosscam_deploy.engines.unsigned_pairs import unsigned_pairs
 from crosscam_deploy.manifest import EngineFor
 from crosscam_deploy.precision.calibration import divide
+from crosscam_deploy.precision.found import Lowered
 from crosscam_deploy.verify import Candidate, Report, Row, VerifyData, engine_rows, settings
 from crosscam_deploy.verify.engine_rows import facts
 from crosscam_kernels.errors import InputError, RunError, UsageError
@@ -212,6 +215,21 @@ class TestUntimed:
         assert not list(tmp_path.glob(".out.*"))
         with pytest.raises(InputError, match="exists already"):
             built(plan, pictures, tmp_path / "out", monkeypatch, answers)
+
+    def test_the_manifest_tells_how_much_of_a_mixed_graph_stays_float(
+        self, tiny, pictures, tmp_path, monkeypatch
+    ):
+        plan = make_plan(tiny, find_target("rtx-40"), ("int8", "f16"))
+        model = onnx.load(tiny.model_path)
+
+        def search(*_: Any, precision: Any, **__: Any) -> list[Lowered]:
+            return [Lowered(model, precision, "somehow", ("one", "two"), 0.5, {})]
+
+        monkeypatch.setattr(building_graphs, "search", search)
+        made = make_graphs(plan, pictures[0], tmp_path, lambda *_: None)
+        told = {each.step.precision: each.bundle.manifest for each in made}
+        assert (told["int8"].precision, told["int8"].float_nodes) == ("mixed", 2)
+        assert (told["f16"].precision, told["f16"].float_nodes) == ("f16", 0)
 
     def test_what_is_refused_gets_no_engine(self, tiny, here, pictures, tmp_path, monkeypatch):
         plan = make_plan(tiny, find_target("rtx-40"))

@@ -4,72 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import onnx
 import pytest
 from engine_graphs import in_precision
+from every_engine import ARCHITECTURES, PRECISIONS, build, in_full, those_with
 
-from crosscam_deploy.bundle import Bundle, load_bundle
-from crosscam_deploy.engines import EngineBuilder, EngineOptions, TensorRT, find_tensorrt
-from crosscam_deploy.engines.manifest import EngineManifest
+from crosscam_deploy.bundle import load_bundle
+from crosscam_deploy.engines import TensorRT
 from crosscam_deploy.paths import packaged_dir
 from crosscam_deploy.zoo import resolve
 from crosscam_kernels.errors import InputError, RunError
-
-PRECISIONS = ("f32", "f16", "bf16", "int8")
-ARCHITECTURES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
-TOWERS = {
-    "crosscam-s": {},
-    "crosscam-m": {},
-    "crosscam-ibn": {},
-    "RN50": {},
-    "ViT-B-16": {"pooling": "own"},
-    "MobileCLIP2-S0": {},
-    "PE-Core-T-16-384": {"pooling": "own"},
-}
-SMALL = ("crosscam-s", "crosscam-m", "crosscam-ibn")
-"""With two profiles; the others, which take longer, with one."""
-
-
-@pytest.fixture(scope="module")
-def rtx() -> TensorRT:
-    pytest.importorskip("tensorrt_rtx_bindings")
-    return find_tensorrt("tensorrt-rtx")
-
-
-def build(
-    rtx: TensorRT, bundle: Bundle, capabilities: tuple[str, ...], buckets: tuple[int, ...]
-) -> EngineManifest:
-    options = EngineOptions(buckets=buckets, capabilities=capabilities, level=0)
-    built = EngineBuilder(rtx).build(bundle, options).manifest
-    assert built.options.capabilities == capabilities
-    assert [profile.most for profile in built.profiles] == list(
-        buckets if bundle.manifest.dynamic_batch else (1,)
-    )
-    assert {tensor.dtype for tensor in (*built.inputs, *built.outputs)} == {"float"}
-    return built
-
-
-def in_full(manifest: EngineManifest, precision: str) -> None:
-    """All convolutions and products with weights are in the precision that was asked for."""
-    assert manifest.products is not None
-    most = max(manifest.products, key=lambda kind: (manifest.products or {})[kind])
-    assert most == precision
-
-
-def those_with(precision: str, bundle: Bundle) -> tuple[str, ...]:
-    """Architectures that compute in it.
-
-    Turing has no bfloat16, and TensorRT-RTX no products of matrices in float32 for it.
-    """
-    if precision == "bf16" or (precision == "f32" and has_products(bundle)):
-        return ARCHITECTURES[1:]
-    return ARCHITECTURES
-
-
-def has_products(bundle: Bundle) -> bool:
-    """Whether there are products of matrices, beside convolutions."""
-    graph = onnx.load(bundle.model_path, load_external_data=False).graph
-    return any(node.op_type in {"Gemm", "MatMul"} for node in graph.node)
 
 
 def test_the_architectures_are_those_that_it_offers(rtx: TensorRT) -> None:
@@ -86,8 +29,9 @@ def test_models_that_come_with_crosscam_for_all_architectures(
 ) -> None:
     bundle = in_precision(load_bundle(packaged_dir() / name), precision, tmp_path / "graph")
     built = build(rtx, bundle, those_with(precision, bundle), (1, 8))
-    # They are plain convolutions: all of them are in it.
-    assert set(built.products or {}) == {precision}
+    in_full(built, precision, bundle)
+    if precision != "fp8":  # They are plain convolutions: all of them are in it.
+        assert set(built.products or {}) == {precision}
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -100,7 +44,7 @@ def test_models_of_others_for_all_architectures(
 ) -> None:  # fmt: skip
     monkeypatch.setenv("CROSSCAM_MODELS", str(real_models))
     bundle = in_precision(resolve(name), precision, tmp_path / "graph")
-    in_full(build(rtx, bundle, those_with(precision, bundle), (1, 4)), precision)
+    in_full(build(rtx, bundle, those_with(precision, bundle), (1, 4)), precision, bundle)
 
 
 def test_float32_products_for_turing_are_refused_with_the_reason(
@@ -117,26 +61,3 @@ def test_int8_of_the_kind_that_tensorrt_lacks_is_refused_by_name(
     monkeypatch.setenv("CROSSCAM_MODELS", str(real_models))
     with pytest.raises(InputError, match="Quantize"):
         build(rtx, resolve("yolov8n-int8"), ("8.6",), (1,))
-
-
-# All precisions in one test: exporting a tower takes longer than building an engine of it.
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("tower", TOWERS)
-def test_towers_of_the_trainer_for_all_architectures(
-    rtx: TensorRT, tmp_path: Path, tower: str
-) -> None:
-    torch = pytest.importorskip("torch")
-    from crosscam_trainer.models.build import bare_model
-    from crosscam_trainer.models.export import export_bundle
-    from crosscam_trainer.recipe import ModelRecipe
-
-    torch.manual_seed(0)
-    made = bare_model(ModelRecipe(tower=tower, **TOWERS[tower]))
-    fields = {"licence": "Apache-2.0", "source": "test", "training": "random weights"}
-    exported = export_bundle(
-        made.model, made.preparation, tmp_path / "bundle", name="tower", **fields
-    ).bundle
-    buckets = (1, 4) if tower in SMALL else (1,)
-    for precision in PRECISIONS:
-        bundle = in_precision(exported, precision, tmp_path / precision)
-        in_full(build(rtx, bundle, those_with(precision, bundle), buckets), precision)

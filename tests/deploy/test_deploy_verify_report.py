@@ -125,6 +125,14 @@ def test_columns_that_say_nothing_are_left_out(tiny):
         "tiny f32, OpenVINO f32",
         "tiny int8, OpenVINO f32",
     ]
+    mixed = [
+        again.model_copy(update={"graph_precision": "mixed", "float_nodes": n}) for n in (3, 9)
+    ]
+    both = a_report(alone, *mixed)
+    assert [named(both, row) for row in both.rows[1:]] == [
+        "tiny mixed, 3 float, OpenVINO f32",
+        "tiny mixed, 9 float, OpenVINO f32",
+    ]
 
 
 @pytest.mark.parametrize(("width", "tables"), [("400", 1), ("110", 2)])

@@ -72,6 +72,7 @@ def _failed(bundle: Bundle, way: EngineWay, error: CrosscamError) -> Row:
         model=bundle.manifest.name,
         model_id=bundle.model_id,
         graph_precision=bundle.manifest.precision,
+        float_nodes=bundle.manifest.float_nodes,
         status="failed",
         reasons=(f"no engine was built: {error}",),
     )

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from crosscam_deploy.verify.run import Progress
 
 
+class _Told(NamedTuple):
+    """What the manifest says of a graph: its numbers, how they were found, and what stays float."""
+
+    precision: GraphPrecision
+    words: str = ""
+    float_nodes: int = 0
+
+
 class Graph(NamedTuple):
     """A graph that was made.
 
@@ -73,7 +81,8 @@ def _graphs(
         whole = _as_it_is(source, folder / "f32", engine)
         return [Graph(step, whole, whole, "")]
     if not step.for_gpu and step.precision == "f16":
-        stored = _write(source, store_half(onnx.load(source.model_path)), "f16", "", folder / "f16")
+        half = store_half(onnx.load(source.model_path))
+        stored = _write(source, half, _Told("f16"), folder / "f16")
         return [Graph(step, stored, stored, "")]
     assert step.precision != "mixed"
     pictures = calibration.load(source, files)
@@ -81,12 +90,13 @@ def _graphs(
     made = []
     for found in search(source, pictures, precision=step.precision, engine=runs_on, progress=tell):
         words = f"{found.precision} by {len(pictures.batch)} pictures: {found.words()}"
+        told = _Told(found.precision, words, len(found.kept) if found.precision == "mixed" else 0)
         place = folder / f"{step.precision}-{len(found.kept)}"
-        bundle = _write(source, found.model, found.precision, words, place, engine)
+        bundle = _write(source, found.model, told, place, engine)
         compared = bundle
         if step.emulated:
             place = place.with_name(f"{place.name}-emulated")
-            compared = _write(source, emulated(found.model), found.precision, words, place)
+            compared = _write(source, emulated(found.model), told, place)
         made.append(Graph(step, bundle, compared, words))
     return made
 
@@ -102,8 +112,7 @@ def _as_it_is(source: Bundle, target: Path, engine: EngineFor | None) -> Bundle:
 def _write(
     source: Bundle,
     model: Any,
-    precision: GraphPrecision,
-    words: str,
+    told: _Told,
     target: Path,
     engine: EngineFor | None = None,
 ) -> Bundle:
@@ -117,10 +126,11 @@ def _write(
     changed = manifest.model_copy(
         update={
             "files": files,
-            "precision": precision,
+            "precision": told.precision,
+            "float_nodes": told.float_nodes,
             "built_from": manifest.model_id,
             "accuracy": {},
-            "training": "; ".join(filter(None, (manifest.training, words))),
+            "training": "; ".join(filter(None, (manifest.training, told.words))),
             "run_with": None if engine is None else _for_engine(engine),
             "model_id": compute_model_id(
                 task=manifest.task,

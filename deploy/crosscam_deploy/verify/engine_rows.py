@@ -57,6 +57,7 @@ def rows_not_run(bundle: Bundle) -> Iterator[Row]:
                 model=bundle.manifest.name,
                 model_id=bundle.model_id,
                 graph_precision=bundle.manifest.precision,
+                float_nodes=bundle.manifest.float_nodes,
                 status="built",
                 reasons=reasons,
                 file_bytes=sum(

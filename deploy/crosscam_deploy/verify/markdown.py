@@ -40,7 +40,7 @@ def named(report: Report, row: Row) -> str:
     if len({(each.model, each.model_id) for each in report.rows}) == 1:
         return how
     built = any(each.graph_precision != "f32" for each in report.rows)
-    return f"{row.model} {row.graph_precision}, {how}" if built else f"{row.model}, {how}"
+    return f"{row.model} {row.graph()}, {how}" if built else f"{row.model}, {how}"
 
 
 def footer(report: Report) -> str:

@@ -72,6 +72,7 @@ class _Subject:
             model=manifest.name if manifest else self.name,
             model_id=manifest.model_id if manifest else None,
             graph_precision=manifest.precision if manifest else "f32",
+            float_nodes=manifest.float_nodes if manifest else 0,
             ran_precision=self.ran_precision,
             status=status,
             reasons=reasons,

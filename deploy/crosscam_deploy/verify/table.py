@@ -44,7 +44,7 @@ def columns(report: Report) -> list[Column]:
             Column(
                 "graph",
                 "numbers the graph was written for",
-                lambda row: row.graph_precision,
+                lambda row: row.graph(),
                 number=False,
             )
         )

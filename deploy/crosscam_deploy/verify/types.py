@@ -172,6 +172,7 @@ class Row(Strict):
     graph_precision: GraphPrecision = Field(
         default="f32", description="numbers the graph was written for"
     )
+    float_nodes: int = Field(default=0, ge=0, description="nodes of a mixed graph that stay float")
     ran_precision: str = Field(default="", description="what the engine said that it computes in")
     status: Status
     reasons: tuple[str, ...] = Field(default=(), description="why refused or failed")
@@ -190,6 +191,12 @@ class Row(Strict):
         default=False,
         description="answered by a graph in float32 that rounds where this one has 16 bits",
     )
+
+    def graph(self) -> str:
+        """Return the numbers of its graph in words."""
+        if not self.float_nodes:
+            return self.graph_precision
+        return f"{self.graph_precision}, {self.float_nodes} float"
 
     def how(self) -> str:
         """Return how it ran, in words, with what ``auto`` became."""

@@ -94,6 +94,20 @@ OWN: dict[str, Architecture] = {
     ),
 }
 
+SUPPORTED: dict[str, str] = {
+    "crosscam-s": "gem",
+    "crosscam-m": "gem",
+    "crosscam-ibn": "gem",
+    "RN50": "gem",
+    "ViT-B-16": "own",
+    "MobileCLIP2-S0": "gem",
+    "PE-Core-T-16-384": "own",
+}
+"""Towers that engines are built of in tests and benchmarks, with a pooling that suits each.
+
+Others of open_clip train and export too, but nobody promises an engine of them.
+"""
+
 
 def names() -> list[str]:
     """Return the names that `architecture` knows, crosscam's own first."""
