@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from associate_online import play, sequences
+from associate_online import frames, play, sequences
 from split_vtest import VARIANTS
 
 from crosscam_edge.associate import AssociationConfig, associate
@@ -113,7 +113,13 @@ def judged(
     site = AssociationConfig(learned=learned)
     dim = tracklets[0].embeddings.shape[1]
     rows, labels, _ = play(
-        run, dim, settings=OnlineConfig(), review_s=5.0, site=site, model_id=model, span=span
+        frames(run, dim),
+        dim,
+        settings=OnlineConfig(),
+        review_s=5.0,
+        site=site,
+        model_id=model,
+        span=span,
     )
     return {
         kind: round(float(evaluate_mtmc(truth, tracks).cross_camera.idf1), 4)

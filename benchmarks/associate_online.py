@@ -3,7 +3,8 @@
 Runs `crosscam process` on the strips of `vtest.avi` (`split_vtest.py`) and on simulated sites, then
 plays what its checkpoints hold through live tracking and online association, frame by frame in the
 order of capture: the same boxes and embeddings, without the future. Both are scored against the
-truth. "told at once" are the ids as they were first given, without corrections.
+truth. "told at once" are the ids as they were first given, without corrections. A row that the
+output file has already is left as it is if it is not asked for.
 
     python benchmarks/associate_online.py --assets ../shared/assets \
         --output benchmarks/results/associate_online.json
@@ -44,15 +45,29 @@ from crosscam_edge.types import TrackletKey
 _STEP_S = 1.0
 
 
-def frames(run: Path, dim: int) -> Iterator[tuple[int, str, FrameRecord]]:
+Looked = tuple[int, str, FrameRecord]
+"""Time, camera, and what was found in a frame."""
+
+
+def frames(run: Path, dim: int) -> Iterator[Looked]:
     """Yield what a run has stored of all cameras, in order of capture."""
 
-    def camera(folder: Path) -> Iterator[tuple[int, str, FrameRecord]]:
+    def camera(folder: Path) -> Iterator[Looked]:
         for record in CameraCache(folder, dim).replay():
             yield record.time_ns, folder.name, record
 
     folders = sorted(f for f in (run / "cache").iterdir() if f.is_dir())
     yield from heapq.merge(*(camera(f) for f in folders), key=lambda item: item[:2])
+
+
+def only_looked(
+    tracks: dict[str, MotSequence], records: Iterable[Looked]
+) -> dict[str, MotSequence]:
+    """Return what is in the frames that a run has looked at."""
+    looked: dict[str, list[int]] = defaultdict(list)
+    for _, name, record in records:
+        looked[name].append(record.index)
+    return {name: each[np.isin(each.frame, looked[name])] for name, each in tracks.items()}
 
 
 class Labels:
@@ -83,7 +98,7 @@ class Labels:
 
 
 def play(
-    run: Path,
+    records: Iterable[Looked],
     dim: int,
     *,
     settings: OnlineConfig,
@@ -91,25 +106,27 @@ def play(
     site: AssociationConfig | None = None,
     model_id: str = "stored",
     span: tuple[int, int] | None = None,
+    fps: float = 10.0,
 ) -> tuple[dict[str, list[Any]], Labels, dict[str, Any]]:
-    """Play a run, or some frames of it, through live tracking and online association."""
+    """Play frames in order of capture through live tracking and online association."""
     cameras: dict[str, LiveTracking] = {}
     online = OnlineAssociation(dim=dim, model_id=model_id, site=site, settings=settings)
     labels, rows = Labels(), defaultdict(list)
     stepped = reviewed = None
     spent = {"track": 0.0, "step": 0.0, "review": 0.0}
-    missing, now = 0, 0
-    for now, name, record in frames(run, dim):
+    asked, missing, now = 0, 0, 0
+    for now, name, record in records:
         if span is not None and not span[0] <= record.index < span[1]:
             continue
         stored = dict(zip(record.embedded.tolist(), record.embeddings, strict=True))
-        began = time.perf_counter()
+        began = time.process_time()
         if name not in cameras:
             tracker = TrackerConfig.above(0.1, embed_every_s=0.5)
-            cameras[name] = LiveTracking(name, record.size, 10.0, tracker=tracker)
+            cameras[name] = LiveTracking(name, record.size, fps, tracker=tracker)
 
         def embed(index: Any, stored: Any = stored) -> Any:
-            nonlocal missing
+            nonlocal asked, missing
+            asked += len(index)
             absent = [i for i in index.tolist() if i not in stored]
             missing += len(absent)
             zero = np.zeros(dim, np.float32)
@@ -125,19 +142,19 @@ def play(
             online.observe(tracklet, ended=True)
         for key in found.nobody:
             online.discard(key, now)
-        spent["track"] += time.perf_counter() - began
+        spent["track"] += time.process_time() - began
         if stepped is None or now - stepped >= _STEP_S * 1e9:
-            began = time.perf_counter()
+            began = time.process_time()
             labels.take(online.step(now))
             stepped = now
-            spent["step"] += time.perf_counter() - began
+            spent["step"] += time.process_time() - began
         if reviewed is None or now - reviewed >= review_s * 1e9:
-            began = time.perf_counter()
+            began = time.process_time()
             review = online.review(now)
             if review is not None:
                 online.correct(review, review.solve(model_id, online.site), now)
             reviewed = now
-            spent["review"] += time.perf_counter() - began
+            spent["review"] += time.process_time() - began
     for each in cameras.values():
         last = each.flush()
         for tracklet in last.ended:
@@ -151,6 +168,7 @@ def play(
             online.correct(review, review.solve(model_id, online.site), now)
     labels.take(online.step(now))
     figures = {
+        "embeddings": asked,
         "embeddings_missing": missing,
         "identities": len(online.people),
         "events": dict(sorted(online.counts.items())),
@@ -186,15 +204,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--assets", type=Path, default=os.environ.get("CROSSCAM_ASSETS"))
     parser.add_argument("--work", type=Path, default=Path("build/online"))
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 7, 3, 11])
-    parser.add_argument("--people", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=180.0)
+    parser.add_argument("--strips", nargs="*", choices=sorted(VARIANTS), default=sorted(VARIANTS))
+    parser.add_argument("--seeds", type=int, nargs="*", default=[3, 7, 11])
+    parser.add_argument("--people", type=int, default=12)
+    parser.add_argument("--cameras", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--fps", type=float, default=5.0, help="looked at of a site in a second")
     parser.add_argument("--review", type=float, default=5.0, help="seconds between reviews")
+    parser.add_argument("--cost", action="store_true", help="tell time; leave the machine alone")
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
     assets = Path(args.assets)
     os.environ.setdefault("CROSSCAM_MODELS", str(assets / "models"))
     table: dict[str, Any] = {}
+    if args.output and args.output.is_file():
+        table = json.loads(args.output.read_text())
 
     def measure(name: str, videos: list[Path], settings: Settings, folder: Path, run: Path) -> None:
         quiet = settings.outputs.model_copy(
@@ -210,8 +234,18 @@ def main() -> None:
         rows_of = pq.read_table(run / "embeddings.parquet", columns=["embedding"])
         dim = len(rows_of.column("embedding")[0].as_py())
         truth = load_cameras(folder, ground_truth=True).tracks
-        found = load_cameras(run).tracks
-        rows, labels, figures = play(run, dim, settings=OnlineConfig(), review_s=args.review)
+        truth = only_looked(truth, frames(run, dim))
+        found = only_looked(load_cameras(run).tracks, frames(run, dim))
+        rows, labels, figures = play(
+            frames(run, dim),
+            dim,
+            settings=OnlineConfig(),
+            review_s=args.review,
+            fps=settings.process_fps or 10.0,
+        )
+        spent = figures.pop("seconds")
+        if args.cost:
+            figures["processor_seconds"] = spent
         resolved = evaluate_mtmc(truth, sequences(rows, labels.resolved(), truth))
         at_once = evaluate_mtmc(truth, sequences(rows, labels.first, truth))
         table[name] = {
@@ -223,7 +257,8 @@ def main() -> None:
         print(name, json.dumps(table[name]), flush=True)
 
     truth = load_truth(assets / "groundtruth" / "vtest_mot15.txt")
-    for variant, views in VARIANTS.items():
+    for variant in args.strips:
+        views = VARIANTS[variant]
         folder = args.work / f"vtest-{variant}"
         if not folder.is_dir():
             split(assets / "videos" / "vtest.avi", truth, views, folder)
@@ -231,10 +266,12 @@ def main() -> None:
         measure(f"vtest {variant}", videos, Settings(), folder, folder / "run")
     for seed in args.seeds:
         folder = args.work / f"site-{seed}"
-        config = SiteConfig(people=args.people, seconds=args.seconds, seed=seed)
+        config = SiteConfig(
+            people=args.people, cameras=args.cameras, seconds=args.seconds, seed=seed
+        )
         if not (folder / "site.yaml").is_file():
             simulate(config, folder)
-        settings = load_config(folder / "site.yaml")
+        settings = load_config(folder / "site.yaml").model_copy(update={"process_fps": args.fps})
         measure(f"site seed {seed}", [], settings, folder, args.work / f"run-{seed}")
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)

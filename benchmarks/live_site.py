@@ -237,10 +237,7 @@ def offline(folder: Path, work: Path, fps: float, truth: Tracks) -> dict[str, An
     )
     last = max(int(each.frame.max()) for each in truth.values()) + 1
     looked = dict.fromkeys(truth, np.arange(0, last, step))
-    found = load_cameras(out).tracks
-    others = sum(len(each) for each in found.values()) - sum(map(len, only(found, looked).values()))
-    if others:
-        sys.exit(f"process looked at other pictures than every {step}th: {others} boxes are there")
+    found = only(load_cameras(out).tracks, looked)  # in between boxes are filled in
     return {"fps": NATIVE / step, **brief(evaluate_mtmc(only(truth, looked), found))}
 
 
