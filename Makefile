@@ -153,12 +153,14 @@ web-test: web/node_modules/.package-lock.json  ## types and unit tests of the co
 docs: $(VENV)/.core  ## regenerate the reference pages that come from code
 	$(BIN)/python docs/generate.py
 
-wheel: $(BIN)/uv  ## build the wheel and the sdist
+wheel: web  ## build the wheel and the sdist, the console in them
 	rm -rf dist
 	$(BIN)/uv build --quiet --out-dir dist
+	@$(BIN)/python -m zipfile -l dist/*.whl | grep -q '^crosscam_edge/server/console/index.html ' \
+	  || { echo "the wheel lacks the console"; exit 1; }
 
 # WHEELHOUSE='--extra train --sign ~/.ssh/release': `python packaging/air-gapped/wheelhouse.py --help`
-wheelhouse: $(VENV)/.core  ## everything for a machine without network: wheels, models, checksums
+wheelhouse: $(VENV)/.core web  ## everything for a machine without network: wheels, models, checksums
 	$(BIN)/python packaging/air-gapped/wheelhouse.py --output dist/wheelhouse $(WHEELHOUSE)
 
 constraints: $(BIN)/uv  ## resolve the pinned versions anew

@@ -81,3 +81,15 @@ test("live pictures go on after a break", async () => {
   );
   expect(frames.map((each) => [...each.jpeg])).toEqual([[1, 2], [3]]);
 });
+
+test("pictures that are refused for good are not asked for again, those of a busy server are", async () => {
+  const told: string[] = [];
+  const base = await serve([(to) => to.writeHead(503).end(), (to) => to.writeHead(404).end()]);
+  await watch(
+    new Client(null, undefined, base),
+    "",
+    { onFrame() {}, onState: (state, error) => told.push(`${state} ${error?.status ?? ""}`.trim()) },
+    new AbortController().signal,
+  );
+  expect(told).toEqual(["connecting", "lost 503", "lost", "lost 404"]);
+});

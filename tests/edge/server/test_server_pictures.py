@@ -40,6 +40,17 @@ def test_pictures_show_the_person(ask, live):
     assert answer.content in [base64.b64decode(each["jpeg"]) for each in kept]
 
 
+def test_a_list_of_people_names_the_best_picture_that_the_caller_may_see(ask, live):
+    global_id, _ = someone_with_pictures(ask, live, "hall", "yard")
+    for holder in ("viewer", "hall"):
+        listed = ask(holder, "/identities").json()["identities"]
+        named = next(each["picture"] for each in listed if each["global_id"] == global_id)
+        # Another may have become the best meanwhile: then it is among them all the same.
+        seen = ask(holder, f"/identities/{global_id}/pictures").json()["pictures"]
+        assert named in [each["name"] for each in seen]
+        assert ask(holder, f"/pictures/{named}").status_code == 200
+
+
 def test_who_knows_one_camera_sees_no_picture_of_another(ask, live):
     global_id, seen = someone_with_pictures(ask, live, "hall", "yard")
     scoped = ask("hall", f"/identities/{global_id}/pictures").json()["pictures"]

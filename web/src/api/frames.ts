@@ -1,8 +1,8 @@
 /** Live pictures: each is 4 bytes of length (big-endian), a JSON header, and a JPEG. */
 
-import { asApiError, type ApiError, type Client } from "./client";
+import type { ApiError, Client } from "./client";
+import { keep, type State } from "./connection";
 import type { FrameHeader } from "./types";
-import { pause } from "../logic/pause";
 
 export interface Frame {
   header: FrameHeader;
@@ -66,56 +66,23 @@ export class FrameParser {
 
 export interface Watcher {
   onFrame(frame: Frame): void;
-  onState(state: "connecting" | "live" | "lost", error: ApiError | null): void;
+  onState(state: State, error: ApiError | null): void;
 }
 
-/** Nothing for longer: the connection is dead, for the server says something every few seconds. */
-const SILENCE_MS = 20_000;
+const PATIENCE = { silenceMs: 20_000, pauseMs: 10_000, final: [401, 403, 404, 405, 409, 422] };
 
 /** Watch live pictures until the signal; tries again after breaks. */
-export async function watch(
-  client: Client,
-  query: string,
-  watcher: Watcher,
-  signal: AbortSignal,
-): Promise<void> {
-  let failures = 0;
-  while (!signal.aborted) {
-    watcher.onState(failures ? "lost" : "connecting", null);
-    const attempt = new AbortController();
-    const stop = () => attempt.abort();
-    signal.addEventListener("abort", stop, { once: true });
-    let silence = 0;
-    const heard = () => {
-      clearTimeout(silence);
-      silence = setTimeout(stop, SILENCE_MS) as unknown as number;
-    };
-    try {
-      heard();
-      const answer = await client.ask(`/live${query}`, { signal: attempt.signal });
-      if (answer.body === null) return;
-      watcher.onState("live", null);
-      const parser = new FrameParser();
-      const reader = answer.body.getReader();
-      for (;;) {
-        const { value, done } = await reader.read();
-        if (done) break;
-        heard();
-        failures = 0;
-        for (const frame of parser.push(value)) watcher.onFrame(frame);
-      }
-      failures += 1;
-    } catch (thrown) {
-      if (signal.aborted) return;
-      failures += 1;
-      const error = asApiError(thrown);
-      watcher.onState("lost", error);
-      if ([401, 403, 404, 405, 409, 422].includes(error.status)) return;
-    } finally {
-      clearTimeout(silence);
-      signal.removeEventListener("abort", stop);
-      attempt.abort();
-    }
-    await pause(Math.min(500 * 2 ** (failures - 1), 10_000), signal);
-  }
+export function watch(client: Client, query: string, watcher: Watcher, signal: AbortSignal): Promise<void> {
+  return keep(
+    {
+      ask: (ended) => client.ask(`/live${query}`, { signal: ended }),
+      open: () => {
+        const parser = new FrameParser();
+        return (piece) => parser.push(piece).forEach((frame) => watcher.onFrame(frame));
+      },
+      onState: (state, error) => watcher.onState(state, error),
+    },
+    PATIENCE,
+    signal,
+  );
 }

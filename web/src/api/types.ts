@@ -1,4 +1,9 @@
-/** What the HTTP interface answers; times are UTC in nanoseconds since 1970. */
+/**
+ * What the HTTP interface answers; times are UTC in nanoseconds since 1970.
+ *
+ * tests/edge/server/test_server_console_types.py compares each interface with the one of the same
+ * name in the interface's own description (`IdentityEvent` is `Event` there).
+ */
 
 export type Role = "viewer" | "operator" | "admin";
 
@@ -6,6 +11,18 @@ export interface Me {
   name: string;
   role: Role;
   cameras: string[] | null;
+}
+
+export interface Settings {
+  settings: Record<string, unknown>;
+}
+
+export interface Changed {
+  global_id: number;
+}
+
+export interface Cameras {
+  cameras: Camera[];
 }
 
 export interface Camera {
@@ -26,11 +43,25 @@ export interface Camera {
   last_ns: number | null;
   size: [number, number] | null;
   size_changes: number;
-  stream: { codec: string; corrupt: number; errors: number; skipped: number };
-  /** Servers before the rates of cameras could fall do not tell these two. */
-  look_rate?: number;
-  pace?: string;
-  clock: { source: string; skew_s: number | null; jumps: number; repaired: number };
+  look_rate: number;
+  pace: string;
+  stream: Stream;
+  clock: Clock;
+}
+
+export interface Stream {
+  codec: string;
+  corrupt: number;
+  errors: number;
+  skipped: number;
+  decoder: string;
+}
+
+export interface Clock {
+  source: string;
+  skew_s: number | null;
+  jumps: number;
+  repaired: number;
 }
 
 export interface Identity {
@@ -40,6 +71,7 @@ export interface Identity {
   tracklets: number;
   cameras: string[];
   state: "known" | "forgotten";
+  picture: string | null;
 }
 
 export interface Identities {
@@ -65,6 +97,7 @@ export interface IdentityEvent {
   odds: number | null;
   runner_up: number | null;
   runner_up_id: number | null;
+  cause: string | null;
 }
 
 export interface IdentityPage extends Identity {
@@ -88,6 +121,14 @@ export interface Picture {
   quality: number;
   width: number;
   height: number;
+}
+
+export interface Pictures {
+  pictures: Picture[];
+}
+
+export interface Matches {
+  matches: Match[];
 }
 
 export interface Match {

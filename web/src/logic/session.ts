@@ -1,18 +1,17 @@
 /** Who is signed in, what the server offers, and what happens there. */
 
 import { ApiError, asApiError, Client, offersOf, type Offers } from "../api/client";
+import type { State } from "../api/connection";
 import { follow, type ServerEvent } from "../api/sse";
-import type { Camera, Me, Role } from "../api/types";
+import type { Cameras, Me, Role } from "../api/types";
 import { Store } from "./store";
 
 const KEY = "crosscam.token";
 const RANK: Record<Role, number> = { viewer: 0, operator: 1, admin: 2 };
 
-export type Connection = "connecting" | "live" | "lost";
-
 /** A session with a server. */
 export class Session {
-  readonly connection = new Store<Connection>("connecting");
+  readonly connection = new Store<State>("connecting");
   /** Grows when something was missed and what is shown should be asked for anew. */
   readonly missed = new Store(0);
   private readonly listeners = new Set<(event: ServerEvent) => void>();
@@ -70,7 +69,7 @@ export async function enter(token: string | null = sessionStorage.getItem(KEY)):
     // Asked without the handler of lost tokens: a wrong one is told where it was given.
     const first = new Client(token);
     const me = offers.has("GET /me") ? await first.get<Me>("/me") : null;
-    if (me === null) await first.get<{ cameras: Camera[] }>("/cameras");
+    if (me === null) await first.get<Cameras>("/cameras");
     if (token !== null) sessionStorage.setItem(KEY, token);
     entry.set({ state: "in", session: new Session(client, offers, me) });
   } catch (thrown) {

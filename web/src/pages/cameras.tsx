@@ -1,7 +1,7 @@
 /** How the cameras are: state, faults, what to do, rates. */
 
 import { useEffect, useRef } from "preact/hooks";
-import type { Camera } from "../api/types";
+import type { Camera, Cameras } from "../api/types";
 import { ago, count, exact, plural, span } from "../logic/format";
 import { rateOf, type Reading } from "../logic/rate";
 import { href } from "../logic/route";
@@ -40,7 +40,7 @@ export function CameraState({ camera }: { camera: Camera }) {
 
 export function CamerasPage() {
   const session = useSession();
-  const { value, error, loading, reload } = useLoaded<{ cameras: Camera[] }>("/cameras", 2);
+  const { value, error, loading, reload } = useLoaded<Cameras>("/cameras", 2);
   useEffect(() => session.on((event) => event.event === "camera" && reload()), [session]);
   const cameras = value?.cameras ?? [];
   const ok = cameras.filter((each) => each.state === "running").length;
@@ -85,7 +85,7 @@ function CameraCard({ camera }: { camera: Camera }) {
           {camera.failures > 0 && <p>{plural(camera.failures, "attempt")} in a row failed</p>}
         </div>
       )}
-      {camera.state === "running" && camera.pace && PACES[camera.pace] && <p class="slow">{PACES[camera.pace]}</p>}
+      {camera.state === "running" && PACES[camera.pace] && <p class="slow">{PACES[camera.pace]}</p>}
       <dl class="figures">
         <Figure name="Comes" value={`${camera.frame_rate.toFixed(1)} /s`} />
         <Figure name="Looked at" value={rate === null ? "…" : `${rate.toFixed(1)} /s`} />
@@ -101,12 +101,14 @@ function CameraCard({ camera }: { camera: Camera }) {
           {camera.address && <Figure name="Address" value={camera.address} wide />}
           <Figure name="Received" value={count(camera.received)} />
           <Figure name="Looked at" value={count(camera.looked_at)} />
-          {camera.look_rate !== undefined && <Figure name="May be looked at" value={`${camera.look_rate.toFixed(1)} /s`} />}
+          <Figure name="Looked at, at most" value={`${camera.look_rate.toFixed(1)} /s`} />
+          <Figure name="Decoded by" value={camera.stream.decoder} />
           <Figure name="Replaced by a newer one" value={count(camera.dropped)} />
           <Figure name="Could not be looked at" value={count(camera.broken)} />
           <Figure name="Connections" value={count(camera.connections)} />
           <Figure name="Damaged on the way" value={count(camera.stream.corrupt)} />
           <Figure name="Undecodable packets" value={count(camera.stream.errors)} />
+          <Figure name="Packets before a key picture" value={count(camera.stream.skipped)} />
           <Figure name="Changes of size" value={count(camera.size_changes)} />
           <Figure name="Times come from" value={camera.clock.source} />
           <Figure
@@ -114,6 +116,7 @@ function CameraCard({ camera }: { camera: Camera }) {
             value={camera.clock.skew_s === null ? "–" : span(Math.abs(camera.clock.skew_s))}
           />
           <Figure name="Jumps of time" value={count(camera.clock.jumps)} />
+          <Figure name="Times that were put right" value={count(camera.clock.repaired)} />
         </dl>
       </details>
       <p class="card-links">

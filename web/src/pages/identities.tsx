@@ -1,7 +1,7 @@
 /** Everybody who is kept, newest first. */
 
 import { useEffect, useState } from "preact/hooks";
-import type { Camera, Identities, Identity } from "../api/types";
+import type { Camera, Cameras, Identities, Identity } from "../api/types";
 import { ago, clock, exact, nsOfField, plural, span } from "../logic/format";
 import { href, type Route } from "../logic/route";
 import { useLoaded, useSession } from "../parts/context";
@@ -15,7 +15,7 @@ export function IdentitiesPage({ route }: { route: Route }) {
   const session = useSession();
   const { query } = route;
   const [fresh, setFresh] = useState(0);
-  const cameras = useLoaded<{ cameras: Camera[] }>("/cameras");
+  const cameras = useLoaded<Cameras>("/cameras");
   const asked = new URLSearchParams({ limit: String(LIMIT) });
   for (const key of ["camera", "cursor"]) {
     const value = query.get(key);
@@ -119,7 +119,7 @@ function Filters({ query, cameras }: { query: URLSearchParams; cameras: Camera[]
 function PersonCard({ person }: { person: Identity }) {
   return (
     <li class="card person-card">
-      <Portrait id={person.global_id} />
+      <Portrait id={person.global_id} picture={person.picture} />
       <div>
         <h2><PersonChip id={person.global_id} /></h2>
         <p title={exact(person.last_ns)}>seen {ago(person.last_ns)}</p>

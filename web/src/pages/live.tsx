@@ -3,7 +3,7 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { watch } from "../api/frames";
 import type { ApiError } from "../api/client";
-import type { Camera } from "../api/types";
+import type { Camera, Cameras } from "../api/types";
 import { draw, personAt } from "../logic/boxes";
 import { span } from "../logic/format";
 import { href, type Route } from "../logic/route";
@@ -18,7 +18,7 @@ const STALE_MS = 5_000;
 
 export function LivePage({ route }: { route: Route }) {
   const session = useSession();
-  const { value, error, loading, reload } = useLoaded<{ cameras: Camera[] }>("/cameras", 3);
+  const { value, error, loading, reload } = useLoaded<Cameras>("/cameras", 3);
   const all = value?.cameras ?? [];
   const one = route.item || null;
   const cameras = one === null ? all : all.filter((each) => each.id === one);

@@ -2,15 +2,14 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { asApiError, type ApiError } from "../api/client";
-import type { Match } from "../api/types";
-import { colourOf } from "../logic/colour";
+import type { Match, Matches } from "../api/types";
 import { ago, exact } from "../logic/format";
 import { checkPicture } from "../logic/picture";
 import { href, type Route } from "../logic/route";
 import { useSession } from "../parts/context";
 import { Icon } from "../parts/icons";
 import { PersonChip } from "../parts/person";
-import { StoredPicture } from "../parts/pictures";
+import { Portrait } from "../parts/pictures";
 import { Empty, Failed, Loading, NotAllowed, NotOffered } from "../parts/states";
 
 type Asked = { kind: "picture"; file: File } | { kind: "person"; id: string } | { kind: "text"; text: string };
@@ -56,20 +55,20 @@ export function SearchPage({ route }: { route: Route }) {
           <AskedFor asked={asked} />
           {answer === null && <Loading what="who looks alike" />}
           {answer?.error && <Failed error={answer.error} retry={() => setAsked({ ...asked })} />}
-          {answer?.matches && <Matches matches={answer.matches} />}
+          {answer?.matches && <Found matches={answer.matches} />}
         </section>
       )}
     </>
   );
 }
 
-function ask(session: ReturnType<typeof useSession>, asked: Asked, signal: AbortSignal): Promise<{ matches: Match[] }> {
+function ask(session: ReturnType<typeof useSession>, asked: Asked, signal: AbortSignal): Promise<Matches> {
   const { client } = session;
   if (asked.kind === "person") return client.get(`/identities/${encodeURIComponent(asked.id)}/similar`, signal);
   if (asked.kind === "text") return client.send("POST", "/search/text", { text: asked.text });
   return client
     .ask("/search/picture", { method: "POST", body: asked.file, headers: { "Content-Type": asked.file.type }, signal })
-    .then((answer) => answer.json() as Promise<{ matches: Match[] }>);
+    .then((answer) => answer.json() as Promise<Matches>);
 }
 
 function PictureField({ onPicture }: { onPicture: (file: File) => void }) {
@@ -156,15 +155,13 @@ function AskedFor({ asked }: { asked: Asked }) {
   );
 }
 
-function Matches({ matches }: { matches: Match[] }) {
+function Found({ matches }: { matches: Match[] }) {
   if (!matches.length) return <Empty title="Nobody looks like that" />;
   return (
     <ol class="cards people matches">
       {matches.map((each) => (
         <li key={each.global_id} class="card person-card">
-          <div class="portrait" style={{ "--person": colourOf(each.global_id) }}>
-            <StoredPicture name={each.picture} alt={`Person ${each.global_id}`} />
-          </div>
+          <Portrait id={each.global_id} picture={each.picture} />
           <div>
             <h3><PersonChip id={each.global_id} /></h3>
             <p>

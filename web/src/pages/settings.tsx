@@ -1,5 +1,6 @@
 /** The configuration as it runs, to be read; and how the console looks. */
 
+import type { Settings } from "../api/types";
 import { choose, theme, type Theme } from "../logic/theme";
 import { useStore } from "../logic/store";
 import { useLoaded, useSession } from "../parts/context";
@@ -53,7 +54,7 @@ function Configuration() {
   const session = useSession();
   const offered = session.offer("GET /settings");
   const allowed = session.may("admin");
-  const { value, error, loading, reload } = useLoaded<{ settings: unknown }>(offered && allowed ? "/settings" : null);
+  const { value, error, loading, reload } = useLoaded<Settings>(offered && allowed ? "/settings" : null);
   if (!offered) return <NotOffered what="its configuration" route="GET /settings" />;
   if (!allowed) return <NotAllowed what="the configuration" role="admin" />;
   return (

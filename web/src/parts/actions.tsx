@@ -1,7 +1,7 @@
 /** What can be done with somebody: found elsewhere, exported, merged, split, erased. */
 
 import { useState } from "preact/hooks";
-import type { Erased, IdentityPage } from "../api/types";
+import type { Changed, Erased, IdentityPage } from "../api/types";
 import { asApiError, type ApiError } from "../api/client";
 import { clock, plural, span } from "../logic/format";
 import { href } from "../logic/route";
@@ -100,7 +100,7 @@ function Merge({ person, onClose }: { person: IdentityPage; onClose: () => void 
       ready={right}
       onClose={onClose}
       onAction={async () => {
-        const { global_id } = await client.send<{ global_id: number }>(
+        const { global_id } = await client.send<Changed>(
           "POST",
           `/identities/${person.global_id}/merge`,
           { into: Number(into) },

@@ -14,6 +14,7 @@ export function EventList({ events, self }: { events: IdentityEvent[]; self: num
         <li key={k} class={each.kind}>
           <time dateTime={exact(each.time_ns)} title={exact(each.time_ns)}>{clock(each.time_ns)}</time>
           <span>{told(each, self)}</span>
+          {each.cause !== null && <span class="tag">{each.cause}</span>}
           {each.odds !== null && (
             <span class="dim odds" title="log-odds in nats">
               odds {each.odds.toFixed(1)}

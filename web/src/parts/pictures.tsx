@@ -1,7 +1,6 @@
 /** Pictures of people: fetched with the token, shown from memory, let go afterwards. */
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Picture } from "../api/types";
 import { colourOf } from "../logic/colour";
 import { Icon } from "./icons";
 import { useSession } from "./context";
@@ -57,32 +56,11 @@ export function StoredPicture({ name, alt }: { name: string | null; alt: string 
   );
 }
 
-/** The best picture of somebody; only their colour where the server keeps none. */
-export function Portrait({ id }: { id: number }) {
-  const session = useSession();
-  const [place, seen] = useSeen();
-  const [name, setName] = useState<string | null>(null);
-  const offered = session.offer("GET /identities/{}/pictures");
-  useEffect(() => {
-    if (!seen || !offered) return undefined;
-    const ended = new AbortController();
-    session.client
-      .get<{ pictures: Picture[] }>(`/identities/${id}/pictures`, ended.signal)
-      .then(({ pictures }) => setName(bestOf(pictures)?.name ?? null))
-      .catch(() => undefined); // erased meanwhile: the list says so soon
-    return () => ended.abort();
-  }, [session, seen, offered, id]);
+/** The best picture of somebody; only their colour where there is none. */
+export function Portrait({ id, picture }: { id: number; picture: string | null }) {
   return (
-    <div class="portrait" ref={place} style={{ "--person": colourOf(id) }}>
-      <StoredPicture name={name} alt={`Person ${id}`} />
+    <div class="portrait" style={{ "--person": colourOf(id) }}>
+      <StoredPicture name={picture} alt={`Person ${id}`} />
     </div>
-  );
-}
-
-/** Return the picture that shows somebody best. */
-export function bestOf(pictures: Picture[]): Picture | undefined {
-  return pictures.reduce<Picture | undefined>(
-    (best, each) => (best === undefined || each.quality > best.quality ? each : best),
-    undefined,
   );
 }

@@ -1,6 +1,6 @@
 /** The pictures that are kept of somebody. */
 
-import type { Picture } from "../api/types";
+import type { Pictures } from "../api/types";
 import { clock, exact } from "../logic/format";
 import { useLoaded, useSession } from "./context";
 import { StoredPicture } from "./pictures";
@@ -9,7 +9,7 @@ import { Empty, Failed, Loading, NotOffered } from "./states";
 export function ContactSheet({ id }: { id: number }) {
   const session = useSession();
   const offered = session.offer("GET /identities/{}/pictures");
-  const { value, error, loading, reload } = useLoaded<{ pictures: Picture[] }>(
+  const { value, error, loading, reload } = useLoaded<Pictures>(
     offered ? `/identities/${id}/pictures` : null,
   );
   return (
