@@ -33,7 +33,7 @@ export function PersonPage({ route }: { route: Route }) {
     return (
       <>
         {error && <Failed error={error} retry={reload} />}
-        <Found person={value} reload={reload} />
+        <Found person={value} />
       </>
     );
   }
@@ -48,13 +48,13 @@ export function PersonPage({ route }: { route: Route }) {
   );
 }
 
-function Found({ person, reload }: { person: IdentityPage; reload: () => void }) {
+function Found({ person }: { person: IdentityPage }) {
   return (
     <article class="person-page" style={{ "--person": colourOf(person.global_id) }}>
       <header class="page-head">
         <span class="swatch" aria-hidden="true" />
         <h1>Person {person.global_id}</h1>
-        <PersonActions person={person} reload={reload} />
+        <PersonActions person={person} />
       </header>
       {person.merged && <p class="notice">{person.asked_for} was merged into {person.global_id}: they are the same person.</p>}
       <dl class="figures">

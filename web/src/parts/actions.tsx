@@ -5,13 +5,14 @@ import type { Changed, Erased, IdentityPage } from "../api/types";
 import { asApiError, type ApiError } from "../api/client";
 import { clock, plural, span } from "../logic/format";
 import { href } from "../logic/route";
+import { settled } from "../logic/settled";
 import { useSession } from "./context";
 import { Dialog } from "./dialog";
 import { sentence } from "./states";
 
 type Open = "erase" | "merge" | "split" | null;
 
-export function PersonActions({ person, reload }: { person: IdentityPage; reload: () => void }) {
+export function PersonActions({ person }: { person: IdentityPage }) {
   const session = useSession();
   const [open, setOpen] = useState<Open>(null);
   const [error, setError] = useState<ApiError | null>(null);
@@ -45,7 +46,7 @@ export function PersonActions({ person, reload }: { person: IdentityPage; reload
       {error && <p class="field-error" role="alert">{sentence(error.found)}. {error.fix && sentence(error.fix)}</p>}
       {open === "erase" && <Erase person={person} onClose={close} />}
       {open === "merge" && <Merge person={person} onClose={close} />}
-      {open === "split" && <Split person={person} onClose={close} reload={reload} />}
+      {open === "split" && <Split person={person} onClose={close} />}
     </div>
   );
 }
@@ -105,10 +106,11 @@ function Merge({ person, onClose }: { person: IdentityPage; onClose: () => void 
           `/identities/${person.global_id}/merge`,
           { into: Number(into) },
         );
+        await settled(client, person.global_id, global_id);
         location.hash = href("identities", global_id);
       }}
     >
-      <p>Both are the same person: everything of {person.global_id} goes to the other id. No review undoes it.</p>
+      <p>Both are the same person: everything of {person.global_id} goes to the other id. No review undoes it; splitting does.</p>
       <label>
         The other id
         <input inputMode="numeric" autocomplete="off" value={into} onInput={(event) => setInto(event.currentTarget.value)} />
@@ -117,7 +119,7 @@ function Merge({ person, onClose }: { person: IdentityPage; onClose: () => void 
   );
 }
 
-function Split({ person, onClose, reload }: { person: IdentityPage; onClose: () => void; reload: () => void }) {
+function Split({ person, onClose }: { person: IdentityPage; onClose: () => void }) {
   const { client } = useSession();
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const name = (each: { camera: string; track: number }) => `${each.camera}/${each.track}`;
@@ -136,11 +138,16 @@ function Split({ person, onClose, reload }: { person: IdentityPage; onClose: () 
         const tracklets = person.journey
           .filter((each) => chosen.has(name(each)))
           .map(({ camera, track }) => ({ camera, track }));
-        await client.send("POST", `/identities/${person.global_id}/split`, { tracklets });
-        reload();
+        const { global_id } = await client.send<Changed>(
+          "POST",
+          `/identities/${person.global_id}/split`,
+          { tracklets },
+        );
+        await settled(client, global_id, global_id);
+        location.hash = href("identities", global_id);
       }}
     >
-      <p>Choose the stays of somebody else; they get an id of their own. No review undoes it.</p>
+      <p>Choose the stays of somebody else; they get an id of their own. No review undoes it; merging does.</p>
       <fieldset class="choices">
         <legend>Stays</legend>
         {person.journey.map((each) => (

@@ -40,8 +40,8 @@ function told(event: IdentityEvent, self: number): ComponentChildren {
       return `Recognised${where}`;
     case "moved":
       return mine
-        ? <>A stay{where} was thought to be {other}'s</>
-        : <>A stay{where} turned out to be <PersonChip id={event.global_id} />'s</>;
+        ? <>A stay{where} came from {other}</>
+        : <>A stay{where} went to <PersonChip id={event.global_id} /></>;
     case "merged":
       return mine ? <>{other} is the same person</> : <>Merged into <PersonChip id={event.global_id} /></>;
     case "split":
