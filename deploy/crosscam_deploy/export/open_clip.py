@@ -1,8 +1,10 @@
-"""CLIP image towers (open_clip) into embedder bundles for person crops.
+"""CLIP towers (open_clip) into embedder bundles for person crops.
 
-Only the image tower leaves, with the L2 norm inside the graph and any batch size. Crops of people
-are 256 x 128: transformers interpolate their positional embedding when open_clip is told so, the
-attention pool of the ResNets does not and is resized here (bicubic, as open_clip does for ViTs).
+The image tower leaves with the L2 norm inside the graph and any batch size; beside it the text
+tower, where texts are read as CLIP reads them, so that people are found by words too. Crops of
+people are 256 x 128: transformers interpolate their positional embedding when open_clip is told so,
+the attention pool of the ResNets does not and is resized here (bicubic, as open_clip does for
+ViTs).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crosscam_deploy.export.open_clip_text import export_text
 from crosscam_deploy.export.positions import resize_positions
 from crosscam_deploy.export.to_onnx import export_embedder
 from crosscam_deploy.importer import bundle_name, keep_if_it_runs
@@ -31,7 +34,7 @@ def export_open_clip(
     licence: str = "unknown",
     training: str = "",
 ) -> Bundle:
-    """Export the image tower of an open_clip model.
+    """Export the image tower of an open_clip model, and its text tower where that reads as CLIP's.
 
     Args:
         model: ``<architecture>/<pretrained tag or path of a checkpoint>``; the tag ``random``
@@ -53,7 +56,7 @@ def export_open_clip(
     except ImportError as error:
         raise MissingExtraError("the export of CLIP towers", "train") from error
     architecture, _, weights = model.partition("/")
-    tower = _image_tower(open_clip, torch, architecture, weights, image_size)
+    clip, tower = _towers(open_clip, torch, architecture, weights, image_size)
     with tempfile.TemporaryDirectory(prefix="crosscam-export-") as folder:
         file = Path(folder) / f"{bundle_name(architecture)}.onnx"
         export_embedder(torch, tower, image_size, file, name=model)
@@ -62,7 +65,7 @@ def export_open_clip(
             target,
             name=name or bundle_name(f"clip-{model}"),
             task="embed",
-            files={file.name: file},
+            files={file.name: file, **export_text(torch, open_clip, clip, architecture, file)},
             preprocessing=Preprocessing(
                 height=image_size[0],
                 width=image_size[1],
@@ -79,9 +82,10 @@ def export_open_clip(
     return keep_if_it_runs(bundle)
 
 
-def _image_tower(
+def _towers(
     open_clip: Any, torch: Any, architecture: str, weights: str, image_size: tuple[int, int]
-) -> Any:
+) -> tuple[Any, Any]:
+    """Return the model, and its image tower with the L2 norm."""
     if architecture not in open_clip.list_models():
         raise UsageError(
             f"open_clip has no architecture {architecture!r}",
@@ -127,7 +131,7 @@ def _image_tower(
         def forward(self, images: Any) -> Any:
             return torch.nn.functional.normalize(self.visual(images), dim=-1)
 
-    return ImageTower(model.visual).eval()
+    return model, ImageTower(model.visual).eval()
 
 
 def _resize_attention_pool(torch: Any, visual: Any, image_size: tuple[int, int]) -> None:

@@ -65,17 +65,19 @@ def write_graph(
     *,
     output: str,
     name: str,
+    given: str = "images",
 ) -> None:
-    """Write a network of one input ``images`` as ONNX, with nothing of the machine in it.
+    """Write a network of one input as ONNX, with nothing of the machine in it.
 
     Args:
         torch: The module.
         network: In evaluation mode.
-        example: ``(B, 3, H, W)`` float32, B at least 2.
+        example: The input; B is at least 2 where it may be another.
         dynamic: Axes of the input that take other lengths, as `torch.export` has them.
         file: Where to write; one file, weights inside.
         output: What the graph calls its answer.
         name: For error messages.
+        given: What the graph calls its input.
 
     Raises:
         RunError: The export failed.
@@ -85,7 +87,7 @@ def write_graph(
             network,
             (example,),
             str(file),
-            input_names=["images"],
+            input_names=[given],
             output_names=[output],
             dynamic_shapes=(dynamic,),
             opset_version=_OPSET,

@@ -24,6 +24,8 @@ class AssociationConfig:
             at once and be one person (clock offset between cameras); seconds.
         least_transit_s: Seconds that anybody needs at least from one camera to another, by ordered
             pair of their names. Less is impossible. Pairs not given are learned from the run.
+        usual_transit_s: Seconds that nearly everybody needs at least, likewise. It counts as the
+            transits from which a run judges haste do, and quicker ones that it finds loosen it.
         learned: What earlier footage of the site has shown of the model's scores and the cameras'
             colours; a run begins from it instead of from what is true of any site.
     """
@@ -33,4 +35,5 @@ class AssociationConfig:
     clocks_agree: bool = True
     overlap_tolerance_s: float = 1.0
     least_transit_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    usual_transit_s: Mapping[tuple[str, str], float] = field(default_factory=dict)
     learned: Learned | None = None

@@ -93,7 +93,9 @@ def learn_travel(
     for a, left in enumerate(names):
         for b, right in enumerate(names):
             least = config.least_transit_s.get((left, right))
-            seen = sorted(transits.get((left, right), ()))
+            usual = config.usual_transit_s.get((left, right))
+            told = [] if usual is None else [usual] * _MIN_TRANSITS
+            seen = sorted([*transits.get((left, right), ()), *told])
             if a == b or (least is None and len(seen) < _MIN_TRANSITS):
                 continue
             if least is not None:

@@ -94,6 +94,7 @@ def command(
     from crosscam_edge.cli.reloading import Reloading, hangups
     from crosscam_edge.config import load_config
     from crosscam_edge.gallery import AuditBound, Gallery, Pictures
+    from crosscam_edge.gallery.topology import GivenFile
     from crosscam_edge.live.clocks import UtcClock
     from crosscam_edge.live.open import live_cameras
     from crosscam_edge.live.outputs import open_outputs, open_rings
@@ -122,6 +123,7 @@ def command(
         outputs = open_outputs(
             output, settings.live, tracks=tracks, rings=rings, now_ns=clock.now_ns
         )
+        given = GivenFile(output).given
         gallery = None
 
         def emit(record: Mapping[str, Any]) -> None:
@@ -143,7 +145,7 @@ def command(
                 cameras,
                 settings,
                 models,
-                site=site_knowledge([config for config, _ in cameras], learned),
+                site=given.applied(site_knowledge([config for config, _ in cameras], learned)),
                 now_ns=clock.now_ns,
                 emit=emit,
                 tracks=outputs.wants("tracks"),

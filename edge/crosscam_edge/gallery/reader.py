@@ -46,6 +46,16 @@ _LOOKS = f"""
     WHERE model_id = :model AND embeddings NOT NULL AND {_VISIBLE}
     ORDER BY end_ns DESC LIMIT :limit
 """  # noqa: S608
+_TRANSITS = f"""
+    SELECT origin, camera AS target, (start_ns - left_ns) / 1e9 AS seconds FROM (
+        SELECT camera, start_ns, lag(camera) OVER steps AS origin, lag(end_ns) OVER steps AS left_ns
+        FROM (
+            SELECT global_id, camera, track, start_ns, end_ns FROM tracklets
+            WHERE {_VISIBLE} ORDER BY end_ns DESC LIMIT :limit
+        )
+        WINDOW steps AS (PARTITION BY global_id ORDER BY start_ns, camera, track)
+    ) WHERE origin <> camera
+"""  # noqa: S608
 _PICTURES = f"""
     SELECT CAST(id AS TEXT) AS name, global_id, camera, track, time_ns AS ns, quality,
            pictures.width, pictures.height
@@ -209,6 +219,22 @@ class Reader:
         with self.lock:
             for row in self._connection.execute(_LOOKS, values):
                 yield dict(row)
+
+    def transits(
+        self, *, limit: int, cameras: Collection[str] | None = None
+    ) -> dict[tuple[str, str], list[float]]:
+        """Return the seconds between leaving a camera and appearing next in another.
+
+        By ordered pair of cameras, as the association counts them; 0 for who was in both at once.
+
+        Args:
+            limit: Of the newest so many tracklets.
+            cameras: As seen by these; None for all.
+        """
+        out: dict[tuple[str, str], list[float]] = {}
+        for row in self._ask(_TRANSITS, limit=limit, cameras=_list(cameras)):
+            out.setdefault((row["origin"], row["target"]), []).append(max(0.0, row["seconds"]))
+        return out
 
     def pictures(
         self,

@@ -198,5 +198,6 @@ def with_former(
             **{way: s for way, s in before.least_transit_s.items() if not cameras.issuperset(way)},
             **now.least_transit_s,
         },
+        usual_transit_s=before.usual_transit_s,
         learned=before.learned,
     )

@@ -89,6 +89,7 @@ class LiveRun:
         identities: Who is who.
         watchers: Called by the run's thread with each picture that was looked at and what it
             brought; must neither wait nor change anything.
+        detector: Finds people.
         embedder: The model that tells people apart now.
     """
 
@@ -110,7 +111,7 @@ class LiveRun:
         self._pacing = Pacing(settings.process_fps or FRAME_RATE, now_ns)
         self.latency, self.stages = self._pacing.latency, self._pacing.stages
         self._now, self._emit, self._tracks = now_ns, emit, tracks
-        embedder = models.embedder
+        self.detector, embedder = models.detector, models.embedder
         self.identities = Identities(
             dim=embedder.dim,
             model_id=embedder.model_id,

@@ -10,9 +10,13 @@ from crosscam_edge.server.access import Access
 from crosscam_edge.server.errors import handle_errors
 from crosscam_edge.server.following import SEND_S, Followers
 from crosscam_edge.server.guard import LOOPBACK, Guard
+from crosscam_edge.server.patience import Slow
 from crosscam_edge.server.routes import PREFIX, open_router, router
 from crosscam_edge.server.routes_live import router as live_router
+from crosscam_edge.server.routes_map import router as map_router
 from crosscam_edge.server.routes_pictures import router as pictures_router
+from crosscam_edge.server.routes_search import router as search_router
+from crosscam_edge.server.upload import MOST_BYTES
 from crosscam_edge.server.web import console_routes
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from crosscam_edge.server.tokens import Keyring
 
 _VIEWERS = 8  # each has pictures of its own size encoded, at most
+_UPLOADS = 4  # pictures that are sent at a time: they are in memory
 
 
 def make_app(
@@ -56,11 +61,20 @@ def make_app(
     app.state.followers = Followers()
     app.state.viewers = Followers(_VIEWERS)
     app.state.send_s = send_s
+    app.state.uploads = Followers(_UPLOADS)
+    app.state.slow = Slow()
     app.include_router(open_router)
     app.include_router(router)
     app.include_router(live_router)
     app.include_router(pictures_router)
+    app.include_router(search_router)
+    app.include_router(map_router)
     app.router.routes.extend(console_routes())
     handle_errors(app)
-    app.add_middleware(Guard, hosts=LOOPBACK if loopback else None)
+    app.add_middleware(
+        Guard,
+        hosts=LOOPBACK if loopback else None,
+        slow=app.state.slow,
+        larger={("POST", f"{PREFIX}/search/picture"): MOST_BYTES},
+    )
     return app

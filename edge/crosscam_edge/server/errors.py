@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from crosscam_deploy.log import get_logger
 from crosscam_deploy.redact import redact
@@ -113,6 +114,7 @@ def handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(CrosscamError, _own)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unforeseen)
 
 
@@ -138,13 +140,21 @@ async def _invalid(_: Request, error: Any) -> JSONResponse:
 
 
 async def _http(_: Request, error: Any) -> JSONResponse:
-    kinds = {404: ("not_found", "there is nothing here"), 405: ("method", "not by this method")}
+    kinds = {
+        404: ("not_found", "there is nothing here"),
+        405: ("method", "not by this method"),
+        408: ("too_slow", "the body came too slowly"),
+    }
     kind, found = kinds.get(error.status_code, ("refused", str(error.detail)))
     return answer_of(
         RefusedError(
             error.status_code, kind, found, expected="a path of openapi.json", headers=error.headers
         )
     )
+
+
+async def _gone(_: Request, __: Exception) -> JSONResponse:
+    return answer_of(RefusedError(400, "gone", "the client hung up before the body was whole"))
 
 
 async def _unforeseen(_: Request, error: Exception) -> JSONResponse:

@@ -1,5 +1,6 @@
-"""What every request meets first: whose host it names, how large it is; and headers of answers.
+"""What every request meets first: whose host it names, how large its body is and how fast it comes.
 
+Answers get headers here.
 A header that an answer has already stands: files of the console may be cached, and load scripts.
 """
 
@@ -9,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from crosscam_edge.server.errors import RefusedError, answer_of
+from crosscam_edge.server.patience import Slow, in_time, patience_s
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MOST_BODY = 1 << 16
@@ -31,10 +35,19 @@ class Guard:
         app: What comes after.
         hosts: Names that may stand in `Host`; None for any. On loopback anything else is a page of
             the web that had its own name point here (DNS rebinding).
+        slow: Counts bodies that came too slowly.
+        larger: Bytes of the largest body, by method and path, where they are not `MOST_BODY`. Such
+            a route must know who asks before it reads.
     """
 
-    def __init__(self, app: ASGIApp, hosts: frozenset[str] | None) -> None:
-        self._app, self._hosts = app, hosts
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: frozenset[str] | None,
+        slow: Slow,
+        larger: Mapping[tuple[str, str], int],
+    ) -> None:
+        self._app, self._hosts, self._slow, self._larger = app, hosts, slow, larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -52,7 +65,8 @@ class Guard:
         if refused is not None:
             await answer_of(refused)(scope, receive, guarded)
             return
-        await self._app(scope, receive, guarded)
+        length = int(dict(scope["headers"]).get(b"content-length", b"0"))
+        await self._app(scope, in_time(receive, patience_s(length), self._slow), guarded)
 
     def _refused(self, scope: Scope) -> RefusedError | None:
         headers: dict[bytes, Any] = dict(scope["headers"])
@@ -69,9 +83,10 @@ class Guard:
                 411, "length", "a body of unknown length", expected="Content-Length"
             )
         length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or len(length) > 18 or int(length) > MOST_BODY:
+        most = self._larger.get((scope["method"], scope["path"]), MOST_BODY)
+        if not length.isdigit() or len(length) > 18 or int(length) > most:
             return RefusedError(
-                413, "too_large", "the body is too large", expected=f"{MOST_BODY} bytes at most"
+                413, "too_large", "the body is too large", expected=f"{most} bytes at most"
             )
         return None
 

@@ -21,22 +21,26 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from crosscam_edge.live.latency import Latency
+    from crosscam_edge.server.patience import Slow
     from crosscam_edge.server.site import Site
     from crosscam_edge.server.tokens import Caller
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def metrics_text(site: Site, caller: Caller, dropped: Callable[[], Mapping[str, int]]) -> bytes:
+def metrics_text(
+    site: Site, caller: Caller, dropped: Callable[[], Mapping[str, int]], slow: Slow
+) -> bytes:
     """Return the figures that a caller may know of, in Prometheus' text format 0.0.4.
 
     Args:
         site: The run.
         caller: Who asks; tokens of some cameras get the figures of these and of nothing else.
         dropped: Records that were dropped, by where they should have gone.
+        slow: Requests that came too slowly.
     """
     registry = CollectorRegistry()
-    registry.register(_Figures(site, caller, dropped))
+    registry.register(_Figures(site, caller, dropped, slow))
     return bytes(generate_latest(registry))
 
 
@@ -44,9 +48,9 @@ class _Figures:
     """Reads everything at one time; nothing is counted twice."""
 
     def __init__(
-        self, site: Site, caller: Caller, dropped: Callable[[], Mapping[str, int]]
+        self, site: Site, caller: Caller, dropped: Callable[[], Mapping[str, int]], slow: Slow
     ) -> None:
-        self._site, self._caller, self._dropped = site, caller, dropped
+        self._site, self._caller, self._dropped, self._slow = site, caller, dropped, slow
 
     def collect(self) -> Iterator[Metric]:
         yield from self._of_cameras()
@@ -163,6 +167,16 @@ class _Figures:
             "crosscam_slow_clients",
             "Followers of events that were dropped because they were too slow.",
             self._site.hub.missed,
+        )
+        yield CounterMetricFamily(
+            "crosscam_slow_requests",
+            "Requests that were refused because they came too slowly.",
+            self._slow.count,
+        )
+        yield CounterMetricFamily(
+            "crosscam_searches_refused",
+            "Searches by looks that were refused because another one went on.",
+            self._site.searches.refused,
         )
         yield GaugeMetricFamily(
             "crosscam_memory_bytes", "Memory of the process.", psutil.Process().memory_info().rss

@@ -186,6 +186,34 @@ class Matches(BaseModel):
     matches: list[Match] = Field(description="most alike first")
 
 
+class Words(BaseModel):
+    """What somebody looks like."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = Field(
+        min_length=1, max_length=500, description="such as: a person in a red coat with a black bag"
+    )
+
+
+class Chosen(BaseModel):
+    """Who was looked for."""
+
+    box: tuple[float, float, float, float] = Field(
+        description="x1, y1, x2, y2 in pixels of the picture that was sent; all of it for a crop"
+    )
+    people: int = Field(description="how many were found; of several the largest was chosen")
+    confidence: float | None = Field(
+        description="of the detector, in [0, 1]; null where nobody was looked for"
+    )
+
+
+class PictureMatches(Matches):
+    """People who look like somebody in a picture."""
+
+    person: Chosen = Field(description="who was looked for")
+
+
 class StoredPicture(Picture):
     """A picture as it is kept."""
 
@@ -251,6 +279,35 @@ class Changed(BaseModel):
     """Who somebody is now."""
 
     global_id: int = Field(description="the id that stays, or the new one")
+
+
+class Place(BaseModel):
+    """Where a camera is on the map."""
+
+    id: str = Field(description="name of the camera")
+    x: float | None = Field(description="from the left, in [0, 1]; null where nobody put it")
+    y: float | None = Field(description="from above, in [0, 1]; null where nobody put it")
+
+
+class Link(BaseModel):
+    """A way from one camera to another."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    start: str = Field(alias="from", description="where people left")
+    end: str = Field(alias="to", description="where they were seen next")
+    count: int = Field(description="times that somebody went; 0 for a given way")
+    p05_s: float = Field(description="seconds that 95 % of them needed at least")
+    median_s: float = Field(description="seconds that half of them needed at most")
+    p95_s: float = Field(description="seconds that 95 % of them needed at most")
+    given: bool = Field(description="whether somebody gave it, or the run has learned it")
+
+
+class Topology(BaseModel):
+    """Cameras and the ways between them, as far as the caller may know of them."""
+
+    cameras: list[Place] = Field(description="in the order of the site file")
+    links: list[Link] = Field(description="learned and given ones; a way may be there as both")
 
 
 class Erased(BaseModel):

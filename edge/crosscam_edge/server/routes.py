@@ -25,6 +25,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         401: "no token, or a wrong one",
         403: "the token's role does not do",
         404: "nothing there that the caller may know of",
+        408: "a body that came too slowly",
         409: "the run keeps nobody, or it cannot be as asked",
         411: "a body of unknown length",
         413: "a body that is too large",
@@ -206,5 +207,6 @@ async def events(
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 def metrics(request: Request, caller: Viewer, site: TheSite) -> Response:
     """Tell the figures of the run as Prometheus reads them."""
-    text = metrics_text(site, caller, request.app.state.dropped)
+    state = request.app.state
+    text = metrics_text(site, caller, state.dropped, state.slow)
     return Response(text, media_type=CONTENT_TYPE)

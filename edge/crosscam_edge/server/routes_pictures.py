@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Response
 
 from crosscam_edge.server import models
-from crosscam_edge.server.access import Operator, Viewer
+from crosscam_edge.server.access import Viewer
 from crosscam_edge.server.routes import PREFIX, REFUSALS, GlobalId, TheSite
 
 router = APIRouter(prefix=PREFIX, responses=REFUSALS)
@@ -27,15 +27,3 @@ def pictures(global_id: GlobalId, caller: Viewer, site: TheSite) -> models.Pictu
 def picture(name: Name, caller: Viewer, site: TheSite) -> Response:
     """Return a picture of a person."""
     return Response(site.picture(caller, name), media_type="image/jpeg")
-
-
-@router.get("/identities/{global_id}/similar")
-def similar(
-    global_id: GlobalId,
-    caller: Operator,
-    site: TheSite,
-    limit: Annotated[int, Query(ge=1, le=100, description="at most so many")] = 20,
-) -> models.Matches:
-    """Tell who looks like somebody, by the looks that are kept."""
-    found = site.similar(caller, global_id, limit)
-    return models.Matches(matches=[models.Match(**each) for each in found])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from crosscam_deploy.log import get_logger
+from crosscam_edge.server.patience import PatientProtocol
 from crosscam_kernels.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Server:
         config = uvicorn.Config(
             app,
             loop="asyncio",
-            http="h11",
+            http=PatientProtocol,
             ws="none",
             lifespan="off",
             log_config=None,

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from crosscam_edge.gallery import Reader
-from crosscam_edge.gallery.alike import looks_of_person, most_alike
 from crosscam_edge.live.camera import CameraHealth
 from crosscam_edge.server.errors import (
     RefusedError,
@@ -17,6 +16,8 @@ from crosscam_edge.server.errors import (
     unavailable,
 )
 from crosscam_edge.server.hub import Hub
+from crosscam_edge.server.searches import Searches
+from crosscam_edge.server.site_map import SiteMap
 from crosscam_edge.server.view import View
 from crosscam_edge.sinks.forget import Seen
 from crosscam_edge.types import TrackletKey
@@ -50,6 +51,8 @@ class Site:
         run: As above.
         hub: Its latest records; give each to `Hub.put`.
         view: What its cameras see now, for those who follow.
+        searches: By looks.
+        map: Where its cameras are, and the ways between them.
     """
 
     def __init__(
@@ -67,10 +70,13 @@ class Site:
         self._erasing = threading.Lock()
         self.view = View(run.identities.id_of)
         run.watchers.append(self.view.look)
+        self.searches = Searches(self)
+        self.map = SiteMap(self, path.parent)
 
     def close(self) -> None:
         """Close what was opened."""
         self.run.watchers.remove(self.view.look)
+        self.searches.close()
         if self._reader is not None:
             self._reader.close()
 
@@ -97,13 +103,13 @@ class Site:
         if camera is not None:
             cameras = frozenset({camera}) if caller.sees(camera) else frozenset()
         asked = {"camera": camera, "since_ns": since_ns, "until_ns": until_ns, "cursor": cursor}
-        self._audit(
+        self.note(
             caller,
             "search",
             " ".join(f"{key}={value}" for key, value in asked.items() if value is not None)
             or "all",
         )
-        found = self._kept()[1].page(
+        found = self.kept()[1].page(
             limit=limit + 1, before=cursor, since_ns=since_ns, until_ns=until_ns,
             within=cameras, cameras=caller.cameras,
         )  # fmt: skip
@@ -116,8 +122,8 @@ class Site:
         Raises:
             RefusedError: Nothing that the caller may know of.
         """
-        self._audit(caller, "look", f"identity {global_id}")
-        with self._kept()[1].at_one_time():
+        self.note(caller, "look", f"identity {global_id}")
+        with self.kept()[1].at_one_time():
             return self._page(caller, global_id)
 
     def pictures_of(self, caller: Caller, global_id: int) -> list[dict[str, Any]]:
@@ -126,8 +132,8 @@ class Site:
         Raises:
             RefusedError: Nothing that the caller may know of.
         """
-        self._audit(caller, "look", f"pictures of identity {global_id}")
-        reader = self._kept()[1]
+        self.note(caller, "look", f"pictures of identity {global_id}")
+        reader = self.kept()[1]
         with reader.at_one_time():
             final = reader.resolve(global_id)
             if reader.identity(final, caller.cameras) is None:
@@ -140,46 +146,12 @@ class Site:
         Raises:
             RefusedError: It is not there, or the caller may not see it.
         """
-        found = self._kept()[1].picture(name, caller.cameras)
+        found = self.kept()[1].picture(name, caller.cameras)
         if found is None:
             raise no_picture(name)
-        self._audit(caller, "look", f"picture {name} of identity {found['global_id']}")
+        self.note(caller, "look", f"picture {name} of identity {found['global_id']}")
         jpeg: bytes = found["jpeg"]
         return jpeg
-
-    def similar(self, caller: Caller, global_id: int, limit: int) -> list[dict[str, Any]]:
-        """Return who looks like somebody, most alike first.
-
-        Raises:
-            RefusedError: Nothing that the caller may know of.
-        """
-        reader = self._kept()[1]
-        self._audit(caller, "search", f"like identity {global_id}")
-        final = reader.resolve(global_id)
-        if reader.identity(final, caller.cameras) is None:
-            raise no_identity(global_id)
-        looks = looks_of_person(reader, final, caller.cameras)
-        if looks is None:
-            return []
-        found = most_alike(reader, *looks, limit=limit, cameras=caller.cameras, without=final)
-        return [each for who, cosine in found for each in self._match(caller, who, cosine)]
-
-    def _match(self, caller: Caller, global_id: int, cosine: float) -> list[dict[str, Any]]:
-        """Return what is said of somebody who was found; nothing if they are gone meanwhile."""
-        reader = self._kept()[1]
-        found = reader.identity(global_id, caller.cameras)
-        if found is None:
-            return []
-        best = reader.pictures(global_id, limit=1, cameras=caller.cameras)
-        return [
-            {
-                "global_id": global_id,
-                "similarity": cosine,
-                "cameras": found["cameras"],
-                "last_ns": found["last_ns"],
-                "picture": best[0]["name"] if best else None,
-            }
-        ]
 
     def export(
         self, caller: Caller, global_id: int
@@ -189,13 +161,13 @@ class Site:
         Raises:
             RefusedError: Nothing that the caller may know of, or the audit cannot be written.
         """
-        gallery, reader = self._kept()
+        gallery, reader = self.kept()
         with reader.at_one_time():
             page = self._page(caller, global_id)
             stored = reader.stored(page["global_id"], caller.cameras)
             listed = reader.pictures(page["global_id"], cameras=caller.cameras)
             pictures = [reader.picture(each["name"], caller.cameras) for each in listed]
-        self._audit(caller, "export", f"identity {page['global_id']}")
+        self.note(caller, "export", f"identity {page['global_id']}")
         if not gallery.writer.flush():
             raise unavailable("what is exported cannot be noted in the audit now")
         return page, stored, [each for each in pictures if each is not None]
@@ -209,7 +181,7 @@ class Site:
         """
         absorbed, kept = (self._whole(caller, each) for each in (global_id, into))
         stays = self._changed(partial(self.run.merge, absorbed, kept))
-        self._audit(caller, "merge", f"identity {absorbed} into {kept}")
+        self.note(caller, "merge", f"identity {absorbed} into {kept}")
         return stays
 
     def split(self, caller: Caller, global_id: int, tracks: Collection[TrackletKey]) -> int:
@@ -221,7 +193,7 @@ class Site:
         final = self._whole(caller, global_id)
         new = self._changed(partial(self.run.split, final, tracks))
         shown = ", ".join(f"{key.camera_id}/{key.track_id}" for key in sorted(tracks))
-        self._audit(caller, "split", f"identity {final}: {shown} to {new}")
+        self.note(caller, "split", f"identity {final}: {shown} to {new}")
         return new
 
     def _whole(self, caller: Caller, global_id: int) -> int:
@@ -229,7 +201,7 @@ class Site:
 
         Whoever knows of some cameras only would change what others have seen.
         """
-        reader = self._kept()[1]
+        reader = self.kept()[1]
         with reader.at_one_time():
             final = reader.resolve(global_id)
             found = reader.identity(final, caller.cameras)
@@ -248,7 +220,7 @@ class Site:
 
     def _changed(self, work: Callable[[], int]) -> int:
         try:
-            return self._ask(work)
+            return self.ask(work)
         except InputError as error:
             raise RefusedError(
                 409, "conflict", error.found, expected=error.expected, fix=error.fix
@@ -262,7 +234,7 @@ class Site:
         Raises:
             RefusedError: There is no such person, or it cannot be done now.
         """
-        gallery, reader = self._kept()
+        gallery, reader = self.kept()
         with self._erasing:
             final, forgotten = self._forgotten(gallery, reader, global_id)
             names = [final, *reader.names(final)]
@@ -289,7 +261,7 @@ class Site:
             for each in names:
                 self.hub.erase(each)
                 self.view.forget(each)
-            self._ask(partial(self.run.tell_erased, final))
+            self.ask(partial(self.run.tell_erased, final))
         return {"global_id": final, "tracklets": count, "forgotten": forgotten}
 
     def _forgotten(self, gallery: Gallery, reader: Reader, global_id: int) -> tuple[int, bool]:
@@ -303,7 +275,7 @@ class Site:
                 raise unavailable("the gallery cannot be written now")
             final = reader.resolve(global_id)
             tracks = [TrackletKey(row["camera"], row["track"]) for row in reader.journey(final)]
-            forgotten = self._ask(partial(self.run.forget, final, tracks))
+            forgotten = self.ask(partial(self.run.forget, final, tracks))
             if not gallery.writer.flush():
                 raise unavailable("the gallery cannot be written now")
             if reader.resolve(global_id) == final:
@@ -311,7 +283,7 @@ class Site:
         raise unavailable(f"identity {global_id} changes too quickly")
 
     def _page(self, caller: Caller, global_id: int) -> dict[str, Any]:
-        reader = self._kept()[1]
+        reader = self.kept()[1]
         final = reader.resolve(global_id)
         found = reader.identity(final, caller.cameras)
         if found is None:
@@ -333,7 +305,12 @@ class Site:
     def _with_state(self, found: dict[str, Any]) -> dict[str, Any]:
         return {**found, "state": "known" if self.knows(found["global_id"]) else "forgotten"}
 
-    def _kept(self) -> tuple[Gallery, Reader]:
+    def kept(self) -> tuple[Gallery, Reader]:
+        """Return what the run keeps.
+
+        Raises:
+            RefusedError: It keeps nobody.
+        """
         if self._gallery is None or self._reader is None:
             raise RefusedError(
                 409,
@@ -348,15 +325,26 @@ class Site:
         """Return how many rows of the audit are kept, and how many were let go."""
         return (0, 0) if self._reader is None else self._reader.audit_rows()
 
-    def watched(self, caller: Caller, what: str) -> None:
-        """Note that somebody follows what happens, or looks at what cameras see."""
+    @property
+    def reader(self) -> Reader | None:
+        """Reads what the run keeps; None when it keeps nobody."""
+        return self._reader
+
+    def watched(self, caller: Caller, what: str, action: str = "follow") -> None:
+        """Note what somebody does that needs nobody to be kept: looks, follows, draws the map."""
         if self._gallery is not None:
-            self._gallery.audit(caller.name, "follow", what)
+            self._gallery.audit(caller.name, action, what)
 
-    def _audit(self, caller: Caller, action: str, detail: str) -> None:
-        self._kept()[0].audit(caller.name, action, detail)
+    def note(self, caller: Caller, action: str, detail: str) -> None:
+        """Note who has asked for what."""
+        self.kept()[0].audit(caller.name, action, detail)
 
-    def _ask(self, work: Callable[[], T]) -> T:
+    def ask(self, work: Callable[[], T]) -> T:
+        """Have something done by the run's thread; returns what it returned.
+
+        Raises:
+            RefusedError: The run does not come round to it.
+        """
         asked = self.run.ask(work)
         try:
             return asked.result(_WAIT_S)

@@ -201,6 +201,24 @@ def test_haste_counts_against_a_pair_only_after_many_transits():
     assert not impossible.any()
 
 
+def test_a_way_that_was_given_counts_as_if_it_had_been_learned():
+    spans = Spans.of(
+        [make("a", 1, 0, 100, np.zeros((0, 4))), make("b", 2, 110, 200, np.zeros((0, 4)))]
+    )
+
+    def odds(given, transits=()):
+        config = AssociationConfig(usual_transit_s=given)
+        travel = learn_travel(spans, ["a", "b"], {("a", "b"): transits}, config)
+        return travel.judge(spans, *every_pair(2), spans.shared(*every_pair(2)))
+
+    found, impossible = odds({("a", "b"): 20.0})
+    assert found[0, 1] == found[1, 0] < -1
+    assert not impossible.any()
+    assert not odds({("b", "a"): 20.0})[0].any()  # the other way
+    assert not odds({("a", "b"): 20.0}, [3.0])[0].any()  # somebody was quicker
+    assert not odds({})[0].any()
+
+
 def test_nothing_and_no_looks():
     assert ids([]) == []
     blind = [make("a", n, n * 100, n * 100 + 5, np.zeros((0, 8))) for n in range(3)]

@@ -15,7 +15,7 @@ import numpy as np
 
 
 def write_video(
-    path: Path, *, size=(160, 120), seconds=4.0, rate=10, codec="libx264", bar=12
+    path: Path, *, size=(160, 120), seconds=4.0, rate=10, codec="libx264", bar=12, colour=220
 ) -> Path:
     """Write a video in which a bright bar wanders; every tenth picture is a key picture."""
     with av.open(str(path), "w") as container:
@@ -27,7 +27,7 @@ def write_video(
         for k in range(round(seconds * rate)):
             image = np.full((size[1], size[0], 3), 40, np.uint8)
             left = (k * 7) % size[0]
-            image[:, left : left + bar] = 220
+            image[:, left : left + bar] = colour
             for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")):
                 container.mux(packet)
         for packet in stream.encode():

@@ -168,12 +168,14 @@ def test_what_was_known_of_cameras_that_went_is_kept():
     before = AssociationConfig(
         overlapping=frozenset({frozenset("ab"), frozenset("bc")}),
         least_transit_s={("a", "c"): 5.0, ("a", "b"): 2.0},
+        usual_transit_s={("a", "b"): 9.0},
     )
     now = AssociationConfig(separate=frozenset({frozenset("ab")}), least_transit_s={("b", "a"): 1})
     found = with_former(now, before, frozenset("ab"))
     assert found.overlapping == {frozenset("bc")}
     assert found.separate == {frozenset("ab")}
     assert found.least_transit_s == {("a", "c"): 5.0, ("b", "a"): 1}
+    assert found.usual_transit_s == {("a", "b"): 9.0}
 
 
 @pytest.fixture

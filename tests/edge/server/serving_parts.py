@@ -31,9 +31,9 @@ SECRET = "topsecret"  # of a camera that is not there
 HOLDERS = ("viewer", "operator", "admin", "hall")
 
 
-def write_people(folder):
-    for name, size in (("hall.mp4", (320, 240)), ("yard.mp4", (480, 240))):
-        write_video(folder / name, size=size, seconds=8, bar=70)
+def write_people(folder, hall=220, yard=220):
+    write_video(folder / "hall.mp4", size=(320, 240), seconds=8, bar=70, colour=hall)
+    write_video(folder / "yard.mp4", size=(480, 240), seconds=8, bar=70, colour=yard)
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Live:
 
 
 @contextmanager
-def running(videos, folder):
+def running(videos, folder, models=None):
     cameras = [
         {"id": "hall", "video": str(videos / "hall.mp4")},
         {"id": "yard", "video": str(videos / "yard.mp4")},
@@ -69,10 +69,12 @@ def running(videos, folder):
         outputs.put(record)
         hub.put(record)
 
-    gallery = Gallery(path, model_id="same", dim=SameEmbedder.dim, now_ns=clock.now_ns)
+    models = models or Models(BarDetector(), SameEmbedder(), {}, 1)
+    known = models.embedder
+    gallery = Gallery(path, model_id=known.model_id, dim=known.dim, now_ns=clock.now_ns)
     sources = live_cameras(settings, clock.now_ns, lambda: runs[0].wake() if runs else None)
     run = LiveRun(
-        sources, settings, Models(BarDetector(), SameEmbedder(), {}, 1), site=AssociationConfig(),
+        sources, settings, models, site=AssociationConfig(),
         now_ns=clock.now_ns, emit=emit, gallery=gallery, tracks=True,
     )  # fmt: skip
     runs.append(run)

@@ -43,6 +43,10 @@ RULES = {
     ("GET", "/api/v1/identities/{global_id}/pictures"): "viewer",
     ("GET", "/api/v1/pictures/{name}"): "viewer",
     ("GET", "/api/v1/identities/{global_id}/similar"): "operator",
+    ("POST", "/api/v1/search/picture"): "operator",
+    ("POST", "/api/v1/search/text"): "operator",
+    ("GET", "/api/v1/topology"): "viewer",
+    ("PUT", "/api/v1/topology"): "admin",
 }
 ROLES = ("viewer", "operator", "admin")
 
@@ -112,7 +116,7 @@ def test_no_answer_holds_a_secret(ask, tokens, live):
     someone = ask("admin", "/identities").json()["identities"][0]["global_id"]
     paths = [
         "/openapi.json", "/health", "/cameras", "/cameras/dead", "/identities", "/metrics",
-        "/me", "/settings",
+        "/me", "/settings", "/topology",
         f"/identities/{someone}", f"/identities/{someone}/export", "/nothing", "/identities/x",
     ]  # fmt: skip
     for holder in (None, "cc_wrong", *HOLDERS):
@@ -186,17 +190,16 @@ def test_own_hosts_are_not(ask, host):
 
 def test_large_bodies_are_refused_before_they_come(url):
     parts = urlsplit(url)
-    for header, status in (
-        (b"Content-Length: 99999999999", b"413"),
-        (b"Transfer-Encoding: chunked", b"411"),
-        (b"Content-Length: 70000", b"413"),
+    for request, header, status in (
+        (b"DELETE /api/v1/identities/1", b"Content-Length: 99999999999", b"413"),
+        (b"DELETE /api/v1/identities/1", b"Transfer-Encoding: chunked", b"411"),
+        (b"DELETE /api/v1/identities/1", b"Content-Length: 70000", b"413"),
+        (b"PUT /api/v1/search/picture", b"Content-Length: 70000", b"413"),
+        (b"POST /api/v1/search/picture", b"Content-Length: 8388609", b"413"),
+        (b"POST /api/v1/search/picture", b"Content-Length: 8388608", b"401"),  # unread
     ):
         with socket.create_connection((parts.hostname, parts.port), timeout=5) as client:
-            client.sendall(
-                b"DELETE /api/v1/identities/1 HTTP/1.1\r\nHost: localhost\r\n"
-                + header
-                + b"\r\n\r\n"
-            )
+            client.sendall(request + b" HTTP/1.1\r\nHost: localhost\r\n" + header + b"\r\n\r\n")
             assert client.recv(4096).split()[1] == status
 
 

@@ -1,0 +1,129 @@
+"""The map over HTTP: places and given ways are kept, learned ones are counted, scopes hold."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import httpx
+import pytest
+from serving_parts import running, serving
+
+from crosscam_edge.gallery import Reader
+from crosscam_edge.gallery.topology import FILE
+from crosscam_edge.server.site import Site
+from crosscam_edge.server.tokens import Keyring
+
+WAY = {"from": "hall", "to": "yard", "count": 0, "p05_s": 4.0, "median_s": 6.5, "p95_s": 9.0,
+       "given": True}  # fmt: skip
+GIVEN = {
+    "cameras": [{"id": "hall", "x": 0.2, "y": 0.75}, {"id": "yard", "x": None, "y": None}],
+    "links": [WAY],
+}
+
+
+@pytest.fixture
+def empty(live):
+    """No map is given before, and none is left for others."""
+    path = live.path.parent / FILE
+    online = live.run.identities.online
+    path.unlink(missing_ok=True)
+    yield path
+    path.unlink(missing_ok=True)
+    online.site = replace(online.site, usual_transit_s={})
+
+
+@pytest.fixture
+def ask(empty, ask):
+    return ask
+
+
+def test_what_is_given_is_kept_and_used(ask, live, empty, tokens, tokens_file):
+    before = ask("viewer", "/topology").json()
+    assert before["cameras"] == [{"id": name, "x": None, "y": None}
+                                 for name in ("hall", "yard", "dead")]  # fmt: skip
+    assert not any(each["given"] for each in before["links"])
+    answer = ask("admin", "/topology", "PUT", json=GIVEN)
+    assert answer.status_code == 200
+    assert answer.json()["cameras"][0] == {"id": "hall", "x": 0.2, "y": 0.75}
+    assert WAY in answer.json()["links"]
+    assert live.run.identities.online.site.usual_transit_s == {("hall", "yard"): 4.0}
+    again = Site(live.run, live.gallery, live.path, live.hub)  # as after a restart
+    headers = {"Authorization": f"Bearer {tokens['viewer']}"}
+    with serving(again, Keyring(tokens_file)) as url:
+        found = httpx.get(url + "/api/v1/topology", headers=headers).json()
+    again.close()
+    assert found["cameras"] == answer.json()["cameras"]
+    assert WAY in found["links"]
+    live.gallery.writer.flush()
+    reader = Reader(live.path)
+    (row,) = reader._ask("SELECT who, action, detail FROM audit WHERE action = 'change'")
+    reader.close()
+    assert row == {"who": "admin", "action": "change", "detail": "topology"}
+    assert ask("admin", "/topology", "PUT", json={}).status_code == 200
+    assert live.run.identities.online.site.usual_transit_s == {}
+    assert not any(each["given"] for each in ask("viewer", "/topology").json()["links"])
+
+
+def test_ways_that_people_took_are_told(ask, live):
+    live.gallery.writer.flush()
+    reader = Reader(live.path)
+    counted = reader.transits(limit=20_000)
+    reader.close()
+    assert counted  # everybody looks the same here, so people are in both
+    links = {
+        (each["from"], each["to"]): each for each in ask("viewer", "/topology").json()["links"]
+    }
+    for way, seconds in counted.items():
+        assert links[way]["count"] >= len(seconds)
+        assert 0 <= links[way]["p05_s"] <= links[way]["median_s"] <= links[way]["p95_s"]
+        assert not links[way]["given"]
+
+
+def test_who_knows_one_camera_sees_no_way_to_another(ask):
+    assert ask("admin", "/topology", "PUT", json=GIVEN).status_code == 200
+    found = ask("hall", "/topology")
+    assert found.json() == {"cameras": [{"id": "hall", "x": 0.2, "y": 0.75}], "links": []}
+
+
+def changed(**more):
+    return {**GIVEN, "links": [{**WAY, **more}]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        changed(to="attic"), changed(to="hall"), changed(p05_s=7.0), changed(p95_s=1e9),
+        changed(p05_s=-1), changed(given=False), changed(more=1), {"links": [WAY, WAY]},
+        {"cameras": [{"id": "attic", "x": 0.5, "y": 0.5}]},
+        {"cameras": [{"id": "hall", "x": 1.5, "y": 0.5}]},
+        {"cameras": [{"id": "hall", "x": 0.5, "y": None}]},
+        {"cameras": [{"id": "hall", "x": 0, "y": 0}, {"id": "hall", "x": 1, "y": 1}]},
+        {"cameras": [{"id": "../x", "x": 0, "y": 0}]}, {"cameras": [{"id": "hall"}]}, [], "x",
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_wrong_is_refused_and_changes_nothing(ask, empty, live, body):
+    answer = ask("admin", "/topology", "PUT", json=body)
+    assert (answer.status_code, answer.json()["error"]) == (422, "invalid")
+    assert not empty.exists()
+    assert live.run.identities.online.site.usual_transit_s == {}
+
+
+def test_numbers_that_are_none_are_refused(ask, empty):
+    text = json.dumps(changed(p95_s=float("inf")))
+    headers = {"Content-Type": "application/json"}
+    answer = ask("admin", "/topology", "PUT", content=text, headers=headers)
+    assert answer.status_code == 422
+    assert not empty.exists()
+
+
+def test_a_run_that_keeps_nobody_has_a_map_too(videos, tmp_path, tokens, tokens_file):
+    with running(videos, tmp_path) as found:
+        site = Site(found.run, None, found.path, found.hub)
+        with serving(site, Keyring(tokens_file)) as url:
+            headers = {"Authorization": f"Bearer {tokens['admin']}"}
+            answer = httpx.put(url + "/api/v1/topology", headers=headers, json=GIVEN)
+        site.close()
+    assert answer.status_code == 200
+    assert answer.json()["links"] == [WAY]
