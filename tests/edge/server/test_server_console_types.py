@@ -11,8 +11,7 @@ from crosscam_edge.server.app import make_app
 
 TYPES = Path(__file__).parents[3] / "web" / "src" / "api" / "types.ts"
 OTHER_NAMES = {"IdentityEvent": "Event"}  # `Event` is something else in browsers
-# Heads of live pictures are no JSON answer, and no server has a map yet.
-NOT_DESCRIBED = {"FrameHeader", "Person", "Topology", "Place", "Link"}
+NOT_DESCRIBED = {"FrameHeader", "Person"}  # heads of live pictures are no JSON answer
 _INTERFACE = re.compile(r"^export interface (\w+)(?: extends (\w+))? \{\n(.*?)^\}", re.M | re.S)
 _FIELD = re.compile(r"  (\w+\??): (.+);")
 _ALIAS = re.compile(r"^export type (\w+) = (.+);", re.M)

@@ -139,6 +139,16 @@ export interface Match {
   picture: string | null;
 }
 
+export interface Chosen {
+  box: [number, number, number, number];
+  people: number;
+  confidence: number | null;
+}
+
+export interface PictureMatches extends Matches {
+  person: Chosen;
+}
+
 export interface Place {
   id: string;
   x: number | null;
@@ -149,9 +159,9 @@ export interface Link {
   from: string;
   to: string;
   count: number;
-  p05_s: number | null;
-  median_s: number | null;
-  p95_s: number | null;
+  p05_s: number;
+  median_s: number;
+  p95_s: number;
   given: boolean;
 }
 

@@ -30,9 +30,7 @@ export function moved(places: readonly Placed[], id: string, x: number, y: numbe
 
 /** Return what a link says: its time, how sure, and whether somebody gave it. */
 export function linkText(link: Link, span: (seconds: number) => string): string {
-  const time = link.median_s === null ? "" : span(link.median_s);
-  const range = link.p05_s === null || link.p95_s === null ? "" : ` (${span(link.p05_s)} – ${span(link.p95_s)})`;
-  return `${time}${range}`;
+  return `${span(link.median_s)} (${span(link.p05_s)} – ${span(link.p95_s)})`;
 }
 
 /** Return the body that keeps positions and given links. */

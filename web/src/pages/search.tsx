@@ -2,7 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import { asApiError, type ApiError } from "../api/client";
-import type { Match, Matches } from "../api/types";
+import type { Match, Matches, PictureMatches } from "../api/types";
 import { ago, exact } from "../logic/format";
 import { checkPicture } from "../logic/picture";
 import { href, type Route } from "../logic/route";
@@ -14,7 +14,7 @@ import { Empty, Failed, Loading, NotAllowed, NotOffered } from "../parts/states"
 
 type Asked = { kind: "picture"; file: File } | { kind: "person"; id: string } | { kind: "text"; text: string };
 interface Answer {
-  matches: Match[] | null;
+  found: Matches | PictureMatches | null;
   error: ApiError | null;
 }
 
@@ -31,8 +31,8 @@ export function SearchPage({ route }: { route: Route }) {
     const ended = new AbortController();
     setAnswer(null);
     ask(session, asked, ended.signal)
-      .then(({ matches }) => setAnswer({ matches, error: null }))
-      .catch((thrown: unknown) => ended.signal.aborted || setAnswer({ matches: null, error: asApiError(thrown) }));
+      .then((found) => setAnswer({ found, error: null }))
+      .catch((thrown: unknown) => ended.signal.aborted || setAnswer({ found: null, error: asApiError(thrown) }));
     return () => ended.abort();
   }, [session, asked]);
   const byPicture = session.offer("POST /search/picture");
@@ -55,20 +55,23 @@ export function SearchPage({ route }: { route: Route }) {
           <AskedFor asked={asked} />
           {answer === null && <Loading what="who looks alike" />}
           {answer?.error && <Failed error={answer.error} retry={() => setAsked({ ...asked })} />}
-          {answer?.matches && <Found matches={answer.matches} />}
+          {answer?.found && "person" in answer.found && answer.found.person.people > 1 && (
+            <p class="dim">{answer.found.person.people} people were found in the picture; the largest was looked for.</p>
+          )}
+          {answer?.found && <Found matches={answer.found.matches} />}
         </section>
       )}
     </>
   );
 }
 
-function ask(session: ReturnType<typeof useSession>, asked: Asked, signal: AbortSignal): Promise<Matches> {
+function ask(session: ReturnType<typeof useSession>, asked: Asked, signal: AbortSignal): Promise<Matches | PictureMatches> {
   const { client } = session;
   if (asked.kind === "person") return client.get(`/identities/${encodeURIComponent(asked.id)}/similar`, signal);
   if (asked.kind === "text") return client.send("POST", "/search/text", { text: asked.text });
   return client
     .ask("/search/picture", { method: "POST", body: asked.file, headers: { "Content-Type": asked.file.type }, signal })
-    .then((answer) => answer.json() as Promise<Matches>);
+    .then((answer) => answer.json() as Promise<PictureMatches>);
 }
 
 function PictureField({ onPicture }: { onPicture: (file: File) => void }) {

@@ -96,7 +96,7 @@ function Arrow({ link, from, to, width, height }: { link: Link; from: Placed; to
         stroke-width={weight}
         marker-end="url(#arrow)"
       />
-      {link.median_s !== null && length > 70 && (
+      {length > 70 && (
         <text x={(x1 + x2) / 4 + mx / 2 - uy * 12} y={(y1 + y2) / 4 + my / 2 + ux * 12} text-anchor="middle" dominant-baseline="central">
           {span(link.median_s)}
         </text>

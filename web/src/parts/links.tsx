@@ -31,8 +31,8 @@ export function LinkTable({ cameras, links, span, onChange }: Props) {
                 <tr key={`${each.from}>${each.to}>${each.given}`}>
                   <td>{each.from}</td>
                   <td>{each.to}</td>
-                  <td>{each.median_s === null ? "–" : span(each.median_s)}</td>
-                  <td>{each.p05_s === null || each.p95_s === null ? "–" : `${span(each.p05_s)} – ${span(each.p95_s)}`}</td>
+                  <td>{span(each.median_s)}</td>
+                  <td>{`${span(each.p05_s)} – ${span(each.p95_s)}`}</td>
                   <td>{count(each.count)}</td>
                   <td>{each.given ? "given" : "learned"}</td>
                   {onChange && (
