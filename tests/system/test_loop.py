@@ -1,4 +1,4 @@
-"""The whole turn: watch, harvest, train, use what came out; every step is a command."""
+"""The whole turn: watch, harvest, train, build, swap what came out into a live run."""
 
 from __future__ import annotations
 
@@ -11,69 +11,48 @@ from pathlib import Path
 
 import pytest
 
-from crosscam_edge.cli import main
-
-
-def run(*args: object) -> None:
-    with pytest.raises(SystemExit) as left:
-        main([str(arg) for arg in args])
-    assert left.value.code == 0, args
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_from_recordings_to_a_model_of_their_own(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("torch")
-    monkeypatch.setenv("CROSSCAM_MODELS", "")
-    site, first, pictures = tmp_path / "site", tmp_path / "first", tmp_path / "pictures"
-    run("simulate", "-o", site, "--people", 8, "--cameras", 3, "--seconds", 40, "--seed", 11)
-    no = ("--no-video", "--no-report", "--no-crops")
-    run("process", "-c", site / "site.yaml", "-o", first, *no)
-    run("harvest", first, "-o", pictures)
-    run("data", "check", pictures)
-    run(
-        "train", "own-site", f"data.path={pictures}", "--output", tmp_path / "mine",
-        "method.epochs=2", "method.prompts.epochs=1", "method.intra.epochs=1",
-        "method.cfm.start=1", "method.ical.adv_window=[1,null]",
-    )  # fmt: skip
-    bundle = tmp_path / "mine" / "seed-0" / "last.bundle"
-    second = tmp_path / "second"
-    run("process", "-c", site / "site.yaml", "-o", second, "--embedder", bundle, *no)
-    capsys.readouterr()
-    scores = []
-    for out in (first, second):
-        run("eval", "mtmc", site, out, "--json")
-        scores.append(json.loads(capsys.readouterr().out))
-    models = [json.loads((out / "run.json").read_text())["models"] for out in (first, second)]
-    assert models[0]["embedder"]["model_id"] != models[1]["embedder"]["model_id"]
-    found = [score["cross_camera"]["IDF1"] for score in scores]
-    assert found[1] > found[0] - 0.15  # two epochs teach little, and must not destroy
+SCRIPT = Path(__file__).parents[2] / "examples" / "loop.sh"
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_the_example_goes_round(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    script = Path(__file__).parents[2] / "examples" / "loop.sh"
+    out = tmp_path / "loop"
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    small = {"PEOPLE": "8", "CAMERAS": "3", "SECONDS_OF_VIDEO": "40", "BESIDE": "5"}
+    small = {
+        "PEOPLE": "8",
+        "CAMERAS": "2",
+        "SECONDS_OF_VIDEO": "24",
+        "FPS": "5",
+        "BESIDE": "5",
+        "OMP_NUM_THREADS": "1",
+    }
     done = subprocess.run(
         [
-            str(script), str(tmp_path / "loop"), "method.epochs=2", "method.prompts.epochs=1",
+            str(SCRIPT), str(out), "method.epochs=2", "method.prompts.epochs=1",
             "method.intra.epochs=1", "method.cfm.start=1", "method.ical.adv_window=[1,null]",
+            "batch.people=8",
         ],
         env=os.environ | small | {"PATH": tools, "CROSSCAM_MODELS": ""},
         capture_output=True,
         text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert "swapped: " in done.stdout
     before, after = (
         float(value) for value in re.findall(r"^(?:before|after) +([0-9.]+)$", done.stdout, re.M)
     )
     assert after > before - 0.15  # two epochs teach little, and must not destroy
-    again = subprocess.run([str(script), str(tmp_path / "loop")], capture_output=True, text=True)
-    assert again.returncode == 2
-    assert "is there already" in again.stderr
+    runs = [json.loads((out / name / "run.json").read_text()) for name in ("before", "after")]
+    old, new = (run["models"]["embedder"]["model_id"] for run in runs)
+    assert old != new
+    lines = (out / "live" / "events.jsonl").read_text().splitlines()
+    (told,) = (each for each in map(json.loads, lines) if each["type"] == "model")
+    assert (told["state"], told["old"], told["new"]) == ("swapped", old, new)
+
+
+def test_the_example_says_what_it_wants(tmp_path: Path) -> None:
+    for words, said in (([], "FOLDER must not exist"), ([str(tmp_path)], "is there already")):
+        asked = subprocess.run([str(SCRIPT), *words], capture_output=True, text=True)
+        assert asked.returncode == 2
+        assert said in asked.stderr
