@@ -62,6 +62,8 @@ class Server:
                 "127.0.0.1",
                 "--port",
                 str(self.port),
+                "--control-port",
+                "0",  # else all servers of a machine want the same
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crosscam_deploy.log import get_logger
 from crosscam_edge.associate.online.types import BY_HAND, EventKind
+from crosscam_edge.gallery.ahead import Ahead
 from crosscam_edge.gallery.rows import COLUMNS, row_of, tracklet_of
 from crosscam_edge.gallery.schema import connect
 from crosscam_edge.gallery.writer import Writer
@@ -29,10 +30,6 @@ _PUT_IDENTITY = (
     "INSERT INTO identities (global_id, first_ns, last_ns) VALUES (?, ?, ?) "
     "ON CONFLICT (global_id) DO UPDATE SET first_ns = min(first_ns, excluded.first_ns), "
     "last_ns = max(last_ns, excluded.last_ns)"
-)
-_COUNT = (
-    "INSERT INTO counters (name, value) VALUES (?, ?) "
-    "ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)"
 )
 _BOUND_AUDIT = "DELETE FROM audit WHERE id <= (SELECT max(id) FROM audit) - ?"
 # The newest stays, so that ids go on: the first one tells how many are gone.
@@ -64,7 +61,7 @@ _TOO_MANY = """
         ) WHERE total > ? OR number > ?
     )
 """
-_NEXT_ID = "next global id"
+_NEXT_ID, _TRACK = "next global id", "track "
 _HOUR_NS = 3600 * 1_000_000_000
 _MINUTE_NS = 60 * 1_000_000_000
 _PICTURES_OF_ONE = 24
@@ -143,6 +140,7 @@ class Gallery:
         self._reader.row_factory = sqlite3.Row
         self._writing = connect(path)
         self.writer = Writer(self._writing)
+        self._ahead = Ahead(self.writer.put)
         self._keep_ns = round(keep_s * 1e9)
         self._picture_bytes = picture_bytes
         self._tidied_ns: int | None = None
@@ -156,9 +154,12 @@ class Gallery:
         each other.
         """
         out = Restored()
-        counters = dict(self._reader.execute("SELECT name, value FROM counters").fetchall())
-        out.next_id = int(counters.pop(_NEXT_ID, 1))
-        out.next_track = {name.removeprefix("track "): int(v) for name, v in counters.items()}
+        found = dict(self._reader.execute("SELECT name, value FROM counters").fetchall())
+        counters = self._ahead.restored({_NEXT_ID: 1} | found)
+        out.next_id = counters.pop(_NEXT_ID)
+        out.next_track = {name.removeprefix(_TRACK): value for name, value in counters.items()}
+        if not self.writer.flush():
+            _log.warning("ids cannot be reserved", reason="the gallery cannot be written")
         for row in self._reader.execute(
             "SELECT * FROM tracklets WHERE model_id = ? AND end_ns >= ? AND embeddings NOT NULL "
             "ORDER BY end_ns, camera, track",
@@ -203,8 +204,12 @@ class Gallery:
         global_id = row["global_id"]
         self.writer.put(_PUT_TRACKLET, row)
         self.writer.put(_PUT_IDENTITY, (global_id, tracklet.start_ns, tracklet.end_ns))
-        self.writer.put(_COUNT, (_NEXT_ID, global_id + 1))
-        self.writer.put(_COUNT, (f"track {tracklet.camera_id}", tracklet.track_id + 1))
+        self._ahead.given(_NEXT_ID, global_id + 1)
+        self.given(tracklet.camera_id, tracklet.track_id)
+
+    def given(self, camera_id: str, track_id: int) -> None:
+        """Note that a camera has given a track id, or is about to; it is not given again."""
+        self._ahead.given(f"{_TRACK}{camera_id}", track_id + 1)
 
     def drop(self, camera_id: str, track_id: int) -> None:
         """Forget a tracklet that was nobody."""
@@ -224,7 +229,7 @@ class Gallery:
                 event.cause or None,
             ),
         )  # fmt: skip
-        self.writer.put(_COUNT, (_NEXT_ID, event.global_id + 1))
+        self._ahead.given(_NEXT_ID, event.global_id + 1)
         if event.kind is EventKind.MERGED:
             self.writer.put(
                 "UPDATE tracklets SET global_id = ? WHERE global_id = ?",
@@ -358,6 +363,7 @@ class Gallery:
 
     def close(self) -> None:
         """Write what waits, and close the file."""
+        self._ahead.end()
         self.writer.close()
         self._reader.close()
         self._writing.close()

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _log = get_logger("camera")
 _STEADY_S = 5.0  # pictures for so long, and the camera is thought to be back
 _RATE = 0.9  # share that the mean of the pace keeps at a picture
+_BURST_S = (
+    1.0  # pictures that waited for the connection come at once: that is not the camera's pace
+)
 _JOIN_S = 6.0  # a little more than FFmpeg's limits
 
 
@@ -180,6 +183,7 @@ class LiveCamera:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._arrival_ns: int | None = None
+        self._first_ns: int | None = None  # of this connection
         self._health = CameraHealth(camera_id, shown, since_ns=now_ns())
         self._thread = threading.Thread(target=self._run, name=f"camera-{camera_id}", daemon=True)
 
@@ -250,6 +254,7 @@ class LiveCamera:
         """Connect and read until that is over; returns why it is."""
         self._set(state=CameraState.CONNECTING)
         self._clock.reconnected()
+        self._first_ns = None
         connection = None
         try:
             connection = self._connect()
@@ -279,7 +284,10 @@ class LiveCamera:
         taken = self._clock.date(arrived.arrival_ns, arrived.stream_ns, arrived.rtcp_ns)
         size = orientation_of(raw).size(raw.width, raw.height)
         rate = before.frame_rate
-        if self._arrival_ns is not None and arrived.arrival_ns > self._arrival_ns:
+        if self._first_ns is None:
+            self._first_ns = arrived.arrival_ns
+        steady = arrived.arrival_ns - self._first_ns > _BURST_S * 1e9
+        if steady and self._arrival_ns is not None and arrived.arrival_ns > self._arrival_ns:
             now = min(1000.0, 1e9 / (arrived.arrival_ns - self._arrival_ns))
             rate = 1.0 / (_RATE / rate + (1 - _RATE) / now) if rate else now
         with self._lock:

@@ -101,7 +101,9 @@ def connect(
     Raises:
         SourceFault: It does not work out, and why.
     """
-    options = {"fflags": "nobuffer", "flags": "low_delay"}
+    # No "nobuffer": it throws away what was read to tell what is in a stream, the first key picture
+    # among it, and the next one may be many seconds off.
+    options = {"flags": "low_delay"}
     form = None
     if address.kind == "webcam":
         form = "v4l2"
@@ -119,6 +121,9 @@ def connect(
             metadata_errors="ignore",
             hwaccel=HWAccel(hwaccel, allow_software_fallback=True) if hwaccel else None,
         )
+    except av.error.InvalidDataError as error:
+        # Nothing was decoded yet: the answer was none, or not one of this protocol.
+        raise SourceFault(FaultCode.ENDED, f"it hung up, or answers otherwise ({error})") from None
     except Exception as error:
         raise fault_of(error) from None
     if not container.streams.video:

@@ -68,6 +68,13 @@ class Identities:
         self._running: tuple[Review, Future[Attempt], int] | None = None
         self._stepped_ns = self._review_ns = 0
 
+    def first_track(self, camera_id: str) -> int:
+        """Return the id of the first track of a camera that begins; none is given twice."""
+        first = self.next_track.get(camera_id, 1)
+        if self._gallery is not None:
+            self._gallery.given(camera_id, first - 1)
+        return first
+
     def translated(
         self, *, dim: int, model_id: str, site: AssociationConfig, translation: Translation
     ) -> tuple[OnlineAssociation, int]:
@@ -115,6 +122,8 @@ class Identities:
             self.online.discard(key, now_ns)
         if self._gallery is None:
             return
+        if frame.rows:
+            self._gallery.given(frame.camera_id, max(row.track_id for row in frame.rows))
         for tracklet in (*frame.grown, *frame.ended):
             owner = self.online.people.id_of(tracklet.key)
             if owner is not None:

@@ -160,7 +160,7 @@ class Roster:
                 _log.warning("camera did not stop in time", camera=each.name)
 
     def _new(self, config: CameraConfig, camera: LiveCamera, frame_rate: float) -> Watched:
-        first = self._identities.next_track.get(str(config.id), 1)
+        first = self._identities.first_track(str(config.id))
         return Watched(
             config,
             camera,

@@ -175,7 +175,8 @@ class ClipsSink:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(self._is_time, self._pause_s())
+                while not self._is_time() and self._changed.wait(self._pause_s()):
+                    pass  # something came meanwhile: it may be due sooner than what was waited for
                 if self._ends is not None and (not self._waiting or time.monotonic() >= self._ends):
                     self.dropped += len(self._waiting)
                     self._waiting.clear()

@@ -22,6 +22,7 @@ from crosscam_edge.gallery.rows import row_of, tracklet_of
 from crosscam_edge.gallery.schema import MIGRATIONS, connect
 from crosscam_edge.gallery.writer import Writer
 from crosscam_edge.live.identities import Identities
+from crosscam_edge.track.gaps import TrackRow
 from crosscam_edge.track.live import LiveFrame
 from crosscam_edge.types import Tracklet, TrackletKey
 from crosscam_kernels.errors import InputError
@@ -283,3 +284,78 @@ def test_ids_go_on_after_a_restart(tmp_path):
     assert after.id_of(TrackletKey("b", 1)) == 2
     assert [row["camera"] for row in kept.journey(2)] == ["a", "b"]
     kept.close()
+
+
+def snapshot(path, folder):
+    """What a `kill -9` would leave of a gallery now."""
+    folder.mkdir()
+    for each in path.parent.glob(f"{path.name}*"):
+        (folder / each.name).write_bytes(each.read_bytes())
+    return folder / path.name
+
+
+def test_after_a_crash_no_id_is_given_twice(tmp_path):
+    """Ids are told at once and written a moment later: the disk is always ahead of them."""
+    first = gallery(tmp_path / "gallery.db")
+    assert first.restore(0).next_id == 1
+    first.given("a", 0)  # camera a begins
+    assert first.writer.flush()
+    left = snapshot(tmp_path / "gallery.db", tmp_path / "left")
+    for number in range(1, 301):  # of these the disk knows nothing yet
+        first.tell(event(EventKind.NEW, number))
+        first.given("a", number + 7)
+    early = gallery(left)
+    found = early.restore(0)
+    assert found.next_id > 300
+    assert found.next_track["a"] > 307
+    assert set(found.next_track) == {"a"}
+    early.writer.flush()
+    # killed again, before anything happened
+    again = gallery(snapshot(left, tmp_path / "again"))
+    assert again.restore(0).next_id > found.next_id
+    # reservations follow what is given
+    for number in range(301, 5000):
+        first.tell(event(EventKind.NEW, number))
+    assert first.writer.flush()
+    late = gallery(snapshot(tmp_path / "gallery.db", tmp_path / "late"))
+    assert late.restore(0).next_id > 5300
+    for each in (first, early, again, late):
+        each.close()
+
+
+def test_who_ends_cleanly_leaves_no_gap_and_who_only_looks_frees_nothing(tmp_path):
+    path = tmp_path / "gallery.db"
+    first = gallery(path)
+    first.restore(0)
+    first.tell(event(EventKind.NEW, 3))
+    first.given("a", 9)  # of a track that never had an id
+    assert first.writer.flush()
+    left = snapshot(path, tmp_path / "left")
+    first.close()
+    again = gallery(path)
+    found = again.restore(0)
+    assert (found.next_id, found.next_track) == (4, {"a": 10})
+    again.close()
+    looking = gallery(left)  # somebody erases, or counts, after a crash
+    looking.close()
+    after = gallery(left)
+    assert after.restore(0).next_id > 500
+    after.close()
+
+
+def test_tracks_without_an_id_are_counted_too(tmp_path):
+    path = tmp_path / "gallery.db"
+    keeps = gallery(path)
+    identities = Identities(dim=DIM, model_id="m", site=AssociationConfig(), gallery=keeps)
+    assert identities.first_track("a") == 1
+    box = np.array([0, 0, 9, 9], np.float32)
+    rows = [TrackRow(1, S, track, box, 0.9) for track in (5, 12, 6)]
+    identities.take(LiveFrame("a", rows=rows), S)
+    identities.finish(2 * S)
+    keeps.close()
+    again = gallery(path)
+    later = Identities(dim=DIM, model_id="m", site=AssociationConfig(), gallery=again)
+    assert later.first_track("a") == 13
+    assert later.first_track("b") == 1
+    later.finish(3 * S)
+    again.close()

@@ -15,14 +15,14 @@ import numpy as np
 
 
 def write_video(
-    path: Path, *, size=(160, 120), seconds=4.0, rate=10, codec="libx264", bar=12, colour=220
+    path: Path, *, size=(160, 120), seconds=4.0, rate=10, bar=12, colour=220, gop=10
 ) -> Path:
-    """Write a video in which a bright bar wanders; every tenth picture is a key picture."""
+    """Write a video in which a bright bar wanders; every `gop`-th picture is a key picture."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate)
+        stream = container.add_stream("libx264", rate=rate, options={"x264-params": "scenecut=0"})
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
-        stream.codec_context.gop_size = 10
+        stream.codec_context.gop_size = gop
         stream.codec_context.max_b_frames = 0
         for k in range(round(seconds * rate)):
             image = np.full((size[1], size[0], 3), 40, np.uint8)
@@ -54,7 +54,17 @@ class RtspServer:
     def start(self) -> None:
         program = Path(sys.executable).with_name("rtsp-server")
         self._process = subprocess.Popen(
-            [program, "--dir", self.folder, "--host", "127.0.0.1", "--port", str(self.port)],
+            [
+                program,
+                "--dir",
+                self.folder,
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(self.port),
+                "--control-port",
+                str(free_port()),  # else all of a machine want the same
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -54,7 +54,7 @@ def running(camera: LiveCamera) -> bool:
 
 def test_pictures_of_a_camera(server, camera):
     hall = camera(server.url("hall.mp4", user="admin:topsecret@"))
-    until(lambda: hall.health().received > 12)
+    until(lambda: hall.health().received > 25)
     health = hall.health()
     assert health.state is CameraState.RUNNING
     assert (health.size, health.stream.codec, health.fault) == ((160, 120), "h264", None)

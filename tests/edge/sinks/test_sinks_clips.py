@@ -125,6 +125,16 @@ def test_a_clip_waits_until_its_end_has_come(opened, video, tmp_path):
     assert (sink.written, sink.dropped) == (2, 0)
 
 
+def test_a_lone_event_is_cut_as_soon_as_its_end_has_come(opened, video, tmp_path):
+    """Nobody comes after it to wake the sink, and what it is cut from does not stay for long."""
+    sink = opened(rings_with(video, "hall"))
+    began = time.monotonic_ns()
+    sink._now = lambda: ZERO + 3 * SECOND + time.monotonic_ns() - began
+    sink.put(event())  # its end is two seconds off
+    wait_for(lambda: sink.written == 1)
+    assert 2 * SECOND <= time.monotonic_ns() - began < 30 * SECOND
+
+
 def test_times_are_those_of_the_camera(opened, video, tmp_path):
     sink = opened(rings_with(video, "hall", offset_ns=-7200 * SECOND))
     sink.put(event())

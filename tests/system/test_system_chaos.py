@@ -1,0 +1,37 @@
+"""A part of `benchmarks/chaos.py`: a real `crosscam run` among real cameras that fail."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_a_site_in_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("aio_rtsp_toolkit")
+    if shutil.which("mosquitto") is None:
+        pytest.skip("mosquitto is not installed")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import chaos
+
+    setting = chaos.Setting.make(tmp_path, hold_s=4.0, cameras=2, seconds=15.0)
+    found = dict(chaos.chaos(setting, ["camera_frozen", "clock_jumps", "run_killed"]))
+    first = setting.cameras[0]
+    frozen = found["camera_frozen"]
+    assert any("stalled" in each for each in frozen["told"][first])
+    assert frozen["told"][first][-1] == "running"
+    assert frozen["others_frames_lost"] < 10
+    jumps = found["clock_jumps"]
+    assert jumps["times_that_do_not_grow"] == 0
+    assert jumps["times_off_s"] < 5
+    killed = found["run_killed"]
+    assert killed["broken_lines"] == 0
+    assert killed["gallery_sound"]
+    assert killed["ids_given_twice"] == killed["tracks_given_twice"] == []
+    assert killed["identities_resumed"]
+    assert found["in the end"]["events.jsonl"]["dropped"] == 0
