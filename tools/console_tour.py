@@ -88,6 +88,7 @@ def go(page: Page, where: str) -> None:
     page.wait_for_function("() => !document.querySelector('main .spinner')")
     page.evaluate("scrollTo(0, 0)")
     page.wait_for_timeout(2500)  # pictures come after the words
+    assert page.query_selector("main [role=alert]") is None, f"{where} tells of a failure"
 
 
 def until_people(page: Page, least: int) -> None:

@@ -1,10 +1,11 @@
 import { expect, test } from "vitest";
-import { asApiError, errorOf, offersOf } from "../src/api/client";
+import { ApiError, asApiError, errorOf, offersOf } from "../src/api/client";
 import type { FrameHeader, Sight } from "../src/api/types";
 import { personAt } from "../src/logic/boxes";
 import { colourOf, hueOf } from "../src/logic/colour";
 import { ago, nsOfField, plural, span } from "../src/logic/format";
 import { ticksOf, timelineOf } from "../src/logic/journey";
+import { patiently } from "../src/logic/patience";
 import { checkPicture, MOST_BYTES } from "../src/logic/picture";
 import { bodyOf, moved, placed } from "../src/logic/places";
 import { rateOf, type Reading } from "../src/logic/rate";
@@ -126,4 +127,17 @@ test("a picture to search by is looked at before it is sent", () => {
   expect(checkPicture({ type: "image/png", size: MOST_BYTES + 1 })).toContain("8 are the most");
   expect(checkPicture({ type: "text/html", size: 1 })).toContain("text/html");
   expect(checkPicture({ type: "image/png", size: 0 })).toContain("empty");
+});
+
+test("a busy server is asked again, one that refuses is not", async () => {
+  const never = new AbortController().signal;
+  const answers: (number | string)[] = [503, "found"];
+  const ask = () => {
+    const next = answers.shift();
+    return typeof next === "number" ? Promise.reject(new ApiError(next, "x", "y")) : Promise.resolve(next);
+  };
+  expect(await patiently(ask, never)).toBe("found");
+  answers.push(409, "not asked for");
+  await expect(patiently(ask, never)).rejects.toMatchObject({ status: 409 });
+  expect(answers).toEqual(["not asked for"]);
 });

@@ -94,6 +94,17 @@ def test_a_picture_that_is_dropped_is_searched_by(enter, ask):
     page.wait_for_selector(f".matches a.person:has-text('{person}')")
 
 
+def test_a_search_by_somebody_asks_once_and_tells_no_error(enter, ask):
+    person, _ = with_picture(ask)
+    page = enter("operator", "identities")
+    asked = []
+    page.on("request", lambda request: "/similar" in request.url and asked.append(request.url))
+    page.evaluate("id => { location.hash = `#/search?like=${id}` }", person)
+    page.wait_for_selector(".matches, section .state-title")
+    assert page.query_selector("[role=alert]") is None
+    assert len(asked) == 1
+
+
 def test_viewers_are_told_that_they_may_not_search(enter):
     page = enter("viewer", "search")
     page.wait_for_selector(".state-title:has-text('may not see')")

@@ -6,6 +6,7 @@ import type { Match, Matches, PictureMatches } from "../api/types";
 import { ago, exact } from "../logic/format";
 import { checkPicture } from "../logic/picture";
 import { href, type Route } from "../logic/route";
+import { patiently } from "../logic/patience";
 import { useSession } from "../parts/context";
 import { Icon } from "../parts/icons";
 import { PersonChip } from "../parts/person";
@@ -24,13 +25,14 @@ export function SearchPage({ route }: { route: Route }) {
   const [asked, setAsked] = useState<Asked | null>(like ? { kind: "person", id: like } : null);
   const [answer, setAnswer] = useState<Answer | null>(null);
   useEffect(() => {
-    if (like) setAsked({ kind: "person", id: like });
+    // What is asked already is not asked twice: the server searches one at a time.
+    if (like) setAsked((old) => (old?.kind === "person" && old.id === like ? old : { kind: "person", id: like }));
   }, [like]);
   useEffect(() => {
     if (asked === null) return undefined;
     const ended = new AbortController();
     setAnswer(null);
-    ask(session, asked, ended.signal)
+    patiently(() => ask(session, asked, ended.signal), ended.signal)
       .then((found) => setAnswer({ found, error: null }))
       .catch((thrown: unknown) => ended.signal.aborted || setAnswer({ found: null, error: asApiError(thrown) }));
     return () => ended.abort();
