@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,9 @@ class Logger:
         if not structlog.is_configured():  # else by `configure`, or by a program that embeds us
             _apply()
         told = _redact_event(None, "", {"event": event, **fields})  # in any set-up
-        structlog.get_logger(component=self._component).log(level, **told)
+        # Standard error may be a file on a full disk: nobody's work ends because of that.
+        with suppress(OSError):
+            structlog.get_logger(component=self._component).log(level, **told)
 
 
 def get_logger(name: str) -> Logger:

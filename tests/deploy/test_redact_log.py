@@ -6,6 +6,8 @@ import json
 import logging
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -90,3 +92,18 @@ assert "cam/1" in str(logs) and "hunter2" not in str(logs), logs
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_under_standard_error_breaks_nobody(monkeypatch):
+    """A thread that tells of a full disk must live on to see it emptied."""
+    full = Path("/dev/full").open("w", buffering=1)  # noqa: SIM115 (to close it fails)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "stderr", full)
+            get_logger("lines").warning("records are dropped", reason="no space left on device")
+            with pytest.raises(OSError, match="No space left"):
+                full.flush()  # it was tried
+    finally:
+        with suppress(OSError):
+            full.close()

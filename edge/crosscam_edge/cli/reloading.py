@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from concurrent.futures import TimeoutError as TookTooLong
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -81,7 +81,9 @@ class Reloading:
             if asked or written:
                 self._asked.clear()
                 self._seen = stamp
-                click.echo(self._reload(), err=True)
+                told = self._reload()
+                with suppress(OSError):  # a full disk: the next one is taken over all the same
+                    click.echo(told, err=True)
 
     def _reload(self) -> str:
         """Do it; returns what to tell."""

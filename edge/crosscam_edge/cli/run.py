@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -205,7 +206,8 @@ def _watch(
                 stop.set()
             if not quiet and now - told >= _STATUS_S:
                 told = now
-                click.echo(_status(run, outputs), err=True)
+                with suppress(OSError):  # a full disk: this thread has more to do
+                    click.echo(_status(run, outputs), err=True)
 
     threading.Thread(target=work, name="status", daemon=True).start()
 
