@@ -163,3 +163,13 @@ def test_motion_finds_nobody_in_a_single_picture(search, site, monkeypatch):
     crop = search(encoded(np.full((200, 70, 3), RED, np.uint8)))
     assert best(crop)["cameras"] == ["hall"]
     assert crop.json()["person"]["confidence"] is None
+
+
+def test_a_model_that_knows_no_words_says_so(site, tokens, tokens_file):
+    headers = {"Authorization": f"Bearer {tokens['operator']}"}
+    with serving(site, Keyring(tokens_file)) as url:
+        address = url + "/api/v1/search/text"
+        answer = httpx.post(address, headers=headers, json={"text": "a red coat"}, timeout=20)
+        for wrong in ({}, {"text": ""}, {"text": "x" * 501}, {"text": "x", "more": 1}):
+            assert httpx.post(address, headers=headers, json=wrong).status_code == 422
+    assert (answer.status_code, answer.json()["error"]) == (409, "no_text_tower")
