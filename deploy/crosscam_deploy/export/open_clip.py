@@ -17,12 +17,21 @@ from crosscam_deploy.export.open_clip_text import export_text
 from crosscam_deploy.export.positions import resize_positions
 from crosscam_deploy.export.to_onnx import export_embedder
 from crosscam_deploy.importer import bundle_name, keep_if_it_runs
+from crosscam_deploy.log import get_logger
 from crosscam_deploy.manifest import Preprocessing
 from crosscam_deploy.packing import pack
-from crosscam_kernels.errors import InputError, MissingExtraError, RunError, UsageError
+from crosscam_kernels.errors import (
+    CrosscamError,
+    InputError,
+    MissingExtraError,
+    RunError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from crosscam_deploy.bundle import Bundle
+
+_log = get_logger("export")
 
 
 def export_open_clip(
@@ -65,7 +74,7 @@ def export_open_clip(
             target,
             name=name or bundle_name(f"clip-{model}"),
             task="embed",
-            files={file.name: file, **export_text(torch, open_clip, clip, architecture, file)},
+            files={file.name: file, **_text(torch, open_clip, clip, architecture, file)},
             preprocessing=Preprocessing(
                 height=image_size[0],
                 width=image_size[1],
@@ -80,6 +89,17 @@ def export_open_clip(
             training=training,
         )
     return keep_if_it_runs(bundle)
+
+
+def _text(
+    torch: Any, open_clip: Any, clip: Any, architecture: str, beside: Path
+) -> dict[str, Path]:
+    """Return the files of the text tower; without one a bundle finds people by pictures alone."""
+    try:
+        return export_text(torch, open_clip, clip, architecture, beside)
+    except CrosscamError as error:
+        _log.warning("the text tower is left out", reason=str(error))
+        return {}
 
 
 def _towers(

@@ -54,7 +54,7 @@ def export_text(
     tokens = tokenizer(list(_PROBES))
     graph, merges = beside.with_name(GRAPH), beside.with_name(MERGES)
     write_graph(
-        torch, tower, tokens[:1], {}, graph, output="embedding", name="text", given="tokens"
+        torch, tower, tokens[:1], {}, graph, output="text_embedding", name="text", given="tokens"
     )
     with torch.inference_mode():
         expected = tower(tokens).numpy()

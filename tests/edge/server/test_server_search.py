@@ -173,3 +173,17 @@ def test_a_model_that_knows_no_words_says_so(site, tokens, tokens_file):
         for wrong in ({}, {"text": ""}, {"text": "x" * 501}, {"text": "x", "more": 1}):
             assert httpx.post(address, headers=headers, json=wrong).status_code == 422
     assert (answer.status_code, answer.json()["error"]) == (409, "no_text_tower")
+
+
+def test_whom_both_have_seen_is_alike_as_the_one_camera_saw_them(search, site):
+    """Last in this file: it makes one person of the red one and the blue one."""
+    blue = encoded(np.full((200, 70, 3), BLUE, np.uint8))
+    red = encoded(np.full((200, 70, 3), RED, np.uint8))
+    ids = [best(search(each))["global_id"] for each in (blue, red)]
+    site.ask(lambda: site.run.merge(*ids))
+    site.live.until(lambda: site.live.gallery.writer.flush() and search(blue).json()["matches"][0][
+        "cameras"] == ["hall", "yard"])  # fmt: skip
+    whole, (scoped, *_) = best(search(blue)), search(blue, "hall").json()["matches"]
+    assert whole["similarity"] > 0.9
+    assert scoped["cameras"] == ["hall"]
+    assert scoped["similarity"] < 0.9

@@ -54,7 +54,7 @@ def test_pictures_of_real_people_find_them(tmp_path, tokens, tokens_file):
             answer = api.post("/search/picture", content=kept, params={"crop": True})
             first = answer.json()["matches"][0]
             assert first["global_id"] == person["global_id"]
-            assert first["similarity"] > 0.8
+            assert first["similarity"] > 0.6  # of the mean of all crops
             # Others may come in meanwhile: a scene is only asked for who is in it.
             capture = cv2.VideoCapture(str(VIDEOS / "vtest.avi"))
             _, frame = capture.read()
