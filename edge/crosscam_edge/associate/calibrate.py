@@ -33,14 +33,17 @@ _HALVES = 0.80
 _SPREAD = 0.12
 # A person met again is alike as much as this share of the way from impostors to the two ends of a
 # tracklet: in the same camera, and in another one.
-RETURN = 0.75
-ACROSS = 0.55
+RETURN = 0.85
+ACROSS = 0.80
 _TRANSFER_RANGE = (0.40, 0.95)
 _TRANSFER_PAIRS = 12.0
 _BEST_SPREAD = 1.15  # pairs that are not the best spread this much more than those that are
 _IMPOSTOR_PAIRS = 12.0
 _ROUNDS = 30
 _SAMPLE = 50_000
+# Of the pairs of a tracklet with those of other cameras, one in as many as there are people is
+# genuine, or few more. Beyond, the tail of the impostors would pass for people who changed much.
+_MOST_GENUINE = 1.5
 _FALSE_JOINS = 0.1  # wrong people that a lone tracklet may resemble by chance
 
 
@@ -136,6 +139,7 @@ def fit(
         (expected, spread), share = prior.model.genuine, prior.model.share
         many = bulk_many = prior.pairs
     mg, sg = expected, spread
+    most = min(_MOST_GENUINE / max(rivals, 1), 0.9)
     x = undecided[:: max(1, len(undecided) // _SAMPLE)].astype(np.float64)
     # Where impostors of other cameras lie was seen before, or they are thought to be like these.
     certain_mean = mi
@@ -163,7 +167,7 @@ def fit(
             square = float(((near - near.mean()) ** 2).sum()) if len(near) else 0.0
             var = (square + many * spread**2) / (len(near) + many)
             sg = min(sg, _BEST_SPREAD * float(np.sqrt(var)))
-        share = float(np.clip((total + 1) / (len(x) + 10), 1e-4, 0.9))
+        share = float(np.clip((total + 1) / (len(x) + 10), 1e-4, most))
     # Groups are compared by the mean over their pairs, which hardly ever reaches an impostor tail:
     # the equal-error point, not the rarity of genuine pairs, is where to start. But a lone tracklet
     # meets every other person once, so the more people, the further from the impostors it must be.

@@ -105,7 +105,7 @@ class Server:
     """Serves in a thread until told to stop.
 
     Args:
-        app: What is served.
+        app: What is served; its `state.slow` counts requests that came too slowly.
         listening: From `bind`; closed by the server.
         tls: From `tls_context`; None for plain HTTP.
     """

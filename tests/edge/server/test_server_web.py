@@ -7,6 +7,7 @@ import pytest
 from starlette.applications import Starlette
 
 from crosscam_edge.server.guard import LOOPBACK, Guard
+from crosscam_edge.server.patience import Slow
 from crosscam_edge.server.serve import Server, bind
 from crosscam_edge.server.web import console_routes
 
@@ -29,7 +30,8 @@ def ask():
 
     def asked(folder):
         app = Starlette(routes=console_routes(folder))
-        app.add_middleware(Guard, hosts=LOOPBACK)
+        app.state.slow = Slow()
+        app.add_middleware(Guard, hosts=LOOPBACK, slow=app.state.slow, larger={})
         server = Server(app, bind("127.0.0.1", 0))
         server.start()
         servers.append(server)
