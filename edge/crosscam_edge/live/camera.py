@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 _log = get_logger("camera")
 _STEADY_S = 5.0  # pictures for so long, and the camera is thought to be back
 _RATE = 0.9  # share that the mean of the pace keeps at a picture
-_BURST_S = (
-    1.0  # pictures that waited for the connection come at once: that is not the camera's pace
-)
+# Pictures that waited for the connection come at once: that is not the camera's pace.
+_BURST_S = 1.0
 _JOIN_S = 6.0  # a little more than FFmpeg's limits
 
 
