@@ -112,7 +112,7 @@ def rows_of(bundle: Bundle, target: str, out: Path) -> Iterator[dict[str, Any]]:
 def line(row: Row, batch: int) -> dict[str, Any]:
     found, speed, engine = row.accuracy, row.at(batch), row.engine
     out: dict[str, Any] = {
-        "graph": row.graph_precision,
+        "graph": row.graph(),
         "runs in": row.how(),
         "verdict": row.role if row.role != "candidate" else row.status,
         "reasons": list(row.reasons),
