@@ -170,10 +170,11 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=150.0, help="to run before the pictures")
     parser.add_argument("--fps", type=float, default=5.0, help="pictures a second to look at")
-    parser.add_argument("--detector", default="motion")
-    parser.add_argument("--embedder", default="colour")
+    parser.add_argument("--detector", default="crosscam-detector")
+    parser.add_argument("--embedder", default="crosscam-reid")
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
     settings = {"detector": args.detector, "embedder": args.embedder, "process_fps": args.fps}
     with (
         tempfile.TemporaryDirectory() as folder,
