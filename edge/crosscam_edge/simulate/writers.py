@@ -64,6 +64,8 @@ class VideoWriter:
         self._stream = stream
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = "yuv420p"
+        # As cameras send: with B-frames a server would hand pictures out before their turn.
+        self._stream.codec_context.max_b_frames = 0
 
     def write(self, image: NDArray[np.uint8]) -> None:
         """Append a picture `(H, W, 3)`."""

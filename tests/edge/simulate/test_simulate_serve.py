@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -21,6 +23,7 @@ from crosscam_edge.live.address import parse_address
 from crosscam_edge.live.connection import connect
 from crosscam_edge.simulate import serve as module
 from crosscam_edge.simulate.serve import addresses, cameras_of, serve, write_site
+from crosscam_edge.simulate.writers import VideoWriter
 from crosscam_kernels.errors import InputError, MissingExtraError, RunError
 
 
@@ -147,6 +150,29 @@ def test_the_command_serves_until_it_is_told_to_stop(folder, tmp_path):
     assert running.returncode == 0, err
     assert "left out: old.avi" in err
     assert "Traceback" not in out + err
+
+
+def test_what_the_simulator_writes_comes_in_the_order_of_its_times(tmp_path):
+    pytest.importorskip("aio_rtsp_toolkit")
+    rng = np.random.default_rng(3)
+    ground = rng.integers(0, 255, (120, 400, 3), np.uint8)
+    with VideoWriter(tmp_path / "hall.mp4", 160, 120, 20, 23) as writer:
+        for shift in range(60):  # moves evenly: an encoder would look ahead
+            writer.write(np.ascontiguousarray(ground[:, 2 * shift : 2 * shift + 160]))
+    stop, ports = threading.Event(), queue.Queue()
+    server = threading.Thread(target=serve, args=(tmp_path, "127.0.0.1", 0, stop, ports.put))
+    server.start()
+    try:
+        cameras, _ = cameras_of(tmp_path)
+        (url,) = addresses(cameras, tmp_path, "127.0.0.1", ports.get(timeout=20)).values()
+        connection = connect(parse_address(url), time.time_ns)
+        times = [each.stream_ns for each in islice(connection.pictures(), 1, 40)]
+        connection.close()
+    finally:
+        stop.set()
+        server.join(timeout=20)
+    steps = np.diff(times) / 1e9  # of those after the first, which comes without a time
+    assert abs(steps - 0.05).max() < 0.005, steps
 
 
 def test_the_command_refuses_a_folder_that_is_not_there(tmp_path, capsys):
