@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from crosscam_deploy.log import get_logger
 from crosscam_edge.associate.online import EventKind, IdentityEvent
 from crosscam_edge.associate.online.by_hand import merge_by_hand, split_by_hand
 from crosscam_edge.associate.site import site_knowledge
@@ -24,30 +22,18 @@ from crosscam_edge.live.identities import Identities
 from crosscam_edge.live.looking import Looking
 from crosscam_edge.live.open import live_cameras
 from crosscam_edge.live.pacing import Pacing, share_out
-from crosscam_edge.live.records import camera_record, identity_record, track_record
 from crosscam_edge.live.roster import Roster, with_former
-from crosscam_edge.live.swap import (
-    Beside,
-    KeptCrop,
-    ModelSwap,
-    SwapReport,
-    SwapState,
-    beside,
-    model_record,
-)
+from crosscam_edge.live.service import Service
+from crosscam_edge.live.telling import Telling
 from crosscam_edge.timers import StageTimers
-from crosscam_edge.types import TrackletKey
-from crosscam_kernels.errors import RunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from concurrent.futures import Future
 
     from crosscam_edge.associate.config import AssociationConfig
-    from crosscam_edge.associate.learned import Learned
     from crosscam_edge.config import CameraConfig, SiteConfig
     from crosscam_edge.embed.base import Embedder
-    from crosscam_edge.embed.translation import Translation
     from crosscam_edge.gallery import Gallery
     from crosscam_edge.live.camera import CameraHealth, LiveCamera, Picture
     from crosscam_edge.live.latency import Latency
@@ -56,11 +42,10 @@ if TYPE_CHECKING:
     from crosscam_edge.live.watched import Watched
     from crosscam_edge.opening import Models
     from crosscam_edge.track.live import LiveFrame
-    from crosscam_edge.types import Frame
+    from crosscam_edge.types import Frame, TrackletKey
 
     Emit = Callable[[Mapping[str, Any]], None]
 
-_log = get_logger("live")
 T = TypeVar("T")
 FRAME_RATE = 10.0
 """Pictures of a camera that are looked at in a second, unless the site file says otherwise."""
@@ -90,7 +75,7 @@ class LiveRun:
         watchers: Called by the run's thread with each picture that was looked at and what it
             brought; must neither wait nor change anything.
         detector: Finds people.
-        embedder: The model that tells people apart now.
+        service: The model that tells people apart, and its swap.
     """
 
     def __init__(
@@ -106,11 +91,10 @@ class LiveRun:
         gallery: Gallery | None = None,
         rings: Rings | None = None,
     ) -> None:
-        self._rings = rings
         self.watchers: list[Callable[[Frame, LiveFrame], None]] = []
         self._pacing = Pacing(settings.process_fps or FRAME_RATE, now_ns)
         self.latency, self.stages = self._pacing.latency, self._pacing.stages
-        self._now, self._emit, self._tracks = now_ns, emit, tracks
+        self._now, self._rings = now_ns, rings
         self.detector, embedder = models.detector, models.embedder
         self.identities = Identities(
             dim=embedder.dim,
@@ -125,9 +109,28 @@ class LiveRun:
         self._looking = Looking(models, self.timers, settings.live.batch)
         self._wake = threading.Event()
         self._commands = Commands()
-        self.embedder = self._first = embedder
-        self._swap: ModelSwap | None = None
-        self._swapping = threading.Lock()
+        self._telling = Telling(
+            emit,
+            tracks=tracks,
+            identities=self.identities,
+            roster=self._roster,
+            pacing=self._pacing,
+            rings=rings,
+        )
+        self.service = Service(
+            embedder,
+            looking=self._looking,
+            identities=self.identities,
+            roster=self._roster,
+            ask=self.ask,
+            now_ns=now_ns,
+            emit=emit,
+        )
+
+    @property
+    def embedder(self) -> Embedder:
+        """The model that tells people apart now."""
+        return self.service.embedder
 
     @property
     def settings(self) -> SiteConfig:
@@ -222,87 +225,7 @@ class LiveRun:
 
     def tell_erased(self, global_id: int) -> None:
         """Tell whoever keeps records that somebody was erased; by way of `ask`."""
-        event = IdentityEvent(EventKind.ERASED, self._now(), global_id)
-        self._emit(identity_record(event))
-
-    def swap(
-        self,
-        open_new: Callable[[], Embedder],
-        *,
-        beside_s: float = 60.0,
-        learned: Callable[[str], Learned | None] = lambda _: None,
-        kept: Callable[[], Iterable[KeptCrop]] = tuple,
-    ) -> ModelSwap:
-        """Change the embedding model while the cameras run; any thread may ask.
-
-        The new one is tried, sees every crop beside the old one for a while, and takes over
-        between two pictures. Tracks and identities keep their ids. If anything goes wrong before
-        that, the old one serves on. Either end is told by a record of type ``model``.
-
-        Args:
-            open_new: Opens the new model; closed here.
-            beside_s: Seconds during which both see every crop: who does not appear in that time,
-                and of whom no picture is kept, is not known again.
-            learned: Returns what earlier footage has taught about a model, by its id.
-            kept: Returns pictures that were kept of people; asked by another thread.
-
-        Raises:
-            RunError: Another swap goes on.
-        """
-        with self._swapping:
-            if self._swap is not None and self._swap.report.state in (
-                SwapState.OPENING,
-                SwapState.BESIDE,
-            ):
-                raise RunError("another swap goes on", fix="wait for its end")
-            self._swap = ModelSwap(self, open_new, beside_s=beside_s, learned=learned, kept=kept)
-            return self._swap
-
-    def begin_beside(self, new: Embedder) -> Beside:
-        """Have every crop embedded by another model too; by way of `ask`."""
-        trial = beside(self.embedder, new)
-        self._looking.use(trial)
-        return trial
-
-    def end_beside(self, report: SwapReport) -> None:
-        """Have the model that serves work alone again, and tell why; by way of `ask`."""
-        self._looking.use(self.embedder)
-        self._emit(model_record(report, self._now()))
-
-    def take_over(self, new: Embedder, translation: Translation, learned: Learned | None) -> int:
-        """Go over to another model; by way of `ask`.
-
-        Everything is made ready beside what serves, and only then put in its place: if anything
-        goes wrong before that, nothing has changed.
-
-        Args:
-            new: It; closed here.
-            translation: From the embeddings of the model that served to those of the new one.
-            learned: What earlier footage has taught about the new one.
-
-        Returns:
-            Number of people who are known no longer.
-        """
-        old = self.embedder
-        site = replace(self.identities.online.site, learned=learned)
-        online, lost = self.identities.translated(
-            dim=new.dim, model_id=new.model_id, site=site, translation=translation
-        )
-        tracking = [each.analysis.translated(translation) for each in self._watched]
-        self.identities.use(online, new.dim)
-        for each, after in zip(self._watched, tracking, strict=True):
-            each.analysis.use(after)
-        self._looking.use(new)
-        self.embedder = new
-        if old is not self._first:
-            try:
-                old.close()
-            except Exception as error:  # the new one serves: that is what counts
-                _log.warning("the old model cannot be closed", reason=repr(error))
-        report = SwapReport(SwapState.SWAPPED, old.model_id, new.model_id,
-                            people=len(self.identities.online.people), lost=lost)  # fmt: skip
-        self._emit(model_record(report, self._now()))
-        return lost
+        self._telling.people([IdentityEvent(EventKind.ERASED, self._now(), global_id)])
 
     def health(self) -> list[CameraHealth]:
         """Return how the cameras are, in the order of the site."""
@@ -343,23 +266,22 @@ class LiveRun:
                 began = time.perf_counter()
                 self._pacing.decide(self._watched)
                 self._commands.carry_out()
-                self._tell_cameras()
-                self._tell_people(self._now())
+                self._telling.cameras()
+                with self.timers.measure("associate"):
+                    events = self.identities.step(self._now())
+                self._telling.people(events)
                 self._pacing.other(time.perf_counter() - began)
         finally:
-            if self._swap is not None:
-                self._swap.give_up()
+            self.service.give_up()
             self._commands.close()
             self._looking.close()
             self._roster.stop()
             now = self._now()
             for each in self._watched:
                 self.identities.take(each.analysis.flush(), now)
-            for event in self.identities.finish(now):
-                self._emit(identity_record(event))
-            self._tell_cameras()
-            if self.embedder is not self._first:
-                self.embedder.close()
+            self._telling.people(self.identities.finish(now))
+            self._telling.cameras()
+            self.service.close()
 
     def _round(self) -> bool:
         """Look at the newest picture of each camera that is due; returns whether there was any."""
@@ -373,7 +295,7 @@ class LiveRun:
                 each.failed(look.error)
                 continue
             self.identities.take(look.seen, look.frame.time_ns)
-            self._tell_tracks(picture, look.seen)
+            self._telling.boxes(picture, look.seen)
             for watcher in tuple(self.watchers):
                 watcher(look.frame, look.seen)
             if look.seen.rows:
@@ -409,30 +331,3 @@ class LiveRun:
                 return
             self._wake.clear()
             taken += self._take(others)
-
-    def _tell_tracks(self, picture: Picture, seen: LiveFrame) -> None:
-        if self._tracks:
-            ids = {
-                row.track_id: self.identities.id_of(TrackletKey(picture.camera_id, row.track_id))
-                for row in seen.rows
-            }
-            self._emit(track_record(picture, seen.rows, ids))
-
-    def _tell_people(self, now_ns: int) -> None:
-        with self.timers.measure("associate"):
-            events = self.identities.step(now_ns)
-        for event in events:
-            self._emit(identity_record(event))
-
-    def _tell_cameras(self) -> None:
-        """Tell of each camera whose state has changed."""
-        for each in self._watched:
-            health = self._pacing.health(each)
-            state = (health.state, health.fault, health.size, health.pace)
-            if state != each.state:
-                each.state = state
-                self._emit(camera_record(health))
-        for health in self._roster.left():
-            self._emit(camera_record(health))
-            if self._rings is not None:
-                self._rings.drop(health.camera_id)

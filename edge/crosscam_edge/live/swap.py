@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from crosscam_edge.associate.learned import Learned
     from crosscam_edge.embed.base import Embedder
     from crosscam_edge.live.batches import Boxes
-    from crosscam_edge.live.run import LiveRun
+    from crosscam_edge.live.service import Service
     from crosscam_edge.types import TrackletKey
 
 _log = get_logger("swap")
@@ -180,7 +180,7 @@ class ModelSwap:
     """Takes a live run from one embedding model to another, on a thread of its own.
 
     Args:
-        run: The run.
+        service: Of the run.
         open_new: Opens the new model; may take its time, and may fail.
         beside_s: Seconds during which both see every crop.
         learned: Returns what earlier footage has taught about a model, by its id; None for nothing.
@@ -189,7 +189,7 @@ class ModelSwap:
 
     def __init__(
         self,
-        run: LiveRun,
+        service: Service,
         open_new: Callable[[], Embedder],
         *,
         beside_s: float,
@@ -197,8 +197,9 @@ class ModelSwap:
         kept: Callable[[], Iterable[KeptCrop]] = tuple,
     ) -> None:
         self._kept = kept
-        self._run, self._open, self._beside_s, self._learned = run, open_new, beside_s, learned
-        self._report = SwapReport(SwapState.OPENING, run.embedder.model_id)
+        self._service, self._open = service, open_new
+        self._beside_s, self._learned = beside_s, learned
+        self._report = SwapReport(SwapState.OPENING, service.embedder.model_id)
         self._beside: Beside | None = None
         self._given_up = False
         self._enough = threading.Event()
@@ -274,8 +275,8 @@ class ModelSwap:
             )
 
     def _take(self, new: Embedder) -> None:
-        run = self._run
-        self._beside = beside = self._asked(lambda: run.begin_beside(new))
+        service = self._service
+        self._beside = beside = self._asked(lambda: service.begin_beside(new))
         self._report = SwapReport(SwapState.BESIDE, self._report.old, new.model_id)
         self._look_back(new, beside.translation)
         ends = time.monotonic() + self._beside_s
@@ -289,8 +290,8 @@ class ModelSwap:
         learned = self._learned(new.model_id)
 
         def change() -> SwapReport:
-            lost = run.take_over(new, beside.translation, learned)
-            people = len(run.identities.online.people)
+            lost = service.take_over(new, beside.translation, learned)
+            people = len(service.identities.online.people)
             return SwapReport(
                 SwapState.SWAPPED, self._report.old, new.model_id, people=people, lost=lost
             )
@@ -304,7 +305,7 @@ class ModelSwap:
         Raises:
             TimeoutError: The run did not come round to it, and will not do it later either.
         """
-        future = self._run.ask(work)
+        future = self._service.ask(work)
         try:
             return future.result(_ANSWER_S)
         except TimeoutError:
@@ -317,7 +318,7 @@ class ModelSwap:
         pictures = iter(self._kept())
         while some := list(islice(pictures, _AT_ONCE)):
             keys = {each.key for each in some}
-            people = self._run.identities.online.people
+            people = self._service.identities.online.people
             known = self._asked(partial(people.tracklets_of, keys))
             for crop in some:
                 if self._given_up:
@@ -334,17 +335,17 @@ class ModelSwap:
     def _refused(self, error: Exception, new: Embedder | None) -> None:
         known = isinstance(error, CrosscamError)
         reason = redact(str(error) if known else f"{type(error).__name__}: {error}")
-        old, run = self._report.old, self._run
+        old, service = self._report.old, self._service
         self._report = SwapReport(SwapState.REFUSED, old, self._report.new, reason)
         _log.warning("model not swapped", reason=reason)
 
         def leave() -> None:
-            run.end_beside(self._report)
+            service.end_beside(self._report)
             if new is not None:
                 new.close()
 
         try:
-            run.ask(leave).result(_ANSWER_S)
+            service.ask(leave).result(_ANSWER_S)
         except (RunError, CancelledError):  # the run has ended, and uses neither
             if new is not None:
                 new.close()

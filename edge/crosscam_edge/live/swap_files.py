@@ -104,7 +104,7 @@ class SwapRequests:
         return SwapRequest.model_validate_json(path.read_text(encoding="utf-8"))
 
     def _begin(self, request: SwapRequest) -> ModelSwap:
-        return self._run.swap(
+        return self._run.service.swap(
             lambda: choose_embedder(request.embedder, threads=self._threads, streams=self._streams)[
                 0
             ],

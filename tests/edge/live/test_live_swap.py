@@ -110,9 +110,9 @@ def test_ids_survive_a_swap_and_it_is_told(large, tmp_path):
     new = LookEmbedder()
     with running(large, SameEmbedder(), gallery=gallery) as (run, told):
         wait_for(lambda: ids(told) == {1})
-        swap = run.swap(lambda: new, beside_s=600)
+        swap = run.service.swap(lambda: new, beside_s=600)
         with pytest.raises(RunError, match="another swap goes on"):
-            run.swap(lambda: new)
+            run.service.swap(lambda: new)
         wait_for(lambda: swap.seen > 0)  # the old one's embeddings are all the same
         swap.hasten()
         report = swap.wait(30)
@@ -142,7 +142,7 @@ def test_real_bundles_are_swapped(large):
     with running(large, old) as (run, told):
         wait_for(lambda: ids(told))
         before = ids(told)
-        swap = run.swap(
+        swap = run.service.swap(
             lambda: choose_embedder("person-reidentification-retail-0277", threads=1)[0],
             beside_s=600,
         )
@@ -179,7 +179,7 @@ def test_whatever_fails_leaves_the_old_one_serving(large, opened, reason):
     old = SameEmbedder()
     with running(large, old) as (run, told):
         wait_for(lambda: ids(told) == {1})
-        report = run.swap(opened, beside_s=600, learned=learned).wait(60)
+        report = run.service.swap(opened, beside_s=600, learned=learned).wait(60)
         assert report.state is SwapState.REFUSED
         assert reason in str(report.reason)
         assert run.embedder is old
@@ -187,7 +187,7 @@ def test_whatever_fails_leaves_the_old_one_serving(large, opened, reason):
         since = len(told)
         wait_for(lambda: ids(told, since) == {1})
         # and another try is welcome
-        assert run.swap(LookEmbedder, beside_s=1.0).wait(60).state is SwapState.SWAPPED
+        assert run.service.swap(LookEmbedder, beside_s=1.0).wait(60).state is SwapState.SWAPPED
         wait_for(lambda: [r["state"] for r in told if r["type"] == "model"] == [
             "refused", "swapped",
         ])  # fmt: skip
@@ -198,7 +198,7 @@ def test_the_end_of_a_run_ends_a_swap(large):
     new = LookEmbedder()
     with running(large, SameEmbedder()) as (run, told):
         wait_for(lambda: ids(told))
-        swap = run.swap(lambda: new, beside_s=600)
+        swap = run.service.swap(lambda: new, beside_s=600)
         wait_for(lambda: swap.report.state is SwapState.BESIDE)
     assert swap.wait(30).state is SwapState.REFUSED
     wait_for(lambda: new.closed == 1)
@@ -229,7 +229,7 @@ def test_pictures_that_were_kept_are_enough(large):
                 yield KeptCrop(tracklet.key, int(tracklet.embedding_times_ns[0]), b"no picture")
             yield KeptCrop(TrackletKey("nowhere", 1), 5, jpeg.tobytes())
 
-        report = run.swap(LookEmbedder, beside_s=0, kept=pictures).wait(60)
+        report = run.service.swap(LookEmbedder, beside_s=0, kept=pictures).wait(60)
         assert (report.state, report.people, report.lost) == (SwapState.SWAPPED, 1, 0)
         known = run.ask(lambda: run.identities.online.people.by_id[1].members).result(10)
         assert all(m.tracklet.embeddings.shape[1] == LookEmbedder.dim for m in known.values())
@@ -327,7 +327,7 @@ def test_what_fails_while_it_takes_over_leaves_everything_as_it_was(
             monkeypatch.setattr(CameraAnalysis, "translated", tracks)
         else:
             monkeypatch.setattr(store, "row_of", row_of)
-        swap = run.swap(lambda: new, beside_s=600)
+        swap = run.service.swap(lambda: new, beside_s=600)
         wait_for(lambda: swap.seen > 0)
         before = run.identities.online
         swap.hasten()
@@ -355,7 +355,7 @@ def test_a_run_that_does_not_come_round_keeps_the_old_model(large, monkeypatch):
     old, new, held = SameEmbedder(), LookEmbedder(), threading.Event()
     with running(large, old) as (run, told):
         wait_for(lambda: ids(told))
-        swap = run.swap(lambda: new, beside_s=600)
+        swap = run.service.swap(lambda: new, beside_s=600)
         wait_for(lambda: swap.report.state is SwapState.BESIDE and swap.seen)
         monkeypatch.setattr(swap_module, "_ANSWER_S", 0.2)
         busy = run.ask(lambda: held.wait(30))
@@ -375,8 +375,8 @@ def test_a_model_that_cannot_be_closed_does_not_stop_the_next(large):
 
     with running(large, SameEmbedder()) as (run, told):
         wait_for(lambda: ids(told))
-        assert run.swap(Stuck, beside_s=0.5).wait(30).state is SwapState.SWAPPED
+        assert run.service.swap(Stuck, beside_s=0.5).wait(30).state is SwapState.SWAPPED
         newest = LookEmbedder(model_id="newest")
-        assert run.swap(lambda: newest, beside_s=0.5).wait(30).state is SwapState.SWAPPED
+        assert run.service.swap(lambda: newest, beside_s=0.5).wait(30).state is SwapState.SWAPPED
         assert run.embedder is newest
         assert newest.closed == 0
