@@ -17,7 +17,7 @@ from crosscam_edge.sinks.atomic import write_text
 from crosscam_kernels.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from crosscam_edge.associate.config import AssociationConfig
@@ -92,6 +92,32 @@ class Given(BaseModel):
         ways = {name for each in self.links for name in (each.start, each.end)}
         return ways | {each.id for each in self.cameras}
 
+    def and_of_others(self, before: Given, watched: Collection[str]) -> Given:
+        """Return this, and what was given before of cameras that are not watched at present.
+
+        They may come back. What was given last comes first, and what is beyond the bounds of the
+        lists is forgotten.
+
+        Args:
+            before: What was given before.
+            watched: Names of the cameras of now; what is theirs stays only if it is given again.
+        """
+        there = frozenset(watched)
+        placed = {each.id for each in self.cameras}
+        ways = {(each.start, each.end) for each in self.links}
+        cameras = [
+            each for each in before.cameras if each.x is not None and each.id not in there | placed
+        ]
+        links = [
+            each
+            for each in before.links
+            if not there.issuperset({each.start, each.end}) and (each.start, each.end) not in ways
+        ]
+        return Given(
+            cameras=[*self.cameras, *cameras][:_MOST_CAMERAS],
+            links=[*self.links, *links][:_MOST_CAMERAS],
+        )
+
     def applied(self, site: AssociationConfig) -> AssociationConfig:
         """Return what is known of a site, with these ways and no others that were given so."""
         usual = {(each.start, each.end): each.p05_s for each in self.links}
@@ -117,15 +143,24 @@ class GivenFile:
         """What stands in it."""
         return self._given
 
-    def write(self, given: Given) -> None:
-        """Keep this instead.
+    def write(self, given: Given, watched: Collection[str]) -> Given:
+        """Keep this instead, beside what stands there of cameras that are not watched.
+
+        Args:
+            given: Of the cameras that are.
+            watched: Their names.
+
+        Returns:
+            What stands in it now.
 
         Raises:
             RunError: It cannot be written; what was there still is.
         """
         with self._lock:
+            given = given.and_of_others(self._given, watched)
             write_text(self._path, given.model_dump_json(by_alias=True, indent=2) + "\n")
             self._given = given
+            return given
 
     def _read(self) -> Given:
         try:

@@ -58,6 +58,8 @@ class SiteMap:
     def put(self, caller: Caller, given: Given) -> None:
         """Keep what somebody gives instead of what was there, and let the association know.
 
+        What was given of cameras that are not watched at present stays: nobody sees it here.
+
         Raises:
             RefusedError: It names a camera that is not there, or the run does not come round to it.
             RunError: It cannot be written.
@@ -71,9 +73,9 @@ class SiteMap:
                 expected="cameras that are watched now",
                 fix="GET /api/v1/topology lists them",
             )
-        self._file.write(given)
+        kept = self._file.write(given, names)
         self._site.watched(caller, "topology", "change")
-        self._site.ask(partial(self._use, given))
+        self._site.ask(partial(self._use, kept))
 
     def _use(self, given: Given) -> None:
         online = self._site.run.identities.online

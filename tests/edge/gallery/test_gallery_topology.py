@@ -17,7 +17,7 @@ GIVEN = Given.model_validate({"cameras": [{"id": "a", "x": 0, "y": 1}], "links":
 def test_what_was_given_is_there_after_a_restart(tmp_path):
     file = GivenFile(tmp_path)
     assert file.given == Given()
-    file.write(GIVEN)
+    file.write(GIVEN, "ab")
     assert GivenFile(tmp_path).given == GIVEN
     site = AssociationConfig(usual_transit_s={("x", "y"): 1.0})
     assert GIVEN.applied(site).usual_transit_s == {("a", "b"): 4.0}
@@ -35,8 +35,36 @@ def test_what_cannot_be_written_changes_nothing(tmp_path):
     file = GivenFile(tmp_path / "no" / "folder")
     (tmp_path / "no").write_text("a file")
     with pytest.raises(CrosscamError):
-        file.write(GIVEN)
+        file.write(GIVEN, "ab")
     assert file.given == Given()
+
+
+def places(*names):
+    return [{"id": name, "x": 0.5, "y": 0.5} for name in names]
+
+
+def test_what_is_said_of_cameras_that_are_away_stays_until_they_are_back(tmp_path):
+    file = GivenFile(tmp_path)
+    back = {**WAY, "from": "b", "to": "a"}
+    both = {"cameras": [*places("a", "b"), {"id": "c", "x": None, "y": None}], "links": [WAY, back]}
+    file.write(Given.model_validate(both), "abc")
+    moved = [{"id": "a", "x": 1, "y": 1}]
+    now = file.write(Given.model_validate({"cameras": moved}), "a")  # b and c are away
+    assert now == file.given == GivenFile(tmp_path).given
+    assert now == Given.model_validate({"cameras": [*moved, *places("b")], "links": [WAY, back]})
+    assert file.write(Given(), "ab") == Given()  # b is back, and nobody wants it there
+
+
+def test_what_is_kept_of_cameras_that_are_away_is_bounded(tmp_path):
+    file = GivenFile(tmp_path)
+    names = [f"n{k}" for k in range(1000)]
+    ways = [{**WAY, "from": name} for name in names]
+    file.write(Given.model_validate({"cameras": places(*names), "links": ways}), [*names, "b"])
+    given = Given.model_validate({"cameras": places("a"), "links": [WAY]})
+    kept = file.write(given, "ab")
+    assert [each.id for each in kept.cameras] == ["a", *names[:-1]]
+    assert [each.start for each in kept.links] == ["a", *names[:-1]]
+    assert GivenFile(tmp_path).given == kept  # a file as large as can be is read whole
 
 
 @pytest.fixture

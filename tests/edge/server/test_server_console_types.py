@@ -89,6 +89,11 @@ def test_the_console_knows_what_it_is_answered(described):
         ("  picture: string | null;", "  picture: string;", "Identity.picture: string in"),
         ("cameras: Camera[]", "cameras: Me[]", "Cameras.cameras: Me[] in the console, Camera[]"),
         ("  decoder: string;", "  decoder: string;\n  warp: number;", "warp: number in the"),
+        ("cameras: Place[]", "cameras: Me[]", "Topology.cameras: Me[] in the console, Place[]"),
+        ("  links: Link[];\n", "", "Topology.links: None in the console, Link[]"),
+        ("  x: number | null;", "  x: number;", "Place.x: number in the console, number | null"),
+        ("  given: boolean;", "  given: string;", "Link.given: string in the console, boolean"),
+        ("  median_s: number;", "  p50_s: number;", "Link.median_s: None in the console"),
         ("interface Erased", "interface Razed", "Razed: the interface has no such thing"),
     ],
 )  # fmt: skip

@@ -17,7 +17,7 @@ from crosscam_edge.server.tokens import Keyring
 WAY = {"from": "hall", "to": "yard", "count": 0, "p05_s": 4.0, "median_s": 6.5, "p95_s": 9.0,
        "given": True}  # fmt: skip
 GIVEN = {
-    "cameras": [{"id": "hall", "x": 0.2, "y": 0.75}, {"id": "yard", "x": None, "y": None}],
+    "cameras": [{"id": "hall", "x": 0.2, "y": 0.75}, {"id": "yard", "x": 0.9, "y": 0.1}],
     "links": [WAY],
 }
 
@@ -116,6 +116,27 @@ def test_numbers_that_are_none_are_refused(ask, empty):
     answer = ask("admin", "/topology", "PUT", content=text, headers=headers)
     assert answer.status_code == 422
     assert not empty.exists()
+
+
+def test_a_camera_that_is_away_for_a_while_stays_where_it_was(ask, live):
+    assert ask("admin", "/topology", "PUT", json=GIVEN).status_code == 200
+    whole = live.run.settings
+    hall = whole.model_copy(
+        update={"cameras": [each for each in whole.cameras if each.id != "yard"]}
+    )
+    live.run.reconfigure(hall).result(20)
+    try:
+        found = ask("viewer", "/topology").json()
+        assert [each["id"] for each in found["cameras"]] == ["hall", "dead"]
+        assert found["links"] == []
+        body = {"cameras": [{"id": "hall", "x": 0.5, "y": 0.5}], "links": []}
+        assert ask("admin", "/topology", "PUT", json=body).status_code == 200
+        assert live.run.identities.online.site.usual_transit_s == {("hall", "yard"): 4.0}
+    finally:
+        live.run.reconfigure(whole).result(20)
+    found = ask("viewer", "/topology").json()
+    assert found["cameras"][:2] == [{"id": "hall", "x": 0.5, "y": 0.5}, GIVEN["cameras"][1]]
+    assert WAY in found["links"]
 
 
 def test_a_run_that_keeps_nobody_has_a_map_too(videos, tmp_path, tokens, tokens_file):
