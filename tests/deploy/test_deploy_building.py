@@ -12,10 +12,14 @@ from verify_parts import paint_crops
 
 from crosscam_deploy.building import TARGETS, build, find_target, make_plan
 from crosscam_deploy.building import plan as planning
+from crosscam_deploy.building.graphs import make_graphs
 from crosscam_deploy.building.run import choose
-from crosscam_deploy.bundle import load_bundle
+from crosscam_deploy.bundle import load_bundle, write_bundle
+from crosscam_deploy.hashing import sha256_file
+from crosscam_deploy.manifest import compute_model_id
 from crosscam_deploy.precision.calibration import divide, load
 from crosscam_deploy.runtime import open_runtime
+from crosscam_deploy.text_tower import GRAPH, MERGES, has_text
 from crosscam_deploy.verify import (
     Candidate,
     Crop,
@@ -206,6 +210,36 @@ def test_built_from_end_to_end(tiny, tmp_path, capsys):
     code, _, said = run(capsys, *args)
     assert code == 3
     assert "exists already" in said
+
+
+@pytest.mark.parametrize("target", ["cpu", "rtx-40"])
+def test_fewer_bits_of_pictures_keep_the_words(tiny, tmp_path, target):
+    texts = {GRAPH: tmp_path / GRAPH, MERGES: tmp_path / MERGES}
+    for name, path in texts.items():
+        path.write_bytes(name.encode())
+    files = tiny.manifest.files | {name: sha256_file(path) for name, path in texts.items()}
+    model = tiny.manifest.model_copy(update={"name": "clip", "files": files})
+    told = {"task", "output_names", "preprocessing", "decoder"}
+    model_id = compute_model_id(files=files, **{name: getattr(model, name) for name in told})
+    source = write_bundle(
+        tmp_path / "clip",
+        model.model_copy(update={"model_id": model_id}),
+        {tiny.manifest.model_file: tiny.model_path} | texts,
+    )
+    crops = paint_crops(tmp_path / "crops", people=4)
+    for words in (source, tiny):
+        folder = tmp_path / f"{words.manifest.name}-graphs"
+        folder.mkdir()
+        plan = make_plan(words, find_target(target), ("f16", "int8"))
+        pictures = [crop.path for crop in crops.crops]
+        graphs = make_graphs(plan, pictures, folder, lambda *_: None)
+        assert {graph.step.precision for graph in graphs} == {"f16", "int8"}
+        for graph in graphs:
+            bundle = load_bundle(graph.bundle.path)
+            assert has_text(bundle) == (words is source)
+            assert bundle.manifest.built_from == words.model_id
+            for name in texts if words is source else ():
+                assert (bundle.path / name).read_bytes() == name.encode()
 
 
 def test_what_is_judged_on_is_never_calibrated_with(tiny, tmp_path):

@@ -7,6 +7,8 @@ import gzip
 import numpy as np
 import pytest
 
+from crosscam_deploy.building import find_target, make_plan
+from crosscam_deploy.building.graphs import make_graphs
 from crosscam_deploy.text_tower import GRAPH, MERGES, TextTower, has_text
 from crosscam_deploy.words import Words
 from crosscam_kernels.errors import InputError
@@ -73,6 +75,10 @@ def test_a_clip_bundle_finds_pictures_by_words(tmp_path):
         expected = made[0].eval().encode_text(tokens, normalize=True)[0].numpy()
     np.testing.assert_allclose(tower.embed(text), expected, atol=1e-3)
     assert abs(float(tower.embed(text) @ tower.embed("x"))) < 0.999
+    plan = make_plan(bundle, find_target("cpu"), ("f16",))
+    (half,) = make_graphs(plan, [], tmp_path, lambda *_: None)
+    np.testing.assert_array_equal(TextTower(half.bundle).embed(text), tower.embed(text))
+    (bundle.path / GRAPH).unlink()  # it is the same file, linked
     (bundle.path / GRAPH).write_bytes(b"damaged")
     with pytest.raises(InputError):
         TextTower(bundle)

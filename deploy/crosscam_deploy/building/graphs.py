@@ -11,6 +11,7 @@ from crosscam_deploy.precision import calibration
 from crosscam_deploy.precision.emulation import emulated
 from crosscam_deploy.precision.half import store_half
 from crosscam_deploy.precision.search import search
+from crosscam_deploy.text_tower import GRAPH, MERGES, has_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,8 +122,10 @@ def _write(
     manifest = source.manifest
     file = target.with_name(f"{target.name}.onnx")
     onnx.save(model, file)
-    # a graph with weights beside it was read whole: only the new file is the model
-    files = {manifest.model_file: sha256_file(file)}
+    # A graph with weights beside it was read whole: only the new file is the model. Texts are
+    # embedded once in a while, by the tower as it is.
+    texts = (GRAPH, MERGES) if has_text(source) else ()
+    files = {manifest.model_file: sha256_file(file)} | {n: manifest.files[n] for n in texts}
     changed = manifest.model_copy(
         update={
             "files": files,
@@ -141,7 +144,8 @@ def _write(
             ),
         }
     )
-    return write_bundle(target, changed, {manifest.model_file: file})
+    paths = {manifest.model_file: file} | {name: source.path / name for name in texts}
+    return write_bundle(target, changed, paths)
 
 
 def _for_engine(engine: EngineFor) -> RunWith:
