@@ -7,7 +7,7 @@ import ssl
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crosscam_deploy.log import get_logger
 from crosscam_edge.backoff import Backoff
@@ -24,10 +24,28 @@ _log = get_logger("mqtt")
 _WAITING = 10_000
 _TRACKS = 100  # pictures whose boxes wait for the network
 _UNDER_WAY = 20  # messages that the broker has not acknowledged
+_AGAIN = 16  # of the last acknowledged ones; with `online` fewer than a client may have under way
+_AGAIN_S = 60.0
 _KEEPALIVE_S = 15  # a broker that says nothing is left after twice that
 _ANSWER_S = 5.0
 _POLL_S = 0.05
 _CLOSE_S = 5.0
+
+
+class _Sent(NamedTuple):
+    """A message with QoS 1 that was handed to the client.
+
+    Attributes:
+        topic: Below that of the site.
+        data: Its text.
+        is_record: Whether it counts as written once it is acknowledged.
+        is_kept: Whether it is published again after a break: an event, not the state of a camera.
+    """
+
+    topic: str
+    data: bytes
+    is_record: bool
+    is_kept: bool
 
 
 class MqttSink:
@@ -43,8 +61,11 @@ class MqttSink:
     ``status``                1    yes       ``online``; ``offline`` is the last will
     ========================  ===  ========  ==============================================
 
-    QoS 1 is "at least once": after a break the last few messages may come twice. The states of all
-    cameras are published again with each connection, for a broker that has forgotten them.
+    QoS 1 is "at least once": a message may come twice, with the same text. A broker acknowledges
+    what it holds in memory, before slow clients have read it, and a crash takes that with it; so
+    after a break the last events of the minute before, 16 at most, are published again although
+    they were acknowledged. The states of all cameras are published again with each connection too,
+    for a broker that has forgotten them.
 
     Args:
         host: Of the broker.
@@ -108,7 +129,8 @@ class MqttSink:
         # Of the thread alone:
         self._states: dict[str, bytes] = {}  # what was last told of each camera
         self._stale: set[str] = set()  # cameras of which this connection was not told
-        self._unacknowledged: dict[int, bool] = {}  # message id: whether it is a record
+        self._unacknowledged: dict[int, _Sent] = {}  # by message id
+        self._again: deque[tuple[float, _Sent]] = deque(maxlen=_AGAIN)  # acknowledged, and when
         self._refusal = ""  # what the broker said to this connection
         self._pauses = threading.Event()
         self._thread = threading.Thread(target=self._work, name="mqtt", daemon=True)
@@ -142,7 +164,7 @@ class MqttSink:
         with self._lock:
             self._over = True
             self.dropped += len(self._people) + len(self._cameras) + len(self._tracks)
-            self.dropped += sum(self._unacknowledged.values())
+            self.dropped += sum(each.is_record for each in self._unacknowledged.values())
 
     def _work(self) -> None:
         while not self._is_done():
@@ -239,7 +261,8 @@ class MqttSink:
     ) -> None:
         """Publish with QoS 1: the client keeps it, over connections, until it is acknowledged."""
         sent = self._client.publish(f"{self._base}/{topic}", data, qos=1, retain=retain)
-        self._unacknowledged[sent.mid] = is_record
+        is_kept = is_record and not retain
+        self._unacknowledged[sent.mid] = _Sent(topic, data, is_record, is_kept)
 
     def _publish_once(self, topic: str, data: bytes) -> None:
         sent = self._client.publish(f"{self._base}/{topic}", data, qos=0)
@@ -277,6 +300,10 @@ class MqttSink:
             self._connected = True
         self._stale = set(self._states)
         self._publish("status", b"online", is_record=False)
+        oldest = time.monotonic() - _AGAIN_S
+        for when, sent in self._again:  # here, so that they come before what is newer
+            if when >= oldest:
+                self._publish(sent.topic, sent.data, retain=False, is_record=False)
         self._tell(Health.OK, "connected")
 
     def _on_publish(
@@ -287,7 +314,12 @@ class MqttSink:
         reason: ReasonCode,
         properties: Properties,
     ) -> None:
-        self._count(written=self._unacknowledged.pop(message, False))
+        sent = self._unacknowledged.pop(message, None)
+        if sent is None:
+            return  # boxes, that were counted when they were sent
+        self._count(written=sent.is_record)
+        if sent.is_kept:
+            self._again.append((time.monotonic(), sent))
 
     def _tell(self, health: Health, reason: str) -> None:
         self.health = health

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -123,6 +124,56 @@ def test_nothing_is_lost_while_the_broker_is_killed_and_started_again(broker, op
     assert json.loads(states["crosscam/shop/camera/hall"])["state"] == "stalled"
     assert states["crosscam/shop/status"] == "online"
     late.close()
+
+
+class Held(Backoff):
+    """Pauses that a test ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = threading.Event()
+
+    def failed(self) -> float:
+        self.over.wait(20)
+        return 0.01 * super().failed()
+
+
+@pytest.mark.parametrize(("events", "again"), [(10, 10), (40, 16)])
+def test_what_a_broker_acknowledged_and_took_with_it_comes_again(broker, opened, events, again):
+    held = Held()
+    sink = opened(broker, backoff=held)
+    for n in range(1, events + 1):
+        sink.put(person(n))
+    wait_for(lambda: sink.written == events)  # and nobody has heard of it
+    broker.kill()
+    wait_for(lambda: sink.health is Health.AWAY)
+    for n in range(events + 1, events + 6):
+        sink.put(person(n))
+    broker.start()
+    listener = Listener(broker)
+    held.over.set()
+    wait_for(lambda: len(numbers(listener)) >= again + 5)
+    assert numbers(listener) == list(range(events - again + 1, events + 6))
+    wait_for(lambda: sink.written == events + 5)
+    assert sink.dropped == 0
+    listener.close()
+
+
+def test_what_was_acknowledged_long_ago_does_not_come_again(broker, opened, monkeypatch):
+    monkeypatch.setattr(module, "_AGAIN_S", -1.0)
+    held = Held()
+    sink = opened(broker, backoff=held)
+    sink.put(person(1))
+    wait_for(lambda: sink.written == 1)
+    broker.kill()
+    broker.start()
+    listener = Listener(broker)
+    held.over.set()
+    sink.put(person(2))
+    wait_for(lambda: sink.written == 2)
+    wait_for(lambda: numbers(listener))
+    assert numbers(listener) == [2]
+    listener.close()
 
 
 def test_events_arrive_in_order_after_a_broker_was_frozen(broker, opened):
