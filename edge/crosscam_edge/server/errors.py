@@ -140,6 +140,16 @@ async def _invalid(_: Request, error: Any) -> JSONResponse:
 
 
 async def _http(_: Request, error: Any) -> JSONResponse:
+    if error.status_code == 400:  # FastAPI's, of a body that is no text
+        return answer_of(
+            RefusedError(
+                422,
+                "invalid",
+                "the body cannot be read",
+                expected="JSON in UTF-8",
+                fix="see openapi.json",
+            )
+        )
     kinds = {
         404: ("not_found", "there is nothing here"),
         405: ("method", "not by this method"),

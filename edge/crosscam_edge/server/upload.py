@@ -105,7 +105,7 @@ def _webp(data: bytes) -> tuple[int, int] | None:
     if kind == b"VP8X":
         width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
         return (width, height) if len(data) >= 30 else None
-    if kind == b"VP8L" and data[20] == 0x2F:
+    if kind == b"VP8L" and data[20:21] == b"\x2f":
         (bits,) = struct.unpack("<I", data[21:25])
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":

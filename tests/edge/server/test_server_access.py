@@ -218,6 +218,13 @@ def test_strange_paths_are_told_apart_and_nothing_more(ask, path):
     assert set(answer.json()) == {"error", "found", "expected", "fix"}
 
 
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff{}", b"[" * 60_000, b'{"into": 1e999}'])
+def test_bodies_that_are_no_json_are_told_so(ask, body):
+    headers = {"Content-Type": "application/json"}
+    answer = ask("operator", "/identities/1/merge", "POST", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (422, "invalid")
+
+
 def test_answers_are_not_kept_or_framed(ask):
     for holder, path in (("viewer", "/cameras"), (None, "/cameras"), (None, "/nothing")):
         headers = ask(holder, path, headers={"Origin": "https://evil.example"}).headers

@@ -101,6 +101,19 @@ def test_what_is_no_picture_is_told_so(data):
     assert refused(data) == (422, "not_a_picture")
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_a_picture_that_ends_anywhere_is_decoded_or_refused(way):
+    kind, more = WAYS[way]
+    data = picture(kind, **more)
+    told = set()
+    for end in range(len(data)):
+        try:
+            told.add(decode(data[:end]).shape)
+        except RefusedError as error:
+            told.add(error.error)
+    assert told - {(53, 37, 3)} == {"not_a_picture"}
+
+
 @given(st.sampled_from(sorted(WAYS)), st.data())
 def test_damaged_pictures_are_decoded_or_refused(way, data):
     kind, more = WAYS[way]
