@@ -36,13 +36,14 @@ class Relay:
         shift_s: Added to the times in all packets: the camera's clock.
         lost: Packets that were left out.
         passed: Packets that were passed on.
+        pictures: Pictures of which a packet was passed on.
     """
 
     def __init__(self, upstream: int, video: str, seed: int = 0) -> None:
         self.upstream, self.video = upstream, video
         self.loss, self.shift_s = 0.0, 0.0
         self.frozen = False
-        self.lost = self.passed = 0
+        self.lost = self.passed = self.pictures = 0
         self._random = random.Random(seed)
         self._sessions: list[_Session] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -99,6 +100,7 @@ class _Session:
         self._udp: list[tuple[socket.socket, int]] = []
         self._offset: dict[str, int] | None = None
         self._last = (0, 0, 0)  # number, time, source of the last packet
+        self._shown: int | None = None  # time of the last picture that was passed on
         self.closed = False
 
     def start(self) -> None:
@@ -215,6 +217,9 @@ class _Session:
             own.sendto(packet, ("127.0.0.1", port))
         else:
             self._client.sendall(b"$" + bytes([channel]) + struct.pack("!H", len(packet)) + packet)
+        if channel == 0 and self._last[1] != self._shown:  # all packets of a picture have one time
+            self._shown = self._last[1]
+            self._relay.pictures += 1
 
     def _shift(self) -> int:
         return int(self._relay.shift_s) * _CLOCK

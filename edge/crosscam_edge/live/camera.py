@@ -36,11 +36,11 @@ class CameraState(StrEnum):
     """What a camera is doing.
 
     Attributes:
-        CONNECTING: It is being asked for its stream.
+        CONNECTING: It is being asked for its stream for the first time.
         RUNNING: Pictures come.
         STALLED: It is connected, and pictures have stopped.
-        BACKING_OFF: It is lost and will be tried again by itself.
-        FAILED: It will be tried again too, but somebody should look: see the fault.
+        BACKING_OFF: It is lost and is tried again by itself; so it stays until pictures come.
+        FAILED: It is tried again too, but somebody should look: see the fault.
         STOPPED: It was told to.
     """
 
@@ -233,6 +233,8 @@ class LiveCamera:
                 return
             pause = self._backoff.failed()
             broken = fault.code in _FOR_PEOPLE
+            # Told once, not with each try: a hundred wrong addresses would fill the log.
+            tell = _log.info if fault.code is self._health.fault else _log.warning
             self._set(
                 state=CameraState.FAILED if broken else CameraState.BACKING_OFF,
                 fault=fault.code,
@@ -240,7 +242,7 @@ class LiveCamera:
                 fix=fault.fix,
                 failures=self._backoff.failures,
             )
-            _log.warning(
+            tell(
                 "camera lost",
                 camera=self.camera_id,
                 fault=str(fault.code),
@@ -251,7 +253,6 @@ class LiveCamera:
 
     def _once(self) -> SourceFault:
         """Connect and read until that is over; returns why it is."""
-        self._set(state=CameraState.CONNECTING)
         self._clock.reconnected()
         self._first_ns = None
         connection = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -112,6 +113,7 @@ def connect(
         options |= {"probesize": "500000", "analyzeduration": "500000"}
         if address.target.startswith("rtsp"):
             options |= {"rtsp_transport": transport}
+    began = time.monotonic()
     try:
         container = av.open(
             address.target,
@@ -123,6 +125,8 @@ def connect(
         )
     except av.error.InvalidDataError as error:
         # Nothing was decoded yet: the answer was none, or not one of this protocol.
+        if time.monotonic() - began >= _OPEN_S:
+            raise SourceFault(FaultCode.TIMEOUT, "it takes connections and says nothing") from None
         raise SourceFault(FaultCode.ENDED, f"it hung up, or answers otherwise ({error})") from None
     except Exception as error:
         raise fault_of(error) from None

@@ -50,3 +50,9 @@ def test_who_hangs_up_before_a_picture_has_sent_nothing_that_cannot_be_decoded(a
             connect(parse_address(f"rtsp://127.0.0.1:{listener.getsockname()[1]}/x"), time.time_ns)
         thread.join()
     assert caught.value.code is FaultCode.ENDED
+
+
+def test_who_takes_a_connection_and_says_nothing_did_not_hang_up():
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(SourceFault) as caught:
+        connect(parse_address(f"rtsp://127.0.0.1:{listener.getsockname()[1]}/x"), time.time_ns)
+    assert caught.value.code is FaultCode.TIMEOUT
