@@ -207,3 +207,30 @@ def test_osnet_refuses_other_checkpoints(tmp_path):
     for name in ("other.pth", "bytes.pth"):
         with pytest.raises(InputError, match="is not an OSNet checkpoint"):
             export_osnet(tmp_path / name, tmp_path / "b", entry)
+
+
+def test_pictures_without_contrast_do_not_decide_whether_an_export_is_right(tmp_path):
+    """What two engines round differently, instance norm makes large where nothing else is."""
+    torch = pytest.importorskip("torch", reason="needs the extra 'train'")
+    from crosscam_deploy.export.to_onnx import export_embedder
+
+    class Embedding(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = torch.nn.Conv2d(3, 8, 3)
+            self.norm = torch.nn.InstanceNorm2d(8, eps=1e-12)
+            self.last = torch.nn.Conv2d(8, 8, 3)
+
+        def forward(self, images):
+            found = self.last(self.norm(self.first(images))).relu()
+            return torch.nn.functional.normalize(found.mean((2, 3)))
+
+    torch.manual_seed(0)
+    network = Embedding().eval().requires_grad_(requires_grad=False)
+    file = tmp_path / "norm.onnx"
+    export_embedder(torch, network, (64, 32), file, name="norm")
+    opened = session(file)
+    flat, drawn = torch.zeros(1, 3, 64, 32), torch.randn(4, 3, 64, 32)
+    apart = [np.abs(opened.run(None, {"images": x.numpy()})[0] - network(x).numpy()).max()
+             for x in (flat, drawn)]  # fmt: skip
+    assert apart[0] > 1e-4 > 1e-5 > apart[1]
