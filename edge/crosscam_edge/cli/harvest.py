@@ -36,8 +36,9 @@ if TYPE_CHECKING:
               help="Least quality of a crop.")  # fmt: skip
 @click.option("--height", type=click.IntRange(1), default=48, show_default=True,
               help="Least height of a box, pixels.")  # fmt: skip
-@click.option("--keep-days", type=click.FloatRange(min=0), default=7.0, show_default=True,
-              help="Leave out pictures of a live run that are older.")  # fmt: skip
+@click.option("--keep-days", type=click.FloatRange(min=0),
+              help="Leave out pictures of a live run that are older; never are there any that it "
+              "would not have kept itself.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
     run: Path,
@@ -48,13 +49,14 @@ def command(
     least: int,
     quality: float,
     height: int,
-    keep_days: float,
+    keep_days: float | None,
     as_json: bool,
 ) -> int:
     """Take pictures of people out of RUN, for training.
 
     RUN is a folder of `crosscam process`, or of `crosscam run`, also while it goes on: then the
-    pictures are those that its gallery keeps, and who was erased is not among them.
+    pictures are those that its gallery keeps, and who was erased is not among them. Its site file
+    must allow it (live: {harvest: true}); what was seen before it did is left out.
 
     Labels hold inside each camera only, and nobody has to make them: they are the tracks. With
     them `crosscam train own-site data.path=FOLDER` makes a model for these very cameras.
@@ -94,7 +96,7 @@ def _with_bar(
     options: HarvestOptions,
     name: str | None,
     stop: Callable[[], bool],
-    keep_days: float,
+    keep_days: float | None,
 ) -> Harvest:
     from rich.console import Console
     from rich.progress import Progress

@@ -140,6 +140,7 @@ def command(
                     dim=models.embedder.dim,
                     now_ns=clock.now_ns,
                     keep_s=keep_days * 86_400,
+                    harvest=settings.live.harvest,
                     audit=AuditBound(settings.live.audit.rows, settings.live.audit.days * 86_400),
                 )
             run = LiveRun(

@@ -133,6 +133,11 @@ class LiveConfig(Strict):
         default=True,
         description="keep the best pictures of each person in the gallery, as long as their looks",
     )
+    harvest: bool = Field(
+        default=False,
+        description="those who are seen have agreed, or the law allows, that `crosscam harvest` "
+        "takes their pictures for training; from when a run begins with it, not before",
+    )
     mqtt: MqttConfig | None = Field(default=None, description="a broker")
     webhooks: list[WebhookConfig] = Field(
         default_factory=list, max_length=20, description="web hooks"
@@ -142,3 +147,9 @@ class LiveConfig(Strict):
     audit: AuditConfig = Field(
         default_factory=AuditConfig, description="who has asked the interface for what"
     )
+
+    @model_validator(mode="after")
+    def _has_pictures(self) -> Self:
+        if self.harvest and not self.pictures:
+            raise ValueError("'harvest: true' is given, but 'pictures: false' keeps none")
+        return self

@@ -6,8 +6,10 @@ import json
 import sqlite3
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
+
+from crosscam_edge.gallery.schema import HARVEST, KEEP
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -69,6 +71,19 @@ _PICTURE = f"""
     FROM pictures JOIN tracklets USING (camera, track) WHERE id = :id AND {_VISIBLE}
 """  # noqa: S608
 _LATEST = (1 << 63) - 1
+
+
+class Policy(NamedTuple):
+    """What a run has said may be done with its pictures.
+
+    Attributes:
+        keep_ns: Nanoseconds that they are kept; None where nothing was said.
+        harvest_since_ns: They may be taken for training if they are from then or later, UTC; None
+            where they may not.
+    """
+
+    keep_ns: int | None
+    harvest_since_ns: int | None
 
 
 class Reader:
@@ -198,6 +213,13 @@ class Reader:
     ) -> list[dict[str, Any]]:
         """Return all columns of somebody's tracklets, looks included."""
         return self._ask(_STORED, id=global_id, cameras=_list(cameras))
+
+    def policy(self) -> Policy:
+        """Return what the run has said may be done with its pictures."""
+        if not self._ask("SELECT 1 FROM sqlite_master WHERE name = 'policy'"):
+            return Policy(None, None)
+        said = {row["name"]: row["value"] for row in self._ask("SELECT * FROM policy")}
+        return Policy(said.get(KEEP), said.get(HARVEST))
 
     def audit_rows(self) -> tuple[int, int]:
         """Return how many rows of the audit are kept, and how many were let go since it began."""

@@ -92,8 +92,13 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE events ADD COLUMN cause TEXT;  -- NULL where the association found it
     CREATE INDEX events_cause ON events (cause) WHERE cause NOT NULL;
     """,
+    # What those who read the file later have to keep to, also when no run has it open.
+    """
+    CREATE TABLE policy (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    """,
 )
 APPLICATION_ID = 0x43524F53  # "CROS"
+KEEP, HARVEST = "keep_ns", "harvest_since_ns"  # names in the table `policy`
 
 
 def connect(path: Path) -> sqlite3.Connection:

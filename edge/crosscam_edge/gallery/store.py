@@ -10,7 +10,7 @@ from crosscam_deploy.log import get_logger
 from crosscam_edge.associate.online.types import BY_HAND, EventKind
 from crosscam_edge.gallery.ahead import Ahead
 from crosscam_edge.gallery.rows import COLUMNS, row_of, tracklet_of
-from crosscam_edge.gallery.schema import connect
+from crosscam_edge.gallery.schema import HARVEST, KEEP, connect
 from crosscam_edge.gallery.writer import Writer
 from crosscam_kernels.errors import InputError
 
@@ -64,6 +64,7 @@ _TOO_MANY = """
 _NEXT_ID, _TRACK = "next global id", "track "
 _HOUR_NS = 3600 * 1_000_000_000
 _MINUTE_NS = 60 * 1_000_000_000
+_LONGEST_NS = 1 << 62
 _PICTURES_OF_ONE = 24
 _PICTURES = 20_000
 _PICTURE_BYTES = 256 << 20
@@ -113,6 +114,8 @@ class Gallery:
         now_ns: UTC.
         keep_s: What ended longer ago is deleted, when the gallery is opened and once an hour.
         audit: How much is kept of who has asked for what.
+        harvest: Whether pictures may be taken for training, from now on; those from before are
+            not, unless the gallery was opened like that ever since.
         picture_bytes: Pictures take so many bytes; beyond that, and beyond 20,000 pictures, the
             oldest are deleted, when the gallery is opened and once a minute.
 
@@ -132,6 +135,7 @@ class Gallery:
         now_ns: Callable[[], int],
         keep_s: float = 7 * 86_400.0,
         audit: AuditBound | None = None,
+        harvest: bool = False,
         picture_bytes: int = _PICTURE_BYTES,
     ) -> None:
         self._audit = audit or AuditBound()
@@ -145,6 +149,7 @@ class Gallery:
         self._picture_bytes = picture_bytes
         self._tidied_ns: int | None = None
         self._bounded_ns: int | None = None
+        self._agree(harvest)
         self.tidy()
 
     def restore(self, since_ns: int) -> Restored:
@@ -248,6 +253,15 @@ class Gallery:
             "WHERE global_id = ?",
             (global_id,),
         )
+
+    def _agree(self, harvest: bool) -> None:
+        """Note what may be done with pictures, for who takes them while no run is there."""
+        keep_ns = min(self._keep_ns, _LONGEST_NS)
+        self.writer.put("INSERT OR REPLACE INTO policy VALUES (?, ?)", (KEEP, keep_ns))
+        if harvest:
+            self.writer.put("INSERT OR IGNORE INTO policy VALUES (?, ?)", (HARVEST, self._now()))
+        else:
+            self.writer.put("DELETE FROM policy WHERE name = ?", (HARVEST,))
 
     def tidy(self) -> None:
         """Delete what has been kept for long enough, and what is too much.

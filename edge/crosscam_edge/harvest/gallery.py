@@ -1,7 +1,8 @@
 """Pictures of a live run: taken out of its gallery, which has kept the best few of everybody.
 
-The gallery has forgotten who was erased and what is beyond retention, and goes on doing so: what
-is deleted there while pictures are taken is not among them either.
+Only where the run's site file allows it, and what was seen since then. The gallery has forgotten
+who was erased and what is beyond retention, and goes on doing so: what is deleted there while
+pictures are taken is not among them either.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from crosscam_edge.harvest.choose import HarvestOptions
 
 GALLERY = "gallery.db"
+_DAY_NS = 86_400e9
 
 
 @dataclass(slots=True)
@@ -63,26 +65,24 @@ def opened(path: Path) -> Iterator[Reader]:
         reader.close()
 
 
-def choose_kept(reader: Reader, options: HarvestOptions, since_ns: int) -> Kept:
+def choose_kept(
+    reader: Reader, options: HarvestOptions, now_ns: int, keep_days: float | None = None
+) -> Kept:
     """Choose among the pictures of a gallery.
 
     Args:
         reader: Of the gallery.
         options: What is taken.
-        since_ns: Older pictures are left out, UTC: a gallery that no run has opened for long may
-            hold what should have been deleted.
+        now_ns: UTC. What its run would have deleted by now is left out: nobody may have opened the
+            gallery for long.
+        keep_days: Older pictures are left out too.
+
+    Raises:
+        InputError: Its run does not allow that pictures are taken.
     """
+    since_ns, allowed_ns = _limits(reader, now_ns, keep_days)
     out = Kept()
-    by_track: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
-    for each in reader.pictures():
-        if each["ns"] < since_ns:
-            out.left_out["pictures that are too old"] += 1
-        elif each["quality"] < options.quality:
-            out.left_out["crops of low quality"] += 1
-        elif each["height"] < options.height:
-            out.left_out["crops too small"] += 1
-        else:
-            by_track[each["camera"], each["track"]].append(each)
+    by_track = _good(reader, options, since_ns, allowed_ns, out.left_out)
     by_person: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
     for (camera, track), pictures in by_track.items():
         pictures.sort(key=lambda p: (-p["quality"], p["ns"]))
@@ -104,6 +104,45 @@ def choose_kept(reader: Reader, options: HarvestOptions, since_ns: int) -> Kept:
             out.pictures += pictures
     out.pictures.sort(key=lambda p: (p["camera"], p["ns"], p["track"]))
     return out
+
+
+def _good(
+    reader: Reader,
+    options: HarvestOptions,
+    since_ns: int,
+    allowed_ns: int,
+    left_out: Counter[str],
+) -> dict[tuple[str, int], list[dict[str, Any]]]:
+    """Return the pictures that may be taken and are good enough, by camera and track."""
+    by_track: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
+    for each in reader.pictures():
+        if each["ns"] < since_ns:
+            left_out["pictures that are too old"] += 1
+        elif each["ns"] < allowed_ns:
+            left_out["pictures from before it was allowed"] += 1
+        elif each["quality"] < options.quality:
+            left_out["crops of low quality"] += 1
+        elif each["height"] < options.height:
+            left_out["crops too small"] += 1
+        else:
+            by_track[each["camera"], each["track"]].append(each)
+    return by_track
+
+
+def _limits(reader: Reader, now_ns: int, keep_days: float | None) -> tuple[int, int]:
+    """Return since when pictures are kept, and since when they may be taken."""
+    policy = reader.policy()
+    keep_ns, allowed_ns = policy.keep_ns, policy.harvest_since_ns
+    if keep_ns is None or allowed_ns is None:
+        raise InputError(
+            "this run does not allow that its pictures are taken for training",
+            expected="`live: {harvest: true}` in its site file, where those who are seen have "
+            "agreed, or the law allows it",
+            fix="say so there and start the run again: what it sees from then on may be taken",
+        )
+    if keep_days is not None:
+        keep_ns = min(keep_ns, round(keep_days * _DAY_NS))
+    return now_ns - keep_ns, allowed_ns
 
 
 def take_kept(

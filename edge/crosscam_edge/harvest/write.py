@@ -64,7 +64,7 @@ def harvest(
     name: str | None = None,
     progress: Callable[[int, int], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
-    keep_days: float = 7.0,
+    keep_days: float | None = None,
 ) -> Harvest:
     """Make a data set of a run: pictures of people, with labels that hold inside each camera.
 
@@ -78,11 +78,13 @@ def harvest(
         name: Of the data set; that of its folder if not given.
         progress: Called with the pictures taken and the pictures in all, from one thread at a time.
         stop: Says when to give up.
-        keep_days: Older pictures of a live run are left out, which its gallery should have deleted.
+        keep_days: Older pictures of a live run are left out, as are those that it would not have
+            kept by now.
 
     Raises:
         UsageError: There is something at `out`.
-        InputError: It is no run, a recording cannot be read, or nobody is worth learning from.
+        InputError: It is no run, or one that does not allow it, a recording cannot be read, or
+            nobody is worth learning from.
         RunError: The disk is full.
     """
     options = options or HarvestOptions()
@@ -91,9 +93,8 @@ def harvest(
             f"'{out}' is there already", expected="a new folder", fix="choose another with -o"
         )
     if is_live(run):
-        since_ns = time.time_ns() - round(keep_days * 86_400e9)
         with opened(run / GALLERY) as reader:
-            kept = choose_kept(reader, options, since_ns)
+            kept = choose_kept(reader, options, time.time_ns(), keep_days)
             _require(run, bool(kept.pictures), options, kept.left_out)
             return _written(
                 out,

@@ -20,6 +20,7 @@ HOOK = "url: 'https://example.com/topsecret', secret: topsecret-topsecret"
     [
         ("mqtt: {host: b, hots: a}", "live.mqtt.hots: unknown key"),
         ("mqtt: {}", "live.mqtt.host: there is nothing"),
+        ("harvest: true, pictures: false", "live: 'harvest: true' is given, but"),
         ("mqtt: {host: 'a b'}", "live.mqtt.host: this is no name"),
         ("mqtt: {host: 'mqtt://u:topsecret@h'}", "live.mqtt.host: this is no name"),
         ("mqtt: 'mqtt://u:topsecret@h'", "live.mqtt: found a value that is not shown"),

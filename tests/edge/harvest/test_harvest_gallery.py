@@ -49,14 +49,20 @@ def put(gallery, camera, track, person, *, ago_s=3600, qualities=(0.9, 0.8, 0.7)
         gallery.writer.put(PUT_PICTURE, values)
 
 
+def opened(path, *, days=1000.0, harvest=True, ago_days=100):
+    """A gallery as a run opens it that began some days ago."""
+    return Gallery(
+        path, model_id="m", dim=4, now_ns=lambda: NOW - ago_days * DAY, keep_s=days * 86_400.0,
+        harvest=harvest,
+    )  # fmt: skip
+
+
 @pytest.fixture
 def live(tmp_path):
     """A run with two people in two cameras, and some who are not worth it."""
     run = tmp_path / "live"
     run.mkdir()
-    gallery = Gallery(
-        run / "gallery.db", model_id="m", dim=4, now_ns=time.time_ns, keep_s=1000 * 86_400.0
-    )
+    gallery = opened(run / "gallery.db")
     for person in (1, 2):
         for c, camera in enumerate(("hall", "yard")):
             for k in range(2):
@@ -78,7 +84,7 @@ def table(folder):
 def test_the_pictures_of_a_gallery_become_a_data_set(live, tmp_path):
     run, _ = live
     told = []
-    found = harvest(run, tmp_path / "set", progress=lambda a, b: told.append((a, b)))
+    found = harvest(run, tmp_path / "set", progress=lambda a, b: told.append((a, b)), keep_days=7)
     assert found.people == {"hall": 2, "yard": 2}
     assert found.crops == {"hall": 13, "yard": 12}
     assert dict(found.left_out) == {
@@ -100,7 +106,9 @@ def test_the_pictures_of_a_gallery_become_a_data_set(live, tmp_path):
 
 def test_tracks_can_be_the_labels(live, tmp_path):
     run, _ = live
-    found = harvest(run, tmp_path / "set", HarvestOptions(labels="tracks", least=2, per_track=2))
+    found = harvest(
+        run, tmp_path / "set", HarvestOptions(labels="tracks", least=2, per_track=2), keep_days=7
+    )
     assert found.people == {"hall": 5, "yard": 4}
     assert found.crops == {"hall": 10, "yard": 8}
     assert {row["person"] for row in table(found.out)} == {"10", "11", "20", "21", "30"}
@@ -114,11 +122,37 @@ def test_nobody_beyond_retention(live, tmp_path):
         harvest(run, tmp_path / "none", keep_days=0)
 
 
+def test_what_a_run_would_have_deleted_is_not_taken_when_it_has_not_come_to_it(live, tmp_path):
+    run, gallery = live
+    gallery.close()
+    opened(run / "gallery.db", days=20, ago_days=15).close()  # then it kept all of them
+    found = harvest(run, tmp_path / "all", keep_days=30)
+    assert "5" in {row["person"] for row in table(found.out)}
+    opened(run / "gallery.db", days=5, ago_days=8).close()  # two days old then, ten now
+    found = harvest(run, tmp_path / "less", keep_days=30)
+    assert "5" not in {row["person"] for row in table(found.out)}
+    assert found.left_out["pictures that are too old"] == 6
+
+
+def test_only_where_the_site_allows_it_and_only_from_then_on(live, tmp_path):
+    run, gallery = live
+    gallery.close()
+    opened(run / "gallery.db", harvest=False).close()
+    with pytest.raises(InputError, match=r"live: \{harvest: true\}"):
+        harvest(run, tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+    opened(run / "gallery.db", ago_days=2).close()  # allowed again, since then
+    opened(run / "gallery.db", ago_days=0).close()  # and still
+    found = harvest(run, tmp_path / "set")
+    assert found.left_out["pictures from before it was allowed"] == 6
+    assert sum(found.crops.values()) == 25
+
+
 def test_who_is_erased_is_not_there_even_when_that_is_meanwhile(live, tmp_path):
     run, gallery = live
     gallery.erase(1, who="test")
     reader = Reader(run / "gallery.db")
-    kept = choose_kept(reader, HarvestOptions(), NOW - DAY)
+    kept = choose_kept(reader, HarvestOptions(), NOW, keep_days=1)
     assert {each["person"] for each in kept.pictures} == {2}
 
     def told(done, total):
@@ -140,7 +174,7 @@ def test_a_gallery_without_pictures_and_one_that_is_none_are_refused(tmp_path):
         f"{MIGRATIONS[0]} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;"
     )
     connection.close()
-    with pytest.raises(InputError, match="holds no pictures that can be read"):
+    with pytest.raises(InputError, match="does not allow"):
         harvest(old, tmp_path / "set")
     (old / "gallery.db").write_bytes(b"no database" * 100)
     with pytest.raises(InputError, match="holds no pictures that can be read"):
@@ -151,6 +185,6 @@ def test_a_gallery_without_pictures_and_one_that_is_none_are_refused(tmp_path):
 def test_by_command(live, tmp_path, capsys):
     run, _ = live
     with pytest.raises(SystemExit) as left:
-        main(["harvest", str(run), "-o", str(tmp_path / "set"), "--json"])
+        main(["harvest", str(run), "-o", str(tmp_path / "set"), "--json", "--keep-days", "7"])
     assert left.value.code == 0
     assert json.loads(capsys.readouterr().out)["crops"] == {"hall": 13, "yard": 12}
