@@ -51,7 +51,7 @@ def bad_addresses(f: Faults) -> Record:
                 if each["type"] == "camera" and each["fault"]
             }
 
-        wait_for(lambda: len(faults()) >= _BAD, "faults of all")
+        wait_for(lambda: f.run.lives() and len(faults()) >= _BAD, "faults of all")
         took = since(began_ns)
         settled = f.run.used()
         time.sleep(max(0.0, WATCHED_S - took))

@@ -84,16 +84,26 @@ def disk_full(f: Faults) -> Record:
                 except OSError:
                     return
 
-        found = f.one([], fill, filler.unlink)
-        ended_ns = time.time_ns()
+        begun_ns, freed_ns = time.time_ns(), 0
+
+        def free() -> None:
+            nonlocal freed_ns
+            filler.unlink()
+            freed_ns = time.time_ns()
+
+        found = f.one([], fill, free)
         time.sleep(3)
         alive = f.run.alive
-        again = [when(each) for each in f.run.records() if when(each) > ended_ns]
+        again = [when(each) for each in f.run.records() if when(each) > freed_ns]
+        ended_ns = time.time_ns()
         lines = f.run.end()["outputs"]["events.jsonl"]
+        if f.broker is not None:  # what the disk did not take was published all the same
+            heard = {each for each in f.broker.heard() if begun_ns <= _at(each) <= ended_ns}
+            found["published_not_written"] = len(heard - f.run.events(begun_ns, ended_ns))
         return {
             **found,
+            "recovery_s": round((min(again) - freed_ns) / 1e9, 2) if again else None,
             "alive": alive,
-            "written_again": bool(again),
             "lines_dropped_and_counted": lines["dropped"],
             "broken_lines": broken_lines(small / "out"),
             "gallery_sound": _is_sound(small / "out"),

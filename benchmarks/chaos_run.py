@@ -96,6 +96,12 @@ class Run:
         """Whether it goes on."""
         return self._process.poll() is None
 
+    def lives(self) -> bool:
+        """Return True while it goes on; raises `RuntimeError` when it has ended by itself."""
+        if not self.alive:
+            raise RuntimeError(f"crosscam run has ended:\n{self.log.read_text()[-3000:]}")
+        return True
+
     def records(self, since_ns: int = 0) -> list[Record]:
         """Return what was told in its folder since a time; half lines do not count yet."""
         return [each for each in self._lines.read() if when(each) >= since_ns]
@@ -126,9 +132,7 @@ class Run:
                     took.setdefault(each["camera"], (each["time_ns"] - since_ns) / 1e9)
             return set(cameras) <= took.keys()
 
-        wait_for(lambda: all_there() or not self.alive, f"pictures of {', '.join(cameras)}")
-        if not self.alive:
-            raise RuntimeError(f"crosscam run has ended:\n{self.log.read_text()[-3000:]}")
+        wait_for(lambda: self.lives() and all_there(), f"pictures of {', '.join(cameras)}")
         return {camera: round(took[camera], 2) for camera in cameras}
 
     def told(self, camera: str, since_ns: int, end_ns: int) -> list[str]:

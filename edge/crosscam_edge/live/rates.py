@@ -30,6 +30,8 @@ FELL = 0.95
 _ROSE = 1.1
 _STEPS_TO_BEGIN, _STEPS_TO_RISE, _STEPS_TO_END = 2, 3, 5
 _LEAST_COST_S = 1e-6
+SLOWEST = 0.2
+"""Pictures a second that everybody gets, also while other work takes all the time."""
 
 
 class Pace(StrEnum):
@@ -132,7 +134,7 @@ class RateControl:
         rate, need = self._rates.get(name), self._needs.get(name)
         if rate is None or need is None:  # it sends nothing; when it does it begins modestly
             return min(FLOOR, self.target)
-        return self.target if rate >= need.wanted else rate
+        return self.target if rate >= need.wanted else max(rate, min(SLOWEST, self.target))
 
     def pace(self, name: str) -> Pace:
         """Return what that means for a camera."""

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crosscam_edge.live.rates import BUDGET, FELL, FLOOR, Need, Pace, RateControl, share
+from crosscam_edge.live.rates import (
+    BUDGET,
+    FELL,
+    FLOOR,
+    SLOWEST,
+    Need,
+    Pace,
+    RateControl,
+    share,
+)
 
 RATES = st.floats(0.1, 60)
 NEEDS = st.lists(st.builds(Need, RATES, st.floats(1e-4, 2), st.booleans()), max_size=12)
@@ -78,6 +87,19 @@ def test_too_much_is_lowered_told_and_given_back():
     quick = {"a": Need(10, 0.02, True), "b": Need(10, 0.02, False)}
     assert load(control, quick) == {"a": 10, "b": 10}
     assert not control.limiting
+
+
+@pytest.mark.parametrize("target", [10.0, 0.1])
+def test_work_that_takes_all_the_time_stops_no_camera(target):
+    """As when a hundred cameras are added; and the next picture is not a day off."""
+    control = RateControl(target)
+    for _ in range(5):
+        control.step({"a": Need(target, 0.01, True), "b": Need(target, 0.01, False)}, other=1.0)
+    assert control.rate("a") == control.rate("b") == min(SLOWEST, target)
+    assert control.pace("a") is Pace.TOO_LOW
+    for _ in range(10):
+        control.step({"a": Need(target, 0.01, True), "b": Need(target, 0.01, False)})
+    assert control.rate("a") == target
 
 
 def test_whoever_gets_somebody_into_the_picture_is_raised_at_once():
