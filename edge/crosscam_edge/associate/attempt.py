@@ -71,6 +71,7 @@ def fit_models(
     best: NDArray[np.float32],
     impostor_prior: float,
     rivals: int,
+    sights: float,
     learned: Learned | None = None,
 ) -> tuple[ScoreModel, ScoreModel]:
     """Return the score models of pairs of two cameras, and of pairs of one.
@@ -83,6 +84,7 @@ def fit_models(
         best: Similarities of mutually best pairs of different cameras.
         impostor_prior: Expected mean similarity of two people in this space.
         rivals: People among whom a tracklet could be mistaken for another.
+        sights: Tracklets that a person has in the mean.
         learned: What earlier footage of the site has shown.
     """
     model = calibrate.fit(
@@ -92,6 +94,7 @@ def fit_models(
         impostor_prior=impostor_prior,
         transfer=calibrate.ACROSS,
         rivals=rivals,
+        sights=sights,
         best=best,
         prior=calibrate.Prior.of(learned, across=True),
     )
@@ -102,6 +105,7 @@ def fit_models(
         impostor_prior=impostor_prior,
         transfer=calibrate.RETURN,
         rivals=rivals,
+        sights=sights,
         prior=calibrate.Prior.of(learned, across=False),
     )
     # One camera shows a person, and two people, more alike than two cameras do.

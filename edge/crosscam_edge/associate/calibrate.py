@@ -37,6 +37,8 @@ RETURN = 0.85
 ACROSS = 0.80
 _TRANSFER_RANGE = (0.40, 0.95)
 _TRANSFER_PAIRS = 12.0
+# How far genuines spread is told from the tail of the impostors by many pairs alone.
+_SPREAD_PAIRS = 96.0
 _BEST_SPREAD = 1.15  # pairs that are not the best spread this much more than those that are
 _IMPOSTOR_PAIRS = 12.0
 _ROUNDS = 30
@@ -44,7 +46,10 @@ _SAMPLE = 50_000
 # Of the pairs of a tracklet with those of other cameras, one in as many as there are people is
 # genuine, or few more. Beyond, the tail of the impostors would pass for people who changed much.
 _MOST_GENUINE = 1.5
-_FALSE_JOINS = 0.1  # wrong people that a lone tracklet may resemble by chance
+# Wrong people whom a tracklet that is compared with one of each may resemble by chance, were scores
+# normal: their tail is heavier, and few look-alikes meet again in every camera.
+_FALSE_JOINS = 1e-4
+_ALIKE = 0.1  # correlation of the scores of two people, over their tracklets
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,7 @@ def fit(
     impostor_prior: float,
     transfer: float,
     rivals: int,
+    sights: float = 1.0,
     best: NDArray[np.float32] | None = None,
     prior: Prior | None = None,
 ) -> ScoreModel:
@@ -120,6 +126,7 @@ def fit(
         impostor_prior: Expected mean similarity of impostors in this space.
         transfer: Expected place of the genuines, see `RETURN` and `ACROSS`.
         rivals: People among whom a tracklet could be mistaken for another.
+        sights: Tracklets that a person has in the mean.
         best: `(B,)` similarities of pairs that are each other's best in their cameras. Few of them
             are look-alikes, so the genuine ones among them bound how far genuines may spread; left
             alone, the mixture takes the tail of the impostors for genuines that changed much.
@@ -134,10 +141,10 @@ def fit(
     reach = max(mh - mi, 0.1)
     si = float(np.clip(si, 0.08 * reach, 0.40 * reach))
     expected, spread, share = mi + transfer * reach, 0.18 * reach, 0.1
-    many, bulk_many = _TRANSFER_PAIRS, _IMPOSTOR_PAIRS
+    many, bulk_many, spread_many = _TRANSFER_PAIRS, _IMPOSTOR_PAIRS, _SPREAD_PAIRS
     if prior is not None:
         (expected, spread), share = prior.model.genuine, prior.model.share
-        many = bulk_many = prior.pairs
+        many = bulk_many = spread_many = prior.pairs
     mg, sg = expected, spread
     most = min(_MOST_GENUINE / max(rivals, 1), 0.9)
     x = undecided[:: max(1, len(undecided) // _SAMPLE)].astype(np.float64)
@@ -159,7 +166,7 @@ def fit(
         si = float(np.clip(np.sqrt(var), 0.08 * reach, 0.40 * reach))
         mg = (float(p @ x) + many * expected) / (total + many)
         mg = float(np.clip(mg, mi + _TRANSFER_RANGE[0] * reach, mi + _TRANSFER_RANGE[1] * reach))
-        var = (float(p @ (x - mg) ** 2) + many * spread**2) / (total + many)
+        var = (float(p @ (x - mg) ** 2) + spread_many * spread**2) / (total + spread_many)
         sg = float(np.clip(np.sqrt(var), 0.10 * reach, 0.30 * reach))
         if best is not None:
             likelier = _log_normal(best, mg, sg) > _log_normal(best, mi, si)
@@ -168,11 +175,12 @@ def fit(
             var = (square + many * spread**2) / (len(near) + many)
             sg = min(sg, _BEST_SPREAD * float(np.sqrt(var)))
         share = float(np.clip((total + 1) / (len(x) + 10), 1e-4, most))
-    # Groups are compared by the mean over their pairs, which hardly ever reaches an impostor tail:
-    # the equal-error point, not the rarity of genuine pairs, is where to start. But a lone tracklet
-    # meets every other person once, so the more people, the further from the impostors it must be.
+    # Groups are compared by the mean over their pairs: the equal-error point, not the rarity of
+    # genuine pairs, is where to start. But everybody meets every other person, so the more people,
+    # the further from the impostors it must be; the mean over many pairs is less often far off.
     threshold = (mi * sg + mg * si) / (si + sg)
-    guard = mi + si * float(-ndtri(min(_FALSE_JOINS / max(rivals, 1), 0.5)))
+    among = si * float(np.sqrt(_ALIKE + (1.0 - _ALIKE) / max(sights, 1.0)))
+    guard = mi + among * float(-ndtri(min(_FALSE_JOINS / max(rivals, 1), 0.5)))
     threshold = max(threshold, min(guard, mg - 0.5 * sg))
     if prior is not None and prior.least_threshold is not None:
         threshold = max(threshold, prior.least_threshold)

@@ -92,6 +92,7 @@ class DenseRun:
             best=scores[upper & mutual_best(scores, self.camera, -1.0)],
             impostor_prior=impostor_prior,
             rivals=rivals,
+            sights=len(self.camera) / max(rivals, 1),
             learned=self._config.learned,
         )
         shared = self._spans.shared(*self._pairs)

@@ -117,6 +117,7 @@ class SparseRun:
             best=scores[best],
             impostor_prior=impostor_prior,
             rivals=rivals,
+            sights=len(self.camera) / max(rivals, 1),
             learned=self._config.learned,
         )
         believed = best[scores[best] > model.threshold]

@@ -48,8 +48,8 @@ class AppearanceScale:
         impostor: Sights of two people.
     """
 
-    genuine: _Moments = field(default_factory=lambda: _Moments(0.75, 0.12**2, 30.0))
-    impostor: _Moments = field(default_factory=lambda: _Moments(0.35, 0.15**2, 30.0))
+    genuine: _Moments = field(default_factory=lambda: _Moments(0.75, 0.12**2, 15.0))
+    impostor: _Moments = field(default_factory=lambda: _Moments(0.35, 0.15**2, 15.0))
 
     def learn_genuine(self, similarity: NDArray[np.floating]) -> None:
         """Add similarities `(K,)` of certain matches."""

@@ -46,7 +46,7 @@ class TrackerConfig:
     birth_confidence: float = 0.6
     candidate_confidence: float = 0.5
     confirm_s: float = 0.2
-    confirm_hits: int = 3
+    confirm_hits: int = 2
     tentative_patience_s: float = 0.35
     max_lost_s: float = 10.0
     motion_lost_s: float = 1.0

@@ -86,6 +86,9 @@ def test_who_was_split_stays_apart_under_the_id_of_somebody_else(two):
 
 
 def test_new_tracklets_may_still_be_anybody(two):
+    for track, start in ((58, 50), (59, 55)):  # most of what is known of 1 is to look like this
+        two.observe(tracklet("c0", track, start, start + 4, 1), ended=True)
+    two.step(at(60))
     merge_by_hand(two, 2, 1, at(60))
     again = tracklet("c0", 60, 70, 74, 1)
     two.observe(again, ended=True)

@@ -27,9 +27,11 @@ def scores(seed: int, *, lookalikes: int, met: int = 13) -> dict[str, np.ndarray
     return {name: values.astype(np.float32) for name, values in drawn.items()}
 
 
-def fitted(rivals: int = 12, **drawn: np.ndarray) -> ScoreModel:
+def fitted(rivals: int = 12, sights: float = 2.0, **drawn: np.ndarray) -> ScoreModel:
     best = drawn.pop("best")
-    return fit(**drawn, best=best, impostor_prior=0.03, transfer=ACROSS, rivals=rivals)
+    return fit(
+        **drawn, best=best, impostor_prior=0.03, transfer=ACROSS, rivals=rivals, sights=sights
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -44,6 +46,30 @@ def test_no_more_are_genuine_than_there_are_people_to_be(seed: int) -> None:
     drawn = scores(seed, lookalikes=60)
     assert fitted(**drawn, rivals=30).share <= 1.5 / 30
     assert fitted(**drawn, rivals=1).share <= 0.9
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_more_people_ask_for_more_and_more_sights_of_each_for_less(seed: int) -> None:
+    drawn = scores(seed, lookalikes=0)
+    few, many = fitted(**drawn, rivals=3), fitted(**drawn, rivals=100)
+    assert few.threshold < many.threshold < many.genuine[0]
+    often = fitted(**drawn, rivals=100, sights=20)
+    assert often.threshold < many.threshold - 0.03
+    equal_error = (often.impostor[0] * often.genuine[1] + often.genuine[0] * often.impostor[1]) / (
+        often.impostor[1] + often.genuine[1]
+    )
+    assert often.threshold >= equal_error - 1e-6
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_tail_of_strangers_does_not_spread_the_genuine(seed: int) -> None:
+    drawn = scores(seed, lookalikes=0)
+    tail = np.random.default_rng(seed).normal(0.3, 0.05, 6).astype(np.float32)
+    longer = {**drawn, "undecided": np.concatenate([drawn["undecided"], tail])}
+    before, after = fitted(**drawn), fitted(**longer)
+    assert after.genuine[1] < 0.17, "it is .1, and .12 by the prior"
+    assert after.threshold > 0.3
+    assert after.threshold > before.threshold - 0.04
 
 
 def test_without_a_run_the_prior_decides() -> None:

@@ -65,6 +65,13 @@ def test_a_person_is_confirmed_and_keeps_the_id():
     assert tracker.counts["births"] == 1
 
 
+@pytest.mark.parametrize(("rate", "frames"), [(2.0, 2), (5.0, 2), (10.0, 3), (25.0, 6)])
+def test_a_track_is_confirmed_after_a_time_however_many_frames_that_is(rate, frames):
+    tracker = Tracker(frame_rate=rate)
+    shown = [bool(step(tracker, k / rate, {1: (300 + k, 300)})) for k in range(frames)]
+    assert shown == [False] * (frames - 1) + [True]
+
+
 @pytest.mark.parametrize("embed", [True, False])
 def test_two_people_cross_without_swapping(embed):
     tracker = Tracker(frame_rate=RATE)
