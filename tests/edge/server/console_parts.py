@@ -16,6 +16,7 @@ from crosscam_edge.server.tokens import Role, create_token
 
 ROOT = Path(__file__).parents[3]
 CONSOLE = ROOT / "edge" / "crosscam_edge" / "server" / "console"
+AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
 _FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
@@ -44,6 +45,21 @@ def browser(program):
             yield found
         finally:
             found.close()
+
+
+def breaches(page):
+    """Return what axe-core finds wrong on a page, by the rules of WCAG 2.2 A and AA and its own.
+
+    Each is the rule, and what in the page breaks it.
+    """
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate(
+        """async () => (await axe.run(document, { resultTypes: ["violations"] })).violations
+          .flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.html.slice(0, 200)} ${
+            node.any[0]?.message ?? ""}`))"""
+    )
+    return [str(each) for each in found]
 
 
 class Site:

@@ -17,10 +17,12 @@ from serving_parts import HOLDERS, SECRET, serving
 from crosscam_edge.cli import main
 from crosscam_edge.gallery import AuditBound, Gallery, Reader
 from crosscam_edge.server.access import Access
+from crosscam_edge.server.app import make_app
 from crosscam_edge.server.errors import RefusedError
 from crosscam_edge.server.limits import Attempts
 from crosscam_edge.server.serve import bind, parse_listen, refuse_open
 from crosscam_edge.server.tokens import Keyring, Role, create_token, read_tokens, revoke_token
+from crosscam_edge.server.web import console_routes
 from crosscam_kernels.errors import InputError, RunError, UsageError
 
 NOBODY = 999_999
@@ -51,10 +53,23 @@ RULES = {
 ROLES = ("viewer", "operator", "admin")
 
 
+def routes_of(router):
+    for each in router.routes:
+        inner = getattr(each, "original_router", None)  # FastAPI keeps what it includes whole
+        yield from [each] if inner is None else routes_of(inner)
+
+
 def test_every_route_has_a_rule(ask):
-    paths = ask(None, "/openapi.json").json()["paths"]
-    found = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    """As the application has them: one that is kept out of the description has one too."""
+    app = make_app(object(), None, loopback=True)
+    files = {(method, each.path) for each in console_routes() for method in each.methods}
+    found = {(method, each.path) for each in routes_of(app) for method in each.methods}
+    described = ("/api/v1/openapi.json", {"GET", "HEAD"})
+    found -= files | {(method, described[0]) for method in described[1]}
     assert found == set(RULES)
+    paths = ask(None, "/openapi.json").json()["paths"]
+    assert {(method.upper(), path) for path, told in paths.items() for method in told} == found
+    assert not [path for _, path in files if path.startswith("/api")]
 
 
 @pytest.mark.timeout(120)  # answers that never end are among them
@@ -225,6 +240,28 @@ def test_bodies_that_are_no_json_are_told_so(ask, body):
     assert (answer.status_code, answer.json()["error"]) == (422, "invalid")
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/../../../../etc/passwd", b"/api/v1/../../etc/passwd", b"/assets/../../tokens.json",
+        b"/api/v1/pictures/../../gallery.db", b"/api/v1/cameras/../settings", b"//etc/passwd",
+        b"/%2e%2e/%2e%2e/etc/passwd", b"/api/v1/pictures/..%2fgallery.db", b"/..\\..\\gallery.db",
+        b"/api/v1/pictures/%252e%252e%252fgallery.db", b"/\xff\xfe", b"/gallery.db",
+        b"/events.jsonl", b"file:///etc/passwd", b"http://127.0.0.1/etc/passwd",
+    ],
+)  # fmt: skip
+def test_no_path_leads_out_as_it_stands_on_the_wire(url, tokens, path):
+    """By hand: clients tidy up paths before they send them."""
+    parts, token = urlsplit(url), tokens["admin"].encode()
+    head = b"Host: localhost\r\nConnection: close\r\nAuthorization: Bearer " + token
+    with socket.create_connection((parts.hostname, parts.port), timeout=5) as client:
+        client.sendall(b"GET " + path + b" HTTP/1.1\r\n" + head + b"\r\n\r\n")
+        answer = b"".join(iter(lambda: client.recv(65_536), b""))
+    assert answer.split()[1] in (b"400", b"404", b"422"), answer[:200]
+    assert b"root:" not in answer
+    assert b"SQLite" not in answer
+
+
 def test_answers_are_not_kept_or_framed(ask):
     for holder, path in (("viewer", "/cameras"), (None, "/cameras"), (None, "/nothing")):
         headers = ask(holder, path, headers={"Origin": "https://evil.example"}).headers
@@ -235,7 +272,15 @@ def test_answers_are_not_kept_or_framed(ask):
         assert "server" not in headers
 
 
+@pytest.mark.timeout(120)  # answers that never end are among them
 def test_without_tokens_this_machine_may_only_look(site, live):
+    with serving(site, None) as url:
+        for (method, path), rule in RULES.items():
+            place = path.format(camera_id="nowhere", global_id=NOBODY, name=NOBODY)
+            with httpx.stream(method, url + place, timeout=20) as answer:
+                looks = rule in (None, "viewer")
+                assert (answer.status_code != 403) == looks, (method, path)
+                assert answer.status_code != 401
     with serving(site, None) as url, httpx.Client(base_url=url + "/api/v1") as client:
         assert client.get("/cameras").status_code == 200
         assert client.get("/cameras").json()["cameras"][0]["address"] is None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -43,6 +45,42 @@ def test_a_run_is_asked_while_it_goes_on(videos, tmp_path):
         assert run.returncode == 0
         assert token not in printed + told + line
         assert "Traceback" not in told
+    finally:
+        run.kill()
+
+
+def listening(pid):
+    """Return the inodes of the sockets of a process that wait for connections or datagrams."""
+    own = {os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir() if each.is_symlink()}
+    found = set()
+    for table, waits in (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")):
+        path = Path(f"/proc/{pid}/net/{table}")
+        rows = path.read_text().splitlines()[1:] if path.exists() else ()
+        found |= {row.split()[9] for row in rows if row.split()[3] == waits}
+    return {inode for inode in found if f"socket:[{inode}]" in own}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sockets are told by Linux' /proc")
+@pytest.mark.parametrize("asked", [False, True])
+def test_nothing_listens_unless_it_is_asked_for(videos, tmp_path, asked):
+    site, out = tmp_path / "site.yaml", tmp_path / "out"
+    site.write_text(
+        f"cameras: [{{id: hall, video: {videos / 'hall.mp4'}}}]\n"
+        "detector: motion\nembedder: colour\n"
+    )
+    program = [
+        sys.executable, "-c", "from crosscam_edge.cli import main; main()", "run", str(site),
+        "-o", str(out), *(("--listen", "127.0.0.1:0") if asked else ()),
+    ]  # fmt: skip
+    run = subprocess.Popen(program, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        ends = time.monotonic() + 60
+        while not any('"running"' in each.read_text() for each in out.glob("events.jsonl")):
+            assert time.monotonic() < ends
+            time.sleep(0.1)
+        assert len(listening(run.pid)) == asked
+        run.send_signal(signal.SIGINT)
+        assert run.wait(30) == 0
     finally:
         run.kill()
 

@@ -8,7 +8,7 @@ import time
 
 import httpx
 import pytest
-from console_parts import AUDIT, Site, browser, needed
+from console_parts import AUDIT, AXE, Site, breaches, browser, needed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 PAGES = ["live", "identities", "search", "cameras", "map", "settings"]
@@ -114,6 +114,44 @@ def test_every_page_can_be_read_by_all(chromium, site, colours, size):
         page.locator(".person-card a.person").first.click()
         page.wait_for_selector(".timeline svg")
         assert page.evaluate(AUDIT) == []
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="needs axe-core: make web")
+@pytest.mark.parametrize("colours", ["dark", "light"])
+def test_axe_finds_nothing_wrong_on_any_page(chromium, site, colours):
+    way = {"from": "street", "to": "door", "p05_s": 4, "median_s": 6, "p95_s": 9}
+    headers = {"Authorization": f"Bearer {site.tokens['admin']}"}
+    address = f"{site.url}/api/v1/topology"  # so that the map has a table of ways
+    httpx.put(address, headers=headers, json={"links": [way]}, timeout=20).raise_for_status()
+    for page in _page(chromium, site, color_scheme=colours, reduced_motion="reduce"):
+        page.wait_for_selector("#token")
+        found = {"sign-in": breaches(page)}
+        sign_in(page, site)
+        for each in PAGES:
+            go(page, each)
+            found[each] = breaches(page)
+        go(page, "identities")
+        page.locator(".person-card a.person").first.click()
+        page.wait_for_selector(".timeline svg")
+        found["person"] = breaches(page)
+        page.set_viewport_size({"width": 360, "height": 740})
+        found["person on a phone"] = breaches(page)
+        page.get_by_role("button", name="Erase").click()
+        page.wait_for_selector("dialog[open]")
+        found["question"] = breaches(page)
+        assert {name: told for name, told in found.items() if told} == {}
+        # What the rules are for is noticed: text that nobody can read, a control without a name.
+        page.evaluate(
+            """() => {
+              const text = document.createElement("p");
+              text.textContent = "grey on grey";
+              text.style.color = "#777";
+              text.style.background = "#888";
+              document.querySelector("dialog").append(document.createElement("button"), text);
+            }"""
+        )
+        told = {each.partition(":")[0] for each in breaches(page)}
+        assert told >= {"button-name", "color-contrast"}
 
 
 def test_cameras_tell_what_is_wrong_and_what_to_do(page, site):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 
 import httpx
+import pytest
 
 from crosscam_edge.server.tokens import Role, create_token
 
@@ -20,14 +24,70 @@ PATHS = (
 )  # fmt: skip
 
 
-def closed_port():
+FAULTS = {
+    "away": ("web hook: away", "broker: away", "fault=refused"),
+    "refused": ("web hook: refused", "broker: refused", "fault=unauthorised"),
+}  # what is told of those who are away, and of those who know nobody
+
+
+@contextmanager
+def nobody():
+    """A port where nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port = probe.getsockname()[1]
+    yield port
 
 
-def test_no_secret_leaves_a_run(tmp_path):
-    port = closed_port()
+class Refusing(socketserver.StreamRequestHandler):
+    """A camera, a broker and a hook: none knows who asks, and they say loudly what they heard."""
+
+    timeout = 5
+
+    def handle(self):
+        heard = b""
+        while b"\r\n\r\n" not in heard and not heard.startswith(b"\x10"):
+            more = self.connection.recv(65_536)
+            if not more:
+                return
+            heard += more
+        kind = b"mqtt" if heard.startswith(b"\x10") else heard.split()[2][:4].lower()
+        self.server.heard.add(kind.decode())
+        if kind == b"mqtt":
+            self.wfile.write(b"\x20\x02\x00\x05")  # not authorised (MQTT 3.1.1, 3.2.2.3)
+            return
+        word = (
+            f"{kind.decode().upper()}/1.{int(kind == b'http')} 401 {heard.split()[1].decode()}\r\n"
+        )
+        number = re.search(rb"CSeq: *\d+\r\n", heard)
+        self.wfile.write(word.encode() + (number[0] if number else b""))
+        self.wfile.write(b'WWW-Authenticate: Basic realm="x"\r\n')
+        self.wfile.write(b"Content-Length: %d\r\n\r\n" % len(heard) + heard)
+
+
+@contextmanager
+def refusing():
+    """A port where whoever asks is refused."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refusing) as server:
+        server.daemon_threads, server.heard = True, set()
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join(10)
+    assert server.heard == {"mqtt", "http", "rtsp"}
+
+
+@pytest.mark.parametrize(
+    ("others", "fault"),
+    [(nobody, "away"), pytest.param(refusing, "refused", marks=pytest.mark.slow)],
+)
+def test_no_secret_leaves_a_run(tmp_path, others, fault):
+    with others() as port:
+        _watched(tmp_path, port, fault)
+
+
+def _watched(tmp_path, port, fault):
     (tmp_path / "password").write_text(CAMERA)
     site = tmp_path / "site.yaml"
     site.write_text(
@@ -62,7 +122,8 @@ live:
     try:
         until(lambda: any("listening on" in line for line in said))
         url = next(line for line in said if "listening on" in line).split()[-1]
-        until(lambda: sum("away" in line for line in said) >= 2)  # broker and hook
+        faults = FAULTS[fault]
+        until(lambda: all(any(each in line for line in said) for each in faults))
         answers = []
         for token in (None, "cc_wrong", *tokens.values()):
             headers = {} if token is None else {"Authorization": f"Bearer {token}"}

@@ -18,7 +18,7 @@ export function LinkTable({ cameras, links, span, onChange }: Props) {
       <h2 id="ways">Ways between cameras</h2>
       {!links.length && <Empty title="No way is known yet">They are learned from people who are seen by one camera after another.</Empty>}
       {links.length > 0 && (
-        <div class="table-wrap" tabIndex={0} role="region" aria-label="Ways between cameras">
+        <div class="table-wrap" tabIndex={0} role="region" aria-label="Table of the ways">
           <table>
             <thead>
               <tr>
