@@ -15,7 +15,7 @@ falls silent or changes what it sends. Told of each fault:
   time before, without a fault;
 * *told*: states and faults of the camera that was hit, in `camera` records.
 
-All faults take about seven minutes::
+All faults take about eight minutes on two cores::
 
     python benchmarks/chaos.py --output benchmarks/results/chaos.json --table chaos.md
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 import socket
 import threading
 import time
@@ -28,7 +29,9 @@ _SECRET = "hunter2-is-wrong"
 def bad_addresses(f: Faults) -> Record:
     """100 addresses of eight kinds where nothing is to be had are added to a site that runs."""
     if not f.run.alive:
-        f.run = f.watch(f.setting.work / "addresses")
+        out = f.setting.work / "addresses"
+        shutil.rmtree(out, ignore_errors=True)
+        f.run = f.watch(out)
     with ExitStack() as opened:
         kinds = _kinds(f, opened)
         named = [

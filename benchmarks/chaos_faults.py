@@ -88,13 +88,12 @@ class Faults:
         found: dict[str, Count] = {}
 
         def ask() -> None:
-            sent = {each: self.relays[each].pictures for each in cameras}
-            figures = self.run.figures()
             for each in cameras:
-                if self.relays[each].pictures != sent[each]:
+                sent = self.relays[each].pictures
+                got = self.run.figures(each)
+                if self.relays[each].pictures != sent:
                     continue  # one was sent while the run was asked
-                got = figures[each]
-                missing = sent[each] - got.received
+                missing = sent - got.received
                 if each in found:
                     missing = min(missing, found[each].missing)  # else one is under way
                 found[each] = Count(missing, got.dropped, got.connections)

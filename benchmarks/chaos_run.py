@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import urllib.request
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from chaos_site import Record
-
-_FIGURE = re.compile(r'^crosscam_(?:pictures_)?(\w+)_total\{camera="([^"]+)"\} (\S+)$', re.M)
 
 
 class Figures(NamedTuple):
@@ -144,16 +141,12 @@ class Run:
         ]
         return [each for k, each in enumerate(said) if k == 0 or said[k - 1] != each]
 
-    def figures(self) -> dict[str, Figures]:
-        """Ask the run what it has counted, by camera."""
-        url = f"http://127.0.0.1:{self._port}/api/v1/metrics"
+    def figures(self, camera: str) -> Figures:
+        """Ask the run what it has counted of a camera."""
+        url = f"http://127.0.0.1:{self._port}/api/v1/cameras/{camera}"
         with urllib.request.urlopen(url, timeout=30) as answer:
-            text = answer.read().decode()
-        found: dict[str, dict[str, int]] = {}
-        for name, camera, value in _FIGURE.findall(text):
-            if name in Figures._fields:
-                found.setdefault(camera, {})[name] = int(float(value))
-        return {camera: Figures(**values) for camera, values in found.items()}
+            found = json.load(answer)
+        return Figures(**{each: found[each] for each in Figures._fields})
 
     def used(self) -> Used:
         """Return what its process takes; Linux."""

@@ -126,7 +126,9 @@ def connect(
     except av.error.InvalidDataError as error:
         # Nothing was decoded yet: the answer was none, or not one of this protocol.
         if time.monotonic() - began >= _OPEN_S:
-            raise SourceFault(FaultCode.TIMEOUT, "it takes connections and says nothing") from None
+            raise SourceFault(
+                FaultCode.TIMEOUT, "it takes connections, and does not answer"
+            ) from None
         raise SourceFault(FaultCode.ENDED, f"it hung up, or answers otherwise ({error})") from None
     except Exception as error:
         raise fault_of(error) from None

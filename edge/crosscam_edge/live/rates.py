@@ -3,7 +3,8 @@
 Every camera is wanted so many times a second, and looking at a picture of it takes so long. While
 all of that fits into the time there is, nothing is lowered. Where it does not, time is shared:
 
-1. every camera gets two pictures a second, fewer only when not even that fits;
+1. every camera gets two pictures a second, fewer only when not even that fits, and one in five
+   seconds in any case;
 2. cameras with somebody in the picture share what is left, equally often, up to what is wanted;
 3. what they leave goes to cameras with nobody in the picture.
 
