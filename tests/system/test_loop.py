@@ -27,7 +27,7 @@ def test_the_example_goes_round(tmp_path: Path) -> None:
         "CAMERAS": "2",
         "SECONDS_OF_VIDEO": "24",
         "FPS": "5",
-        "BESIDE": "5",
+        "BESIDE": "15",
         "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(
