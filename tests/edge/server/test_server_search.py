@@ -60,6 +60,7 @@ def search(site, tokens, tokens_file):
             headers = {"Authorization": f"Bearer {tokens[holder]}", "Content-Type": "image/png"}
             return client.post("/search/picture", content=data, headers=headers, params=query)
 
+        asked.url = url + "/api/v1"
         yield asked
 
 
@@ -116,6 +117,31 @@ def test_a_token_of_one_camera_finds_nobody_of_another(search, site):
     assert all(each["cameras"] == ["hall"] for each in scoped)
     assert all(each["similarity"] < 0.9 for each in scoped)  # as the hall has seen them
     assert {each["global_id"] for each in scoped} < everybody
+
+
+def test_no_more_are_told_than_were_asked_for(search):
+    crop = encoded(np.full((200, 70, 3), BLUE, np.uint8))
+    assert len(search(crop).json()["matches"]) > 1
+    assert [each["cameras"] for each in search(crop, limit=1).json()["matches"]] == [["yard"]]
+    assert search(crop, limit=0).status_code == 422
+
+
+def test_who_looks_like_somebody_is_asked_by_id(search, site, tokens):
+    crop = encoded(np.full((200, 70, 3), BLUE, np.uint8))
+    blue = best(search(crop))["global_id"]
+    red = best(search(encoded(np.full((200, 70, 3), RED, np.uint8))))["global_id"]
+
+    def similar(holder, global_id):
+        headers = {"Authorization": f"Bearer {tokens[holder]}"}
+        address = f"{search.url}/identities/{global_id}/similar"
+        return httpx.get(address, headers=headers, timeout=20)
+
+    found = {e["global_id"]: e["similarity"] for e in similar("operator", blue).json()["matches"]}
+    assert blue not in found
+    assert found[red] < 0.9
+    # Whom the hall has never seen is nobody to who may see the hall alone.
+    assert similar("hall", blue).status_code == 404
+    assert blue not in {e["global_id"] for e in similar("hall", red).json()["matches"]}
 
 
 def test_searches_are_noted(search, site):
