@@ -22,7 +22,6 @@ import argparse
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -31,7 +30,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from process_identities import brief
 
 from crosscam_edge.config import load_config
@@ -47,38 +45,19 @@ Tracks = dict[str, MotSequence]
 
 
 class Server:
-    """Serves a folder of videos over RTSP, each over and over."""
+    """Serves a simulated site over RTSP, each video over and over."""
 
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+    def __init__(self, folder: Path, site: Path) -> None:
+        command = [_BIN / "crosscam", "simulate", "serve", folder, "--port", "0", "--site", site]
         self._process = subprocess.Popen(
-            [
-                _BIN / "rtsp-server",
-                "--dir",
-                folder,
-                "--host",
-                "127.0.0.1",
-                "--port",
-                str(self.port),
-                "--control-port",
-                "0",  # else all servers of a machine want the same
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+        deadline = time.monotonic() + 60
+        while not site.is_file():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise TimeoutError("the RTSP server did not start")
             time.sleep(0.1)
-        raise TimeoutError("the RTSP server did not start")
-
-    def url(self, video: str) -> str:
-        """Return the address of a video."""
-        return f"rtsp://127.0.0.1:{self.port}/{video}?play_count=0"
 
     def cpu_s(self) -> float:
         """Return the processor time that it has taken."""
@@ -197,17 +176,12 @@ def only(tracks: Tracks, frames: dict[str, np.ndarray]) -> Tracks:
 
 def measure(folder: Path, work: Path, fps: float, seconds: float) -> dict[str, Any]:
     """Watch a simulated site at one rate, and score it."""
-    settings = yaml.safe_load((folder / "site.yaml").read_text())
     truth = load_cameras(folder, ground_truth=True).tracks
     last = max(int(each.frame.max()) for each in truth.values()) + 1
-    server = Server(folder / "videos")
+    site, out = work / f"live-{fps:g}.yaml", work / f"live-{fps:g}"
+    site.unlink(missing_ok=True)
+    server = Server(folder, site)
     try:
-        for camera in settings["cameras"]:
-            camera.pop("start_time", None)
-            camera["url"] = server.url(Path(camera.pop("video")).name)
-        site = work / f"live-{fps:g}.yaml"
-        site.write_text(yaml.safe_dump(settings))
-        out = work / f"live-{fps:g}"
         run = watch(site, out, fps, seconds)
         run["server_cpu_share"] = round(server.cpu_s() / seconds, 3)
     finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _CONTAINERS = frozenset({".mp4", ".mkv"})
 _CODECS = frozenset({"h264", "hevc"})
+_FOLLOWERS = 256
 _POLL_S = 0.1
 _SITE = "site.yaml"
 
@@ -127,6 +129,8 @@ async def _serve(
     from aio_rtsp_toolkit.server import RtspServer
 
     server = RtspServer(str(folder), host, port, session_name="crosscam")
+    # Each follower takes a thread, and by default there are hardly more than processors.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_FOLLOWERS, "rtsp"))
     log = logging.getLogger("aio_rtsp_toolkit")  # each session tells much of itself
     log.setLevel(logging.ERROR)
     server.logger = log

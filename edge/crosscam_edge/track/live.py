@@ -91,6 +91,7 @@ class LiveTracking:
         )
         self._refine = refine or RefineConfig()
         self._builder = TrackletBuilder(camera_id, image_size)
+        self._looks = 0  # frames so far
         self._summaries: dict[int, TrackSummary] = {}
         self._ended: dict[int, Tracklet] = {}  # of which nobody said that it was nobody
         self._nobody: set[int] = set()  # living
@@ -146,11 +147,13 @@ class LiveTracking:
         ):
             summary = self._summaries.get(track_id)
             if summary is None:
-                summary = self._summaries[track_id] = TrackSummary(frame_index, time_ns)
-            summary.add(frame_index, time_ns, box, confidence)
+                summary = TrackSummary(frame_index, time_ns, self._looks)
+                self._summaries[track_id] = summary
+            summary.add(frame_index, time_ns, box, confidence, self._looks)
             on_things[k] = self._things.hide(box, confidence, time_ns)
         for i, j in np.argwhere(lie_on_each_other(tracks.xyxy)).tolist():
             self._summaries[ids[i]].doubled[ids[j]] += 1
+        self._looks += 1
         return on_things
 
     def forget(self, track_ids: Iterable[int]) -> None:

@@ -25,7 +25,7 @@ class RefineConfig:
     Attributes:
         min_seconds: Shorter tracks are dropped.
         min_hits: Tracks with fewer detections are dropped.
-        min_density: Least share of the frames of its life in which a track was detected.
+        min_density: Least share of the looks at its life in which a track was detected.
         faint_seconds: A track shorter than this must also be convincing ...
         faint_confidence: ... its median confidence must reach this.
         still_seconds: Only what stays in its place for this long can be furniture.

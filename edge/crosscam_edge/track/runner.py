@@ -106,6 +106,7 @@ class CameraTracking:
         self.on_ended: Callable[[Tracklet, TrackSummary], None] | None = None
         self._builder = TrackletBuilder(camera_id, image_size)
         self._filler = GapFiller(self._refine.max_gap_s)
+        self._looks = 0  # frames so far
         self._summaries: dict[int, TrackSummary] = {}
         self._finished: dict[int, Tracklet] = {}
         self._moved: dict[int, list[tuple[int, int, int]]] = {}
@@ -134,9 +135,11 @@ class CameraTracking:
         ):
             summary = self._summaries.get(track_id)
             if summary is None:
-                summary = self._summaries[track_id] = TrackSummary(frame_index, time_ns)
-            summary.add(frame_index, time_ns, box, confidence)
+                summary = TrackSummary(frame_index, time_ns, self._looks)
+                self._summaries[track_id] = summary
+            summary.add(frame_index, time_ns, box, confidence, self._looks)
             rows.append(TrackRow(frame_index, time_ns, track_id, box, confidence))
+        self._looks += 1
         self._meet(tracks)
         self._close(self.tracker.ended())
         return self._filler.push(rows)

@@ -86,12 +86,14 @@ class TrackSummary:
         last_ns: Time of the last.
         first_frame: Index of the first.
         last_frame: Index of the last.
+        looks: Pictures that were looked at from the first to the last.
         doubled: By track id, in how many frames the box of this one lay on that one's.
     """
 
     __slots__ = (
         "_anchor",
         "_confidences",
+        "_first_look",
         "_height",
         "_high",
         "_low",
@@ -103,10 +105,12 @@ class TrackSummary:
         "hits",
         "last_frame",
         "last_ns",
+        "looks",
     )
 
-    def __init__(self, frame_index: int, time_ns: int) -> None:
-        self.hits = 0
+    def __init__(self, frame_index: int, time_ns: int, look: int | None = None) -> None:
+        self.hits = self.looks = 0
+        self._first_look = frame_index if look is None else look
         self.doubled: Counter[int] = Counter()
         self.first_ns = self.last_ns = time_ns
         self.first_frame = self.last_frame = frame_index
@@ -118,10 +122,24 @@ class TrackSummary:
         self._runs: list[StillRun] = []
 
     def add(
-        self, frame_index: int, time_ns: int, xyxy: NDArray[np.floating], confidence: float
+        self,
+        frame_index: int,
+        time_ns: int,
+        xyxy: NDArray[np.floating],
+        confidence: float,
+        look: int | None = None,
     ) -> None:
-        """Take one detection of the track."""
+        """Take one detection of the track.
+
+        Args:
+            frame_index: Of the frame, among all that the camera has sent.
+            time_ns: When it was taken, UTC.
+            xyxy: `(4,)` pixels.
+            confidence: The detector's.
+            look: Number of the frame among those that were looked at; where all were, its index.
+        """
         self.hits += 1
+        self.looks = (frame_index if look is None else look) - self._first_look + 1
         self.last_ns, self.last_frame = time_ns, frame_index
         self._confidences.add(confidence)
         (x, y), height = place_of(xyxy)
@@ -184,5 +202,5 @@ class TrackSummary:
 
     @property
     def density(self) -> float:
-        """Share of the frames of its life in which the track was detected."""
-        return self.hits / (self.last_frame - self.first_frame + 1)
+        """Share of the looks at its life in which the track was detected."""
+        return self.hits / max(self.looks, 1)

@@ -33,7 +33,7 @@ def _video(path, *, codec="libx264", size=(160, 120), frames=10):
         stream = container.add_stream(codec, rate=10)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         for shade in range(frames):
-            image = np.full((size[1], size[0], 3), 20 * shade, np.uint8)
+            image = np.full((size[1], size[0], 3), 20 * shade % 256, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="bgr24")))
         container.mux(stream.encode())
     return path
@@ -180,3 +180,24 @@ def test_the_command_refuses_a_folder_that_is_not_there(tmp_path, capsys):
         main(["simulate", "serve", str(tmp_path / "none")])
     assert left.value.code == InputError.exit_code
     assert "is no folder" in capsys.readouterr().err
+
+
+def test_more_may_watch_than_there_are_processors(tmp_path, monkeypatch):
+    pytest.importorskip("aio_rtsp_toolkit")
+    _video(tmp_path / "hall.mp4", frames=600)  # longer than what the server reads ahead
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # of which a pool of threads takes its size
+    stop, ports = threading.Event(), queue.Queue()
+    server = threading.Thread(target=serve, args=(tmp_path, "127.0.0.1", 0, stop, ports.put))
+    server.start()
+    connections = []
+    try:
+        cameras, _ = cameras_of(tmp_path)
+        url = addresses(cameras, tmp_path, "127.0.0.1", ports.get(timeout=20))["hall"]
+        for _ in range(7):
+            connections.append(connect(parse_address(url), time.time_ns))
+        assert [len(list(islice(each.pictures(), 3))) for each in connections] == [3] * 7
+    finally:
+        for each in connections:
+            each.close()
+        stop.set()
+        server.join(20)

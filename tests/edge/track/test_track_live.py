@@ -68,6 +68,17 @@ def test_a_walk_from_its_first_crop_to_its_end():
     assert not any(frame.nobody for frame in seen + after)
 
 
+@pytest.mark.parametrize("every", [5, 15])
+def test_a_walk_of_which_few_pictures_are_looked_at_is_somebody(every):
+    """A camera of 10 or 30 pictures a second that is looked at twice a second."""
+    camera, told = LiveTracking("a", SIZE, 2.0), []
+    for k in range(60):
+        people = [(box(100.0 + 60 * k), 0.9)] if k < 12 else []
+        told.append(camera.step(every * k, k * 5 * STEP, detections(*people), looks))
+    assert len({key.track_id for frame in told for key in (t.key for t in frame.ended)}) == 1
+    assert not any(frame.nobody for frame in told)
+
+
 def test_what_was_too_short_is_nobody_at_its_end():
     camera = live()
     seen = list(walk(camera, 0, frames=4))

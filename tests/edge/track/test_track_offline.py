@@ -232,6 +232,16 @@ def test_short_sparse_and_faint_tracks_go():
     assert spurious(tracks) == {1: "short", 2: "sparse", 3: "faint"}
 
 
+def test_density_counts_the_pictures_that_were_looked_at():
+    every_fifth = TrackSummary(20, 0, look=4)
+    for k in range(10):
+        every_fifth.add(
+            20 + 5 * k, k * 5 * 10**8, np.array([0, 0, 40, 120], np.float32), 0.9, 4 + k
+        )
+    assert every_fifth.density == 1.0
+    assert spurious({1: every_fifth}) == {}
+
+
 def test_gaps_are_filled_in_line_and_marked():
     def row(frame, x):
         return TrackRow(frame, frame * 10**8, 7, np.array([x, 0, x + 10, 30], np.float32), 0.5)
