@@ -193,8 +193,7 @@ def test_more_may_watch_than_there_are_processors(tmp_path, monkeypatch):
     try:
         cameras, _ = cameras_of(tmp_path)
         url = addresses(cameras, tmp_path, "127.0.0.1", ports.get(timeout=20))["hall"]
-        for _ in range(7):
-            connections.append(connect(parse_address(url), time.time_ns))
+        connections.extend(connect(parse_address(url), time.time_ns) for _ in range(7))
         assert [len(list(islice(each.pictures(), 3))) for each in connections] == [3] * 7
     finally:
         for each in connections:
