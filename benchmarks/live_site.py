@@ -111,6 +111,7 @@ def watch(site: Path, out: Path, fps: float, seconds: float) -> dict[str, Any]:
         "summary": json.loads(said),
         "cpu_share": round(used / memory[-1][0], 3),
         "memory_mib": round(memory[-1][1], 1),
+        "memory_mib_each_30_s": [round(mib) for _, mib in memory[::30]],
         "memory_mib_an_hour": round(3600 * slope, 1),
     }
 

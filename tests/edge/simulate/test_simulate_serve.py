@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import queue
 import signal
@@ -180,6 +181,47 @@ def test_the_command_refuses_a_folder_that_is_not_there(tmp_path, capsys):
         main(["simulate", "serve", str(tmp_path / "none")])
     assert left.value.code == InputError.exit_code
     assert "is no folder" in capsys.readouterr().err
+
+
+def _put_all(put, items, every_s):
+    """Have a thread put items into a short queue that is read in time; returns what was read."""
+    stop, read = threading.Event(), []
+
+    async def reading():
+        loop, waiting = asyncio.get_running_loop(), asyncio.Queue(1)
+
+        def putting():
+            return all(put(None, loop, waiting, item, stop) for item in items)
+
+        job = loop.run_in_executor(None, putting)
+        while not job.done() or not waiting.empty():
+            await asyncio.sleep(every_s)
+            while not waiting.empty():
+                read.append(waiting.get_nowait())
+        assert await job
+
+    asyncio.run(reading())
+    return read
+
+
+@pytest.mark.parametrize("every_s", [0.0, 0.05, module._POLL_S])
+def test_every_packet_is_sent_once(every_s):
+    assert _put_all(module.put_once, range(40), every_s) == [*range(40)]
+
+
+def test_nobody_waits_for_a_reader_who_has_left():
+    stop, waiting = threading.Event(), asyncio.Queue(1)
+    waiting.put_nowait("one")
+
+    async def left():
+        loop = asyncio.get_running_loop()
+        job = loop.run_in_executor(None, module.put_once, None, loop, waiting, "two", stop)
+        await asyncio.sleep(0.05)
+        stop.set()
+        return await job
+
+    assert asyncio.run(left()) is False
+    assert waiting.qsize() == 1
 
 
 def test_more_may_watch_than_there_are_processors(tmp_path, monkeypatch):
