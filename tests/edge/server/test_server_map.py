@@ -57,7 +57,9 @@ def test_what_is_given_is_kept_and_used(ask, live, empty, tokens, tokens_file):
     assert WAY in found["links"]
     live.gallery.writer.flush()
     reader = Reader(live.path)
-    (row,) = reader._ask("SELECT who, action, detail FROM audit WHERE action = 'change'")
+    (row,) = reader._ask(
+        "SELECT who, action, detail FROM audit WHERE action = 'change' ORDER BY id DESC LIMIT 1"
+    )
     reader.close()
     assert row == {"who": "admin", "action": "change", "detail": "topology"}
     assert ask("admin", "/topology", "PUT", json={}).status_code == 200
