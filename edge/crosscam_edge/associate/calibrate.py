@@ -46,10 +46,10 @@ _SAMPLE = 50_000
 # Of the pairs of a tracklet with those of other cameras, one in as many as there are people is
 # genuine, or few more. Beyond, the tail of the impostors would pass for people who changed much.
 _MOST_GENUINE = 1.5
-# Wrong people whom a tracklet that is compared with one of each may resemble by chance, were scores
-# normal: their tail is heavier, and few look-alikes meet again in every camera.
+# Wrong people whom somebody may resemble by chance, if scores were normal; their true tails are
+# heavier, so far less is asked for than is meant.
 _FALSE_JOINS = 1e-4
-_ALIKE = 0.1  # correlation of the scores of two people, over their tracklets
+_ALIKE = 0.1  # correlation of the scores between the tracklets of two people
 
 
 @dataclass(frozen=True, slots=True)
