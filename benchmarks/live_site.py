@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -181,6 +182,7 @@ def measure(folder: Path, work: Path, fps: float, seconds: float) -> dict[str, A
     last = max(int(each.frame.max()) for each in truth.values()) + 1
     site, out = work / f"live-{fps:g}.yaml", work / f"live-{fps:g}"
     site.unlink(missing_ok=True)
+    shutil.rmtree(out, ignore_errors=True)  # a run goes on with what an older one knew
     server = Server(folder, site)
     try:
         run = watch(site, out, fps, seconds)

@@ -6,11 +6,13 @@ import threading
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crosscam_deploy.bundle import Bundle
 from crosscam_deploy.manifest import RunWith
 from crosscam_deploy.runtime import available_runtimes, open_runtime, openvino_engine
-from crosscam_deploy.runtime.openvino_engine import opens_to_any_batch
+from crosscam_deploy.runtime.openvino_engine import opens_to_any_batch, parts_of
 from crosscam_kernels.errors import InputError, RunError, ShapeError, UsageError
 
 ENGINES = available_runtimes()
@@ -23,6 +25,22 @@ def noise(count: int, size=(32, 16)) -> np.ndarray:
 def outputs_of(bundle: Bundle, batch: np.ndarray, **options) -> np.ndarray:
     with open_runtime(bundle, precision="f32", threads=1, **options) as runtime:
         return runtime.infer(batch)[0]
+
+
+@given(st.integers(1, 500))
+def test_openvino_meets_few_sizes_of_batches(count):
+    """It keeps tens of megabytes for each, for good."""
+    parts = parts_of(count, None)
+    assert sum(parts) == count
+    assert set(parts) <= {1, 2, 4}
+    assert len(parts) <= count // 4 + 2
+
+
+@given(st.integers(1, 500), st.integers(1, 16))
+def test_openvino_fills_fixed_batches(count, fixed):
+    parts = parts_of(count, fixed)
+    assert set(parts) == {fixed}
+    assert 0 <= sum(parts) - count < fixed
 
 
 @pytest.fixture

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 _log = get_logger("openvino")
 _CAPABILITIES = "OPTIMIZATION_CAPABILITIES"
+_BATCHES = (4, 2, 1)
+"""What batches of a free graph are put together from: OpenVINO keeps code and buffers for every
+size that it has met, up to 40 MiB each, and more than four images go hardly faster (ADR 0033)."""
 _PROBE_BATCH = 3
 # float32 sums in another order differ by far less, mixed-up images by far more
 _PROBE_TOLERANCE = 5e-3
@@ -185,15 +188,7 @@ class OpenVinoEngine(PooledRuntime):
         if self._compiled is None:
             self._prepare()
         try:
-            if self.max_batch is None or len(batch) == self.max_batch:
-                request = self._requests.get()
-                try:
-                    request.infer({0: batch}, share_inputs=True)
-                    outputs = self._read(request)
-                finally:
-                    self._requests.put(request)
-            else:
-                outputs = self._run_parts(batch, self.max_batch)
+            outputs = self._run_parts(batch, parts_of(len(batch), self.max_batch))
         except RuntimeError as error:
             raise RunError(
                 f"OpenVINO failed on {self.bundle.manifest.name}: {_reason(error)}",
@@ -205,13 +200,12 @@ class OpenVinoEngine(PooledRuntime):
         # a request's tensors are overwritten by its next run
         return [np.array(request.get_tensor(port).data) for port in self._ports]
 
-    def _run_parts(self, batch: NDArray[np.float32], step: int) -> Outputs:
-        """Loop over a graph with a fixed batch, on as many streams as are idle."""
-        parts = [batch[start : start + step] for start in range(0, len(batch), step)]
-        missing = step - len(parts[-1])
+    def _run_parts(self, batch: NDArray[np.float32], sizes: list[int]) -> Outputs:
+        """Run a batch in parts, on as many streams as are idle; the last is filled up."""
+        missing = sum(sizes) - len(batch)
         if missing:
-            padding = np.zeros((missing, *batch.shape[1:]), np.float32)
-            parts[-1] = np.concatenate([parts[-1], padding])
+            batch = np.concatenate([batch, np.zeros((missing, *batch.shape[1:]), np.float32)])
+        parts = np.split(batch, np.cumsum(sizes[:-1]))
         mine = [self._requests.get()]
         while len(mine) < len(parts):
             try:
@@ -231,12 +225,35 @@ class OpenVinoEngine(PooledRuntime):
             for request in mine:
                 request.wait()
                 self._requests.put(request)
-        return [np.concatenate(column)[: len(batch)] for column in zip(*results, strict=True)]
+        if len(results) == 1 and not missing:
+            return results[0]
+        return [
+            np.concatenate(column)[: len(batch) - missing] for column in zip(*results, strict=True)
+        ]
 
     def _release(self) -> None:
         self._requests = queue.SimpleQueue()
         self._ports = []
         self._compiled = None
+
+
+def parts_of(count: int, fixed: int | None) -> list[int]:
+    """Return the batches that a number of images is run in.
+
+    Args:
+        count: Images, >= 1.
+        fixed: The only size that the graph takes; None for any.
+
+    Returns:
+        Sizes, whose sum is `count`; with a fixed one up to `fixed` - 1 more.
+    """
+    if fixed is not None:
+        return [fixed] * -(-count // fixed)
+    sizes, left = [], count
+    for size in _BATCHES:
+        sizes += [size] * (left // size)
+        left %= size
+    return sizes
 
 
 def _precision(hint: object) -> str:
