@@ -103,6 +103,12 @@ def harvest(
                 lambda folder: take_kept(reader, folder, kept, progress, stop),
                 stop,
             )
+    if not (run / "run.json").is_file():
+        raise InputError(
+            f"there is no run in '{run}'",
+            expected="a folder of `crosscam process` or of `crosscam run`",
+            fix="name the folder that was given to it with -o",
+        )
     record = read_run(run)
     if record.status is RunStatus.RUNNING:
         raise InputError(

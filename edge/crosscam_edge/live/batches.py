@@ -13,7 +13,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from crosscam_deploy.log import get_logger
 from crosscam_edge.embed.base import Embedder
@@ -65,6 +65,19 @@ def pictures_a_call(model: Any, asked: int | None = None) -> int:
     return asked if most is None else max(1, min(asked, most))
 
 
+class Found(NamedTuple):
+    """The people of a picture.
+
+    Attributes:
+        people: They.
+        seconds: For how long no other picture could be had for this one: the picture's share of
+            its call, and of the calls at the same time.
+    """
+
+    people: Detections
+    seconds: float
+
+
 class BatchedDetector:
     """Finds people in pictures of several cameras, in threads of its own.
 
@@ -79,6 +92,7 @@ class BatchedDetector:
         self, detector: Detector, *, workers: int, asked: int | None, timers: StageTimers
     ) -> None:
         self._detector, self._asked, self._timers = detector, asked, timers
+        self._workers = workers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="detect")
 
     @property
@@ -86,7 +100,12 @@ class BatchedDetector:
         """Most pictures of a call, now."""
         return pictures_a_call(self._detector, self._asked)
 
-    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Callable[[], Detections]]:
+    @property
+    def at_once(self) -> int:
+        """Most pictures that are worked on at the same time, now."""
+        return self._workers * self.batch
+
+    def detect(self, images: Sequence[NDArray[np.uint8]]) -> list[Callable[[], Found]]:
         """Begin with pictures; pictures of one shape share calls.
 
         Args:
@@ -98,7 +117,7 @@ class BatchedDetector:
         shapes: dict[tuple[int, ...], list[int]] = {}
         for index, image in enumerate(images):
             shapes.setdefault(image.shape, []).append(index)
-        out: list[Callable[[], Detections] | None] = [None] * len(images)
+        out: list[Callable[[], Found] | None] = [None] * len(images)
         size = self.batch
         for members in shapes.values():
             for first in range(0, len(members), size):
@@ -112,9 +131,12 @@ class BatchedDetector:
         """Finish what was begun and end the threads."""
         self._pool.shutdown()
 
-    def _run(self, images: list[NDArray[np.uint8]]) -> list[Detections | Exception]:
+    def _run(self, images: list[NDArray[np.uint8]]) -> list[Found | Exception]:
+        began = time.perf_counter()
         with self._timers.measure("detect"):
-            return together_or_alone(self._detector.detect, images)
+            found = together_or_alone(self._detector.detect, images)
+        seconds = (time.perf_counter() - began) / len(images) / self._workers
+        return [each if isinstance(each, Exception) else Found(each, seconds) for each in found]
 
 
 class Meeting:
@@ -177,7 +199,7 @@ class Meeting:
                     future.set_result(rows)
 
 
-def _taken(future: Future[list[Detections | Exception]], place: int) -> Detections:
+def _taken(future: Future[list[Found | Exception]], place: int) -> Found:
     found = future.result()[place]
     if isinstance(found, Exception):
         raise found

@@ -276,8 +276,14 @@ class LiveCamera:
             return fault_of(error)
         finally:
             if connection is not None:
-                connection.close()
+                self._hang_up(connection)
         return SourceFault(FaultCode.ENDED, "no more pictures")
+
+    def _hang_up(self, connection: Connection) -> None:
+        try:
+            connection.close()
+        except Exception as error:  # it is gone either way, and the worker tries again
+            _log.warning("camera not closed", camera=self.camera_id, reason=repr(error))
 
     def _receive(self, arrived: Arrived) -> None:
         raw, before = arrived.raw, self._health

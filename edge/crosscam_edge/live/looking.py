@@ -1,4 +1,8 @@
-"""One round of a live run: the pictures of some cameras, from pixels to tracks."""
+"""One round of a live run: the pictures of some cameras, from pixels to tracks.
+
+While a round is tracked, the people of the next one are detected already: `Looking.begin` it before
+`Looking.finish` of the one before.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,14 @@ from typing import TYPE_CHECKING
 
 from crosscam_edge.live.batches import (
     BatchedDetector,
+    Found,
     ManyEmbedder,
     Meeting,
     pictures_a_call,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -30,7 +35,9 @@ if TYPE_CHECKING:
     from crosscam_edge.opening import Models
     from crosscam_edge.timers import StageTimers
     from crosscam_edge.track.live import LiveFrame
-    from crosscam_edge.types import Detections, Frame
+    from crosscam_edge.types import Frame
+
+    _Waiting = Callable[[], Found]
 
 _MEETING = 8  # cameras that are tracked side by side, so that their crops can meet
 
@@ -42,22 +49,43 @@ class Look:
     Attributes:
         watched: The camera.
         picture: It.
+        taken_ns: When it was taken, UTC.
         frame: Its pixels; None when it could not be converted.
         seen: Who is in it; None when that failed.
         error: Why.
         began_s: When it was taken, by `time.perf_counter`.
         detect_s: From then to when its people were known, seconds.
         track_s: From then to when its tracks were known, seconds.
+        detector_s: Seconds for which the detector was taken up, see `Found`.
+        waited_s: Seconds for which its tracking waited for the detector.
     """
 
     watched: Watched
     picture: Picture
+    taken_ns: int
     frame: Frame | None = None
     seen: LiveFrame | None = None
     error: Exception | None = None
     began_s: float = field(default_factory=time.perf_counter)
     detect_s: float = 0.0
     track_s: float = 0.0
+    detector_s: float = 0.0
+    waited_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Round:
+    """Pictures whose people are being detected.
+
+    Attributes:
+        looks: One for each picture.
+        people: What waits for its people; None without pixels.
+        seconds: That it took to begin.
+    """
+
+    looks: list[Look]
+    people: list[_Waiting | None]
+    seconds: float
 
 
 class Looking:
@@ -95,21 +123,48 @@ class Looking:
         """Pictures for which it is worth waiting a moment, now."""
         return self._detector.batch
 
+    @property
+    def at_once(self) -> int:
+        """Pictures that keep the detector busy, now: with more, some are old when it is theirs."""
+        return self._detector.at_once
+
     def close(self) -> None:
         """End the threads."""
         self._opened.close()
 
-    def look(self, taken: Sequence[tuple[Watched, Picture]]) -> Iterator[Look]:
-        """Look at one picture of each of several cameras; yields them in this order."""
-        self.waiting = len(taken)
-        for look in self._looks([Look(watched, picture) for watched, picture in taken]):
+    def begin(self, taken: Sequence[tuple[Watched, Picture]], now_ns: int) -> Round:
+        """Begin to detect in one picture of each of several cameras.
+
+        Args:
+            taken: The cameras and their pictures.
+            now_ns: UTC.
+        """
+        began = time.perf_counter()
+        looks = [Look(watched, picture, now_ns) for watched, picture in taken]
+        self.waiting += len(looks)
+        for each in looks:
+            self._convert(each)
+        return Round(looks, self._people(looks), time.perf_counter() - began)
+
+    def finish(self, begun: Round, cameras: Collection[Watched]) -> Iterator[Look]:
+        """Track in the pictures of a round; yields them in order.
+
+        Args:
+            begun: It.
+            cameras: That are still watched: pictures of others are let go.
+        """
+        here = {id(each) for each in cameras}
+        kept = [
+            (look, people)
+            for look, people in zip(begun.looks, begun.people, strict=True)
+            if id(look.watched) in here
+        ]
+        self.waiting -= len(begun.looks) - len(kept)
+        for look in self._looks([look for look, _ in kept], [people for _, people in kept]):
             self.waiting -= 1
             yield look
 
-    def _looks(self, looks: list[Look]) -> Iterator[Look]:
-        for each in looks:
-            self._convert(each)
-        people = self._people(looks)
+    def _looks(self, looks: list[Look], people: list[_Waiting | None]) -> Iterator[Look]:
         meeting = self._meeting
         together = pictures_a_call(self._embedder, self._asked) > 1 and len(looks) > 1
         if meeting is None or not together:
@@ -125,7 +180,7 @@ class Looking:
         for future in futures:
             yield future.result()
 
-    def _people(self, looks: Sequence[Look]) -> list[Callable[[], Detections] | None]:
+    def _people(self, looks: Sequence[Look]) -> list[_Waiting | None]:
         """Begin to detect; returns what waits for the people of each picture, None without one."""
         shared = {
             index: look.frame.image
@@ -140,9 +195,9 @@ class Looking:
             for index, look in enumerate(looks)
         ]  # fmt: skip
 
-    def _detected(self, own: Detector, image: NDArray[np.uint8]) -> Detections:
+    def _detected(self, own: Detector, image: NDArray[np.uint8]) -> Found:
         with self._timers.measure("detect"):
-            return own.detect([image])[0]
+            return Found(own.detect([image])[0], 0.0)
 
     def _convert(self, look: Look) -> None:
         try:
@@ -151,19 +206,22 @@ class Looking:
         except Exception as error:  # the next picture may do, and other cameras go on
             look.error = error
 
-    def _met(self, look: Look, found: Callable[[], Detections] | None, meeting: Meeting) -> Look:
+    def _met(self, look: Look, found: _Waiting | None, meeting: Meeting) -> Look:
         try:
             self._tracked(look, found, meeting.embed)
         finally:
             meeting.gone()
         return look
 
-    def _tracked(self, look: Look, found: Callable[[], Detections] | None, embed: Embed) -> None:
+    def _tracked(self, look: Look, found: _Waiting | None, embed: Embed) -> None:
         if look.frame is None or found is None:
             return
         try:
-            people = found()
+            began_s = time.perf_counter()
+            people, look.detector_s = found()
             known_s = time.perf_counter()
+            if look.watched.detector is None:
+                look.waited_s = known_s - began_s
             with self._timers.measure("track"):
                 look.seen = look.watched.analysis.look(look.frame, people, embed)
             look.detect_s = known_s - look.began_s

@@ -39,13 +39,13 @@ class Pacing:
         self._now = now_ns
         self._other_s = self._decided_s = 0.0
 
-    def count(self, look: Look, taken_ns: int) -> None:
+    def count(self, look: Look) -> None:
         """Add a picture that is done and told to the latencies."""
         picture = look.picture
         total = (self._now() - picture.time_ns) / 1e9
         parts = {
             "arrive": (picture.arrival_ns - picture.time_ns) / 1e9,
-            "wait": (taken_ns - picture.arrival_ns) / 1e9,
+            "wait": (look.taken_ns - picture.arrival_ns) / 1e9,
             "detect": look.detect_s,
             "track": look.track_s,
         }
@@ -80,10 +80,19 @@ class Pacing:
 
 
 def share_out(looks: Sequence[Look], seconds: float) -> None:
-    """Note what each picture took of a round: its own tracking, and a share of all the rest."""
+    """Note what each picture took: of the run's thread, or of the detector if that is more.
+
+    Both work at the same time, so the one that has less time left says how much can be done.
+
+    Args:
+        looks: Pictures of a round.
+        seconds: Of the run's thread, for all of them, with its waiting for the detector.
+    """
     tracking = sum(look.track_s for look in looks)
-    if tracking > seconds:  # side by side
-        tracking = 0.0
+    waiting = sum(look.waited_s for look in looks)
+    if tracking + waiting > seconds:  # side by side
+        tracking, waiting = 0.0, max((look.waited_s for look in looks), default=0.0)
+    rest = max(0.0, seconds - waiting - tracking)
     for look in looks:
         own = look.track_s if tracking else 0.0
-        look.watched.took(own + (seconds - tracking) / len(looks))
+        look.watched.took(max(own + rest / len(looks), look.detector_s))

@@ -1,9 +1,9 @@
 """A live site: the newest pictures of all cameras through detection, tracking and association.
 
-One thread goes round: it takes the newest picture of each camera that is due, has the people in all
-of them detected at once, tracks camera by camera, and once a second decides who is who. What it
-cannot keep up with is never queued: a camera's picture that nobody took is replaced by the next
-one, so every camera is looked at as often as every other, and late by one round at most.
+One thread goes round: it takes the newest pictures of cameras that are due, as many as keep the
+detector busy and those first that have waited longest; while their people are detected it tracks
+those of the round before, camera by camera; and once a second it decides who is who. What it cannot
+keep up with is never queued: a camera's picture that nobody took is replaced by the next one.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from crosscam_edge.gallery import Gallery
     from crosscam_edge.live.camera import CameraHealth, LiveCamera, Picture
     from crosscam_edge.live.latency import Latency
+    from crosscam_edge.live.looking import Round
     from crosscam_edge.live.ring import Rings
     from crosscam_edge.live.roster import Changes
     from crosscam_edge.live.watched import Watched
@@ -107,6 +108,7 @@ class LiveRun:
         self._roster.add(cameras, self._pacing.control.target)
         self.timers = StageTimers()
         self._looking = Looking(models, self.timers, settings.live.batch)
+        self._begun: Round | None = None
         self._wake = threading.Event()
         self._commands = Commands()
         self._telling = Telling(
@@ -271,6 +273,8 @@ class LiveRun:
                     events = self.identities.step(self._now())
                 self._telling.people(events)
                 self._pacing.other(time.perf_counter() - began)
+            if self._begun is not None:
+                self._finish(self._begun)
         finally:
             self.service.give_up()
             self._commands.close()
@@ -284,12 +288,24 @@ class LiveRun:
             self.service.close()
 
     def _round(self) -> bool:
-        """Look at the newest picture of each camera that is due; returns whether there was any."""
-        taken = self._take(self._watched)
+        """Begin with the newest pictures of cameras, and finish those that were begun before.
+
+        Returns whether there were any.
+        """
+        taken = self._take(self._watched, self._looking.at_once)
         if taken and self._looking.batch > 1:
             self._take_a_moment_later(taken)
-        began, taken_ns, done = time.perf_counter(), self._now(), []
-        for look in self._looking.look(taken):
+        before, self._begun = self._begun, None
+        if taken:
+            self._begun = self._looking.begin(taken, self._now())
+        if before is not None:
+            self._finish(before)
+        return bool(taken) or before is not None
+
+    def _finish(self, begun: Round) -> None:
+        """Track in the pictures of a round, and tell."""
+        began, done = time.perf_counter(), []
+        for look in self._looking.finish(begun, self._watched):
             each, picture = look.watched, look.picture
             if look.frame is None or look.seen is None:
                 each.failed(look.error)
@@ -299,18 +315,18 @@ class LiveRun:
             for watcher in tuple(self.watchers):
                 watcher(look.frame, look.seen)
             if look.seen.rows:
-                each.people_ns = taken_ns
-            self._pacing.count(look, taken_ns)
+                each.people_ns = look.taken_ns
+            self._pacing.count(look)
             done.append(look)
-        share_out(done, time.perf_counter() - began)
-        return bool(taken)
+        share_out(done, begun.seconds + time.perf_counter() - began)
 
-    def _take(self, cameras: Iterable[Watched]) -> list[tuple[Watched, Picture]]:
-        """Take the newest picture of each camera that is due and has one."""
-        now, taken = self._now(), []
-        for each in cameras:
-            if now < each.due_ns:
-                continue
+    def _take(self, cameras: Iterable[Watched], most: int) -> list[tuple[Watched, Picture]]:
+        """Take the newest picture of cameras that are due and have one, the longest due first."""
+        now = self._now()
+        taken: list[tuple[Watched, Picture]] = []
+        for each in sorted(cameras, key=lambda each: each.due_ns):
+            if now < each.due_ns or len(taken) == most:
+                break
             picture = each.camera.take()
             if picture is None:
                 self.identities.take(each.analysis.gone(now), now)
@@ -330,4 +346,4 @@ class LiveRun:
             if not others or not self._wake.wait(left):
                 return
             self._wake.clear()
-            taken += self._take(others)
+            taken += self._take(others, self._looking.batch - len(taken))

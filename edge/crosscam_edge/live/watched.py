@@ -31,7 +31,7 @@ class Watched:
         detector: Its own; None where all cameras share one.
         latency: From capture to what is known of the picture.
         due_ns: When the next picture shall be taken.
-        cost_s: Time of the run's thread that a picture takes of late, seconds; None before one.
+        cost_s: Time that a picture takes of late, seconds, see `share_out`; None before one.
         people_ns: When somebody was in the picture last; None when nobody was yet.
         failures: Pictures that could not be looked at.
         state: What was last told of it.

@@ -153,8 +153,9 @@ def test_what_is_left_out_is_counted(tmp_path, run):
 
 
 def test_folders_that_cannot_be_harvested(run, tmp_path):
-    with pytest.raises(InputError, match=r"run\.json"):
+    with pytest.raises(InputError, match="no run in") as none:
         harvest(tmp_path, tmp_path / "set")
+    assert "`crosscam run`" in str(none.value.expected)
     (tmp_path / "taken").mkdir()
     with pytest.raises(UsageError, match="there already"):
         harvest(run, tmp_path / "taken")

@@ -87,8 +87,8 @@ def pool():
 def test_pictures_of_one_shape_share_calls_and_are_found_the_same(pool):
     images = pictures((120, 160), (120, 160), (90, 160), (120, 160), (120, 160), (90, 160))
     one, many = Counting(), Counting()
-    alone = [found() for found in pool(one, 1).detect(images)]
-    together = [found() for found in pool(many, 3).detect(images)]
+    alone = [found().people for found in pool(one, 1).detect(images)]
+    together = [found().people for found in pool(many, 3).detect(images)]
     assert one.calls == [1] * 6
     assert sorted(many.calls) == [1, 2, 3]
     assert all(same(a, b) for a, b in zip(alone, together, strict=True))
@@ -111,8 +111,8 @@ def test_a_picture_that_breaks_a_call_is_one_cameras_fault(pool):
     with pytest.raises(ValueError, match="black"):
         found[1]()
     alone = BarDetector().detect(images)
-    assert same(found[0](), alone[0])
-    assert same(found[2](), alone[2])
+    assert same(found[0]().people, alone[0])
+    assert same(found[2]().people, alone[2])
     assert detector.calls == [3, 1, 1, 1]
 
 

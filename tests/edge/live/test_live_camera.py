@@ -160,17 +160,20 @@ def test_a_picture_of_another_size(server, videos, camera):
 class Scripted:
     """A connection that does what it is told."""
 
-    def __init__(self, figures, what):
-        self.figures, self._what, self.closed = figures, what, False
+    def __init__(self, figures, what, stuck=False):
+        self.figures, self._what, self.stuck, self.closed = figures, what, stuck, False
 
     def pictures(self):
         yield from self._what()
 
     def close(self):
         self.closed = True
+        if self.stuck:
+            raise OSError("stuck")
 
 
-def test_a_mistake_in_a_connection_ends_nothing():
+@pytest.mark.parametrize("stuck", [False, True])
+def test_a_mistake_in_a_connection_ends_nothing(stuck):
     from crosscam_edge.live.connection import ConnectionFigures
 
     made = []
@@ -180,7 +183,7 @@ def test_a_mistake_in_a_connection_ends_nothing():
         yield
 
     def connection():
-        made.append(Scripted(ConnectionFigures(), broken))
+        made.append(Scripted(ConnectionFigures(), broken, stuck))
         return made[-1]
 
     camera = LiveCamera("a", "x", connection, CLOCK.now_ns, backoff=Backoff(0.01, 0.02))

@@ -1,0 +1,159 @@
+"""Rounds of a live run: the next one is detected while one is tracked, and nothing is lost."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from test_live_run import BarDetector, SameEmbedder, watch
+
+from crosscam_edge.live.looking import Look, Looking
+from crosscam_edge.live.pacing import share_out
+from crosscam_edge.opening import Models
+from crosscam_edge.timers import StageTimers
+
+
+class Camera:
+    """Stands for `Watched`: shows one picture, and notes what was tracked in it."""
+
+    detector = None
+
+    def __init__(self, meanwhile=lambda: None):
+        self.meanwhile, self.tracked, self.cost_s = meanwhile, [], None
+        self.analysis = self
+
+    def look(self, frame, found, embed):
+        self.meanwhile()
+        self.tracked.append(len(found.xyxy))
+        return SimpleNamespace(rows=())
+
+    def picture(self):
+        image = np.full((60, 80, 3), 40, np.uint8)
+        image[:, 20:40] = 220
+        return SimpleNamespace(frame=lambda: SimpleNamespace(image=image))
+
+    def took(self, seconds):
+        self.cost_s = seconds
+
+
+@pytest.fixture
+def looking():
+    made = []
+
+    def make(detector, workers=1):
+        models = Models(detector, SameEmbedder(), {}, workers)
+        made.append(Looking(models, StageTimers()))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def test_the_next_round_is_detected_while_one_is_tracked(looking):
+    """Tracking waits for a detection that comes of the next round: it would wait for ever."""
+    detected = threading.Semaphore(0)
+
+    class Telling(BarDetector):
+        def detect(self, images):
+            found = super().detect(images)
+            detected.release()
+            return found
+
+    def both_were_detected():
+        assert detected.acquire(timeout=20)
+        assert detected.acquire(timeout=20)
+
+    ours = looking(Telling())
+    first, second = Camera(both_were_detected), Camera()
+    begun = ours.begin([(first, first.picture())], 1)
+    after = ours.begin([(second, second.picture())], 2)
+    assert ours.waiting == 2
+    (look,) = ours.finish(begun, [first, second])
+    assert look.error is None
+    assert (look.taken_ns, first.tracked, ours.waiting) == (1, [1], 1)
+    assert [each.watched for each in ours.finish(after, [first, second])] == [second]
+    assert ours.waiting == 0
+
+
+def test_pictures_of_cameras_that_have_left_are_let_go(looking):
+    """Their tracks were ended and told: another one would belong to nobody."""
+    ours = looking(BarDetector())
+    left, here = Camera(), Camera()
+    begun = ours.begin([(left, left.picture()), (here, here.picture())], 1)
+    assert [each.watched for each in ours.finish(begun, [here])] == [here]
+    assert (left.tracked, here.tracked, ours.waiting) == ([], [1], 0)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_no_more_is_taken_than_keeps_the_detector_busy(looking, workers):
+    assert looking(BarDetector(), workers).at_once == workers
+
+
+def look(camera, **more):
+    made = Look(camera, None, 0)
+    for name, value in more.items():
+        setattr(made, name, value)
+    return made
+
+
+def test_the_thread_or_the_detector_is_what_a_picture_costs():
+    a, b = Camera(), Camera()
+    slow = look(a, track_s=0.01, waited_s=0.08, detector_s=0.05)
+    quick = look(b, track_s=0.03, waited_s=0.0, detector_s=0.02)
+    share_out([slow, quick], 0.14)  # 0.02 of it neither tracking nor waiting
+    assert a.cost_s == pytest.approx(0.05)
+    assert b.cost_s == pytest.approx(0.04)
+
+
+def test_pictures_tracked_side_by_side_share_the_time():
+    cameras = [Camera() for _ in range(4)]
+    share_out([look(each, track_s=0.03, waited_s=0.02) for each in cameras], 0.06)
+    assert [each.cost_s for each in cameras] == [pytest.approx(0.01)] * 4
+
+
+def test_nothing_costs_nothing():
+    share_out([], 0.1)
+
+
+def test_what_was_begun_is_finished_at_the_end(large):
+    """The run is stopped while the detector works: its picture is still told."""
+    stopped = threading.Event()
+
+    class Late(BarDetector):
+        def detect(self, images):
+            working.set()
+            assert stopped.wait(20)
+            return super().detect(images)
+
+    working = threading.Event()
+
+    def begun(run, told):
+        if not working.is_set():
+            return False
+        threading.Timer(0.3, stopped.set).start()  # by then the run was told to stop
+        return True
+
+    run, told = watch([{"id": "hall", "video": str(large / "hall.mp4")}], begun, detector=Late())
+    assert run.looked_at()["hall"] == len([r for r in told if r["type"] == "tracks"]) >= 1
+    assert run.queues()["taken"] == 0
+
+
+def test_cameras_that_have_waited_longest_come_first(large):
+    """A detector that holds two pictures a second is shared by three cameras alike."""
+
+    class Slow(BarDetector):
+        def detect(self, images):
+            threading.Event().wait(0.15)
+            return super().detect(images)
+
+    names = ("a", "b", "c")
+    run, _ = watch(
+        [{"id": name, "video": str(large / "hall.mp4")} for name in names],
+        lambda run, _: sum(run.looked_at().values()) >= 24,
+        detector=Slow(),
+    )
+    looked = run.looked_at().values()
+    assert max(looked) - min(looked) <= 4
