@@ -119,25 +119,31 @@ def test_nothing_costs_nothing():
 
 
 def test_what_was_begun_is_finished_at_the_end(large):
-    """The run is stopped while the detector works: its picture is still told."""
-    stopped = threading.Event()
+    """The run is stopped when a picture was taken and is not tracked: it is still told."""
+    begun, stopped = threading.Event(), threading.Event()
 
-    class Late(BarDetector):
-        def detect(self, images):
-            working.set()
+    def hold(run):
+        """Hold the run's thread between two rounds, where a picture is begun."""
+        if run.queues()["taken"]:
+            begun.set()
             assert stopped.wait(20)
-            return super().detect(images)
+        else:
+            run.ask(lambda: hold(run))
 
-    working = threading.Event()
+    def stop(run, told):
+        if not asked:
+            asked.append(run.ask(lambda: hold(run)))
+        if begun.is_set():
+            threading.Timer(0.3, stopped.set).start()  # by then the run was told to stop
+        return begun.is_set()
 
-    def begun(run, told):
-        if not working.is_set():
-            return False
-        threading.Timer(0.3, stopped.set).start()  # by then the run was told to stop
-        return True
-
-    run, told = watch([{"id": "hall", "video": str(large / "hall.mp4")}], begun, detector=Late())
-    assert run.looked_at()["hall"] == len([r for r in told if r["type"] == "tracks"]) >= 1
+    asked, detector = [], BarDetector()
+    detected = []
+    find = detector.detect
+    detector.detect = lambda images: detected.append(len(images)) or find(images)
+    run, told = watch([{"id": "hall", "video": str(large / "hall.mp4")}], stop, detector=detector)
+    assert run.looked_at()["hall"] == len([r for r in told if r["type"] == "tracks"])
+    assert run.looked_at()["hall"] == sum(detected) >= 1
     assert run.queues()["taken"] == 0
 
 
