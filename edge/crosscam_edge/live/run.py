@@ -284,7 +284,7 @@ class LiveRun:
             for each in self._watched:
                 self.identities.take(each.analysis.flush(), now)
             self._telling.people(self.identities.finish(now))
-            self._telling.cameras()
+            self._telling.cameras(at_once=True)
             self.service.close()
 
     def _round(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from crosscam_edge.live.records import camera_record, identity_record, track_record
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from crosscam_edge.live.ring import Rings
     from crosscam_edge.live.roster import Roster
     from crosscam_edge.track.live import LiveFrame
+
+_EVERY_S = 0.1
+"""Every picture wakes the run; a hundred cameras are not asked how they are with each."""
 
 
 class Telling:
@@ -43,6 +47,7 @@ class Telling:
     ) -> None:
         self._emit, self._tracks, self._identities = emit, tracks, identities
         self._roster, self._pacing, self._rings = roster, pacing, rings
+        self._asked_s = 0.0
 
     def boxes(self, picture: Picture, seen: LiveFrame) -> None:
         """Tell who is where in a picture, if that is wanted."""
@@ -58,8 +63,16 @@ class Telling:
         for event in events:
             self._emit(identity_record(event))
 
-    def cameras(self) -> None:
-        """Tell of each camera whose state has changed."""
+    def cameras(self, *, at_once: bool = False) -> None:
+        """Tell of each camera whose state has changed; ten times a second at most.
+
+        Args:
+            at_once: Now, whenever that was done last.
+        """
+        now = time.perf_counter()
+        if not at_once and now - self._asked_s < _EVERY_S:
+            return
+        self._asked_s = now
         for each in self._roster.watched:
             health = self._pacing.health(each)
             state = (health.state, health.fault, health.size, health.pace)
