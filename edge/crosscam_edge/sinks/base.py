@@ -58,7 +58,7 @@ class Sink(Protocol):
 
 @runtime_checkable
 class Keeps(Protocol):
-    """A sink that keeps records where they can be changed."""
+    """A sink that keeps records where they can be changed, or has some that wait."""
 
     def erase(self, names: Collection[int], seen: Collection[Seen]) -> int:
         """Take somebody out, by their global ids and where they were; waits until it is done.

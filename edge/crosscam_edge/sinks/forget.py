@@ -1,4 +1,4 @@
-"""Somebody taken out of files of records that were written already."""
+"""Somebody taken out of records that were written already, or wait to be sent."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from crosscam_edge.types import TrackletKey
 
 if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Mapping
     from pathlib import Path
 
 PART = ".part"
@@ -71,6 +73,24 @@ def without(record: dict[str, Any], asked: Erasure) -> dict[str, Any] | None:
     if record["runner_up_id"] in asked.names:
         return {**record, "runner_up": None, "runner_up_id": None}
     return record
+
+
+def forgotten(waiting: deque[Mapping[str, Any]], asked: Erasure) -> tuple[int, int]:
+    """Take somebody out of records that wait, in place.
+
+    Returns:
+        Number of records that were changed, and of those that are gone.
+    """
+    left = [(record, without(dict(record), asked)) for record in waiting]
+    waiting.clear()
+    waiting.extend(kept for _, kept in left if kept is not None)
+    gone = sum(kept is None for _, kept in left)
+    return sum(kept != record for record, kept in left) - gone, gone
+
+
+def left_of(text: bytes, asked: Erasure) -> bytes:
+    """Return what may stay of a record in JSON; nothing for nothing of it."""
+    return _line(text, asked).removesuffix(b"\n")
 
 
 def rewrite(path: Path, asked: Erasure) -> int:

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from crosscam_deploy.log import get_logger
 from crosscam_edge.backoff import Backoff
 from crosscam_edge.sinks.base import Health, encoded, trusting
+from crosscam_edge.sinks.forget import Erasure, forgotten, left_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import paho.mqtt.client as mqtt
     from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
+
+    from crosscam_edge.sinks.forget import Seen
 
 _log = get_logger("mqtt")
 _WAITING = 10_000
@@ -66,6 +69,9 @@ class MqttSink:
     after a break the last events of the minute before, 16 at most, are published again although
     they were acknowledged. The states of all cameras are published again with each connection too,
     for a broker that has forgotten them.
+
+    What waits of people who are erased, or would be published again, is dropped; what was handed to
+    the network and is not acknowledged yet may still come, before they are told to be `erased`.
 
     Args:
         host: Of the broker.
@@ -124,6 +130,7 @@ class MqttSink:
         self._cameras: dict[str, Mapping[str, Any]] = {}
         self._tracks: deque[Mapping[str, Any]] = deque()
         self._connected = False
+        self._erasures: list[Erasure] = []  # that the thread has not heard of yet
         self._ends: float | None = None
         self._over = False
         # Of the thread alone:
@@ -155,6 +162,23 @@ class MqttSink:
             else:
                 self.dropped += 1
 
+    def erase(self, names: Collection[int], seen: Collection[Seen]) -> int:
+        """Drop what waits of somebody, and have none of it published again.
+
+        Args:
+            names: Their global ids.
+            seen: Where they were.
+
+        Returns:
+            Number of records that were changed or dropped.
+        """
+        asked = Erasure(frozenset(names), frozenset(each.key for each in seen))
+        with self._lock:
+            self._erasures.append(asked)
+            counts = [forgotten(each, asked) for each in (self._people, self._tracks)]
+            self.dropped += sum(gone for _, gone in counts)
+        return sum(map(sum, counts))
+
     def close(self) -> None:
         """Deliver what can be delivered in five seconds, say goodbye; the rest is dropped."""
         with self._lock:
@@ -172,6 +196,7 @@ class MqttSink:
                 continue
             answer_by = time.monotonic() + _ANSWER_S
             while not self._is_done():
+                self._forget()
                 if not self._loop() or not (self._connected or time.monotonic() < answer_by):
                     self._lost(Health.REFUSED if self._refusal else Health.AWAY, self._refusal)
                     break
@@ -186,6 +211,21 @@ class MqttSink:
         except Exception as error:  # bytes of a stranger in a parser of others
             _log.warning("broker is not understood", broker=self._where, reason=str(error))
             return False
+
+    def _forget(self) -> None:
+        """Have nothing published again of those who were erased."""
+        with self._lock:
+            asked, self._erasures = self._erasures, []
+        for each in asked:
+            kept = [(when, left_of(sent.data, each), sent) for when, sent in self._again]
+            self._again.clear()
+            self._again.extend(
+                (when, sent._replace(data=data)) for when, data, sent in kept if data
+            )
+            for message, sent in self._unacknowledged.items():
+                if sent.is_kept:
+                    data = left_of(sent.data, each)
+                    self._unacknowledged[message] = sent._replace(data=data, is_kept=bool(data))
 
     def _is_done(self) -> bool:
         """Tell whether the sink is being closed and nothing is left to do, or no time to do it."""
@@ -299,6 +339,7 @@ class MqttSink:
         with self._lock:
             self._connected = True
         self._stale = set(self._states)
+        self._forget()
         self._publish("status", b"online", is_record=False)
         oldest = time.monotonic() - _AGAIN_S
         for when, sent in self._again:  # here, so that they come before what is newer

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 from crosscam_deploy.log import get_logger
 from crosscam_edge.backoff import Backoff
 from crosscam_edge.sinks.base import Health, encoded, trusting
+from crosscam_edge.sinks.forget import Erasure, forgotten
 from crosscam_edge.sinks.signature import HEADER, signature
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import httpx
+
+    from crosscam_edge.sinks.forget import Seen
 
 _log = get_logger("webhook")
 _WAITING = 10_000
@@ -103,6 +106,22 @@ class WebhookSink:
             self._waiting.append(record)
             self._tracks += is_track
             self._changed.notify()
+
+    def erase(self, names: Collection[int], seen: Collection[Seen]) -> int:
+        """Drop what waits of somebody; a batch that is on its way is tried again as it is.
+
+        Args:
+            names: Their global ids.
+            seen: Where they were.
+
+        Returns:
+            Number of records that were changed or dropped.
+        """
+        asked = Erasure(frozenset(names), frozenset(each.key for each in seen))
+        with self._changed:
+            changed, gone = forgotten(self._waiting, asked)
+            self.dropped += gone
+        return changed + gone
 
     def close(self) -> None:
         """Deliver what can be delivered in five seconds; the rest is dropped and counted."""

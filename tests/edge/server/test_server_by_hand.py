@@ -42,7 +42,7 @@ def test_a_tracklet_is_split_off_and_merged_again(own):
         return answer.json().get("journey", []) if answer.status_code == 200 else []
 
     found.until(lambda: {"hall", "yard"} <= {each["camera"] for each in journey(1)})
-    away = next(each for each in journey(1) if each["camera"] == "yard")
+    away = next(each for each in journey(1) if each["camera"] == "hall")
     one = {"camera": away["camera"], "track": away["track"]}
     refused = ask("hall", "/identities/1/split", "POST", json={"tracklets": [one]})
     assert refused.status_code == 403  # yard has seen them too
@@ -53,6 +53,15 @@ def test_a_tracklet_is_split_off_and_merged_again(own):
     assert one not in [{k: each[k] for k in one} for each in journey(1)]
     wanted = [("split", new, 1, "by hand"), ("moved", new, 1, "by hand")]
     found.until(lambda: told(found.hub) == wanted)  # within a second
+    found.gallery.writer.flush()
+    events = ask("viewer", f"/identities/{new}").json()["events"]
+    assert {("split", 1), ("moved", 1)} <= {(each["kind"], each["other_id"]) for each in events}
+    # Whoever knows of one camera is not told who others were, whom other cameras may have seen.
+    events = ask("hall", f"/identities/{new}").json()["events"]
+    assert "moved" in {each["kind"] for each in events}
+    assert {each[key] for each in events for key in ("other_id", "runner_up_id")} == {None}
+    events = ask("hall", "/identities/1").json().get("events", [])
+    assert {each["global_id"] for each in events} <= {1}
     answer = ask("operator", f"/identities/{new}/merge", "POST", json={"into": 1})
     if answer.status_code == 409:  # seen at once since: nobody is in a picture twice
         assert "same time" in answer.json()["found"]
@@ -60,6 +69,8 @@ def test_a_tracklet_is_split_off_and_merged_again(own):
         assert answer.json() == {"global_id": 1}
         found.until(lambda: one in [{k: each[k] for k in one} for each in journey(1)])
         found.until(lambda: ask("viewer", f"/identities/{new}").json().get("global_id") == 1)
+        assert new in ask("viewer", "/identities/1").json()["names"]
+        assert ask("hall", "/identities/1").json()["names"] == []
     found.gallery.writer.flush()
     with sqlite3.connect(found.path) as connection:
         noted = connection.execute(

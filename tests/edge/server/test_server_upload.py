@@ -102,7 +102,8 @@ def test_what_is_no_picture_is_told_so(data):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_picture_that_ends_anywhere_is_decoded_or_refused(way):
+def test_a_picture_that_ends_anywhere_is_refused_and_nothing_else_is_said(way, capfd):
+    """Decoders of C write to the standard error of the run, where people look for other things."""
     kind, more = WAYS[way]
     data = picture(kind, **more)
     told = set()
@@ -111,7 +112,35 @@ def test_a_picture_that_ends_anywhere_is_decoded_or_refused(way):
             told.add(decode(data[:end]).shape)
         except RefusedError as error:
             told.add(error.error)
-    assert told - {(53, 37, 3)} == {"not_a_picture"}
+    assert told == {"not_a_picture"}
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("way", [way for way, (kind, _) in WAYS.items() if kind == "PNG"])
+def test_a_damaged_png_is_refused_and_nothing_else_is_said(way, capfd):
+    kind, more = WAYS[way]
+    data = picture(kind, **more)
+    for at in range(8, len(data)):
+        damaged = bytearray(data)
+        damaged[at] ^= 0x15
+        with pytest.raises(RefusedError):
+            decode(bytes(damaged))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_comes_after_a_picture_does_not_matter(way):
+    kind, more = WAYS[way]
+    assert decode(picture(kind, **more) + b"\xff\xd9\xff\xda" + bytes(7)).shape == (53, 37, 3)
+
+
+def test_a_jpeg_that_ends_after_its_thumbnail_is_refused(capfd):
+    data = picture("JPEG")
+    small = b"Exif\0\0" + picture("JPEG", size=(20, 20))
+    whole = data[:2] + b"\xff\xe1" + struct.pack(">H", len(small) + 2) + small + data[2:]
+    assert decode(whole).shape == (53, 37, 3)
+    assert refused(whole[:-2]) == (422, "not_a_picture")
+    assert capfd.readouterr() == ("", "")
 
 
 @given(st.sampled_from(sorted(WAYS)), st.data())

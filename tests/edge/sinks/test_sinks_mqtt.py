@@ -19,7 +19,9 @@ from crosscam_edge.backoff import Backoff
 from crosscam_edge.config.strict import CAMERA_ID
 from crosscam_edge.sinks import mqtt as module
 from crosscam_edge.sinks.base import Health
+from crosscam_edge.sinks.forget import Seen
 from crosscam_edge.sinks.mqtt import MqttSink
+from crosscam_edge.types import TrackletKey
 from crosscam_kernels.errors import InputError
 
 BROKERS = ("amqtt", "mosquitto")
@@ -156,6 +158,38 @@ def test_what_a_broker_acknowledged_and_took_with_it_comes_again(broker, opened,
     assert numbers(listener) == list(range(events - again + 1, events + 6))
     wait_for(lambda: sink.written == events + 5)
     assert sink.dropped == 0
+    listener.close()
+
+
+def told(n: int, kind: str = "new", **more) -> dict:
+    nobody = {"other_id": None, "odds": None, "runner_up": None, "runner_up_id": None}
+    return {**person(n), "kind": kind, "track": n, "cause": None, **nobody, **more}
+
+
+def test_whoever_is_erased_does_not_come_again(broker, opened):
+    """Neither what was acknowledged, nor what waits while the broker is away."""
+    held = Held()
+    sink = opened(broker, backoff=held)
+    for record in (told(1), told(2), told(3, runner_up=1.0, runner_up_id=2), told(4, other_id=2)):
+        sink.put(record)
+    wait_for(lambda: sink.written == 4)
+    broker.kill()
+    wait_for(lambda: sink.health is Health.AWAY)
+    sink.put(told(5))
+    sink.put(told(2, "matched"))
+    sink.put(told(6, runner_up=1.0, runner_up_id=2))
+    assert sink.erase([2], [Seen(TrackletKey("hall", 2), 0, 1)]) == 2
+    sink.put(told(2, "erased", camera=None, track=None))
+    broker.start()
+    listener = Listener(broker)
+    held.over.set()
+    wait_for(lambda: sink.written == 7)
+    wait_for(lambda: len(numbers(listener)) >= 5)
+    assert numbers(listener) == [1, 3, 5, 6, 2]
+    heard = [json.loads(text) for text in listener.of("crosscam/shop/identity/")]
+    assert [each["runner_up_id"] for each in heard] == [None] * 5
+    assert heard[-1]["kind"] == "erased"
+    assert sink.dropped == 1
     listener.close()
 
 

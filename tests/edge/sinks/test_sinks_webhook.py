@@ -110,6 +110,26 @@ def person(n: int, kind: str = "identity") -> dict:
     return {"type": kind, "global_id": n}
 
 
+def test_whoever_is_erased_does_not_wait_any_more(receiver, opened):
+    receiver.gate.clear()
+    sink = opened(receiver.url)
+    nobody = {"other_id": None, "runner_up": None, "runner_up_id": None}
+
+    def told(n, kind="new"):
+        return person(n) | nobody | {"kind": kind, "camera": "hall", "track": n}
+
+    sink.put(told(1))
+    wait_for(lambda: sink._under_way == 1)
+    for n in (2, 3, 2):
+        sink.put(told(n))
+    assert sink.erase([2], []) == 2
+    sink.put(told(2, "erased"))
+    receiver.gate.set()
+    wait_for(lambda: sink.written == 3)
+    assert receiver.taken() == [1, 3, 2]
+    assert sink.dropped == 2
+
+
 def test_a_receiver_can_check_who_sent_a_batch(receiver, opened):
     """With the code of the guide."""
     sink = opened(receiver.url)
