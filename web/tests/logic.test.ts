@@ -1,6 +1,7 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { ApiError, asApiError, errorOf, offersOf } from "../src/api/client";
 import type { FrameHeader, Sight } from "../src/api/types";
+import { Afterwards } from "../src/logic/afterwards";
 import { personAt } from "../src/logic/boxes";
 import { colourOf, hueOf } from "../src/logic/colour";
 import { ago, nsOfField, plural, span } from "../src/logic/format";
@@ -140,4 +141,27 @@ test("a busy server is asked again, one that refuses is not", async () => {
   answers.push(409, "not asked for");
   await expect(patiently(ask, never)).rejects.toMatchObject({ status: 409 });
   expect(answers).toEqual(["not asked for"]);
+});
+
+test("what was told is asked for once the gallery has it, however much is told in a row", () => {
+  vi.useFakeTimers();
+  try {
+    let asked = 0;
+    const again = new Afterwards(() => asked++);
+    again.told();
+    expect(asked).toBe(0); // the gallery has not written it yet
+    for (let k = 0; k < 4; k++) {
+      vi.advanceTimersByTime(600);
+      again.told();
+    }
+    expect(asked).toBe(2);
+    vi.advanceTimersByTime(60_000);
+    expect(asked).toBe(4); // what was told last, soon and late
+    again.told();
+    again.end();
+    vi.advanceTimersByTime(60_000);
+    expect(asked).toBe(4);
+  } finally {
+    vi.useRealTimers();
+  }
 });

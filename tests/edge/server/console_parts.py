@@ -73,8 +73,10 @@ class Site:
             {"id": "door", "video": str(videos / "one-by-one-person-detection.mp4")},
             {"id": "dead", "url": "rtsp://127.0.0.1:1/x"},
         ]
-        settings = {"detector": "motion", "embedder": "colour", "process_fps": 6}
-        self.file.write_text(json.dumps({"cameras": cameras, **settings}))
+        self.settings = {
+            "cameras": cameras, "detector": "motion", "embedder": "colour", "process_fps": 6,
+        }  # fmt: skip
+        self.file.write_text(json.dumps(self.settings))
         tokens = folder / "tokens.json"
         self.tokens = {role: create_token(tokens, Role(role), name=role)[1] for role in Role}
         self.tokens["door"] = create_token(tokens, Role.VIEWER, name="desk", cameras=["door"])[1]
@@ -93,6 +95,15 @@ class Site:
         line = next(each for each in self.run.stderr if "listening on" in each)
         self.url = line.split()[-1].removesuffix("/api/v1")
         self.address = self.url.removeprefix("http://")
+
+    def calm(self):
+        """Go on with what is known so far, and cameras that see nobody any more."""
+        self.stop()
+        cameras = [
+            {"id": each["id"], "url": "rtsp://127.0.0.1:1/x"} for each in self.settings["cameras"]
+        ]
+        self.file.write_text(json.dumps({**self.settings, "cameras": cameras}))
+        self.start()
 
     def stop(self):
         self.run.terminate()

@@ -344,6 +344,16 @@ def test_any_text_is_nobodys_token(keyring, text):
     assert keyring.check(text) is None
 
 
+def test_a_right_id_with_a_wrong_secret_is_nobodys_token(ask, keyring, tokens):
+    for token in tokens.values():
+        head, last = token[:-1], "b" if token.endswith("a") else "a"
+        for wrong in (head + last, token[:16] + "x" * 43, token[:16] + token[16:].swapcase()):
+            assert wrong != token
+            assert keyring.check(wrong) is None
+            assert keyring.known(wrong) is None
+    assert ask(head + last, "/cameras").status_code == 401
+
+
 def test_nobody_is_let_in_from_outside_without_tokens(tmp_path):
     for host in ("0.0.0.0", "::", "192.168.1.4", "example.org"):
         with pytest.raises(UsageError, match="everybody"):

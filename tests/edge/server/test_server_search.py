@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 
 import cv2
@@ -14,6 +15,7 @@ from test_live_run import BarDetector
 from crosscam_edge.embed.colour import ColourEmbedder
 from crosscam_edge.gallery import Reader
 from crosscam_edge.opening import Models
+from crosscam_edge.server import searches
 from crosscam_edge.server.errors import RefusedError
 from crosscam_edge.server.site import Site
 from crosscam_edge.server.tokens import Keyring
@@ -142,6 +144,29 @@ def test_who_looks_like_somebody_is_asked_by_id(search, site, tokens):
     # Whom the hall has never seen is nobody to who may see the hall alone.
     assert similar("hall", blue).status_code == 404
     assert blue not in {e["global_id"] for e in similar("hall", red).json()["matches"]}
+
+
+def test_looks_that_other_cameras_have_seen_are_not_compared(search, tokens, monkeypatch):
+    """Neither of who is looked for nor of who is found: how alike they are would tell of them."""
+    scopes = []
+
+    def noting(name):
+        inner, told = getattr(searches, name), inspect.signature(getattr(searches, name))
+
+        def noted(*args, **more):
+            scopes.append((name, told.bind(*args, **more).arguments.get("cameras")))
+            return inner(*args, **more)
+
+        monkeypatch.setattr(searches, name, noted)
+
+    noting("most_alike")
+    noting("looks_of_person")
+    red = best(search(encoded(np.full((200, 70, 3), RED, np.uint8)), "hall"))["global_id"]
+    headers = {"Authorization": f"Bearer {tokens['hall']}"}
+    address = f"{search.url}/identities/{red}/similar"
+    assert httpx.get(address, headers=headers, timeout=20).status_code == 200
+    hall = frozenset({"hall"})
+    assert scopes == [("most_alike", hall), ("looks_of_person", hall), ("most_alike", hall)]
 
 
 def test_searches_are_noted(search, site):

@@ -1,7 +1,8 @@
 /** Somebody: where they were, what they look like, what happened to their id. */
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { IdentityPage } from "../api/types";
+import { Afterwards } from "../logic/afterwards";
 import { colourOf } from "../logic/colour";
 import { ago, clock, exact, plural, span } from "../logic/format";
 import { href, type Route } from "../logic/route";
@@ -17,17 +18,24 @@ export function PersonPage({ route }: { route: Route }) {
   const id = /^\d+$/.test(route.item) ? Number(route.item) : null;
   const { value, error, loading, reload } = useLoaded<IdentityPage>(id === null ? null : `/identities/${id}`);
   const [gone, setGone] = useState(false);
+  const shown = useRef(id);
+  shown.current = value?.global_id ?? id;
+  const again = useMemo(() => new Afterwards(reload), []);
+  useEffect(() => () => again.end(), [again]);
   useEffect(
     () =>
       session.on((event) => {
         if (event.event !== "identity") return;
         const told = JSON.parse(event.data) as { kind: string; global_id: number; other_id: number | null };
-        if (told.global_id !== value?.global_id && told.other_id !== value?.global_id) return;
-        if (told.kind === "erased" && told.global_id === value?.global_id) setGone(true);
-        else reload();
+        if (told.kind === "erased" && told.global_id === shown.current) setGone(true);
+        else if ([id, shown.current].some((each) => each !== null && [told.global_id, told.other_id].includes(each))) again.told();
       }),
-    [session, value?.global_id],
+    [session, id, again],
   );
+  const missing = error?.status === 404; // as somebody is who was seen, or split off, just now
+  useEffect(() => {
+    if (missing) again.told();
+  }, [missing, again]);
   const everybody = <a href={href("identities")}>Everybody</a>;
   if (value && !gone) {
     return (
