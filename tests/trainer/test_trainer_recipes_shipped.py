@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -14,6 +15,7 @@ import recipe_trees
 
 import crosscam_trainer
 from crosscam_edge.cli.train import command
+from crosscam_trainer.methods.association import ALONE, associate
 from crosscam_trainer.methods.cal import Options as ClothesOptions
 from crosscam_trainer.methods.ccafl import Options
 from crosscam_trainer.methods.registry import METHODS, make_method
@@ -117,6 +119,18 @@ def test_own_cameras_begin_with_what_comes_with_crosscam(
     recipe = load_recipe(find_recipe("own-site"))
     said = dry_run("own-site", *trees(recipe), "method.prompts.batch=16")
     assert "batch 64 x 3 x 96 x 48" in said
+
+
+def test_own_cameras_join_nobody_with_strangers() -> None:
+    """Who was in one camera only stays alone, however few the pairs are from which to choose."""
+    own = load_recipe(find_recipe("own-site")).method
+    how = Options.model_validate({"association": own["association"]}).association
+    apart = np.eye(12, dtype=np.float32)
+    again = 0.7 * apart[:3] + np.sqrt(1 - 0.7**2) * apart[9:]
+    vectors = np.concatenate([apart[3:6], apart[:3], apart[6:9], again.astype(np.float32)])
+    cameras = np.array([0] * 6 + [1] * 6)
+    found = associate(vectors, cameras, **how.model_dump(exclude={"centre"}))
+    assert found.pseudo.tolist() == [*[ALONE] * 3, 0, 1, 2] * 2
 
 
 @pytest.mark.slow
