@@ -51,6 +51,32 @@ def test_random_model_follows_the_seed():
     assert count_parameters(model) > count_parameters(model, trained=True) > 0
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_statistics_of_the_tower_can_be_kept(tmp_path, kept):
+    """Learning goes on by the batch's own statistics, and the necks count theirs."""
+    published(tmp_path / "w.safetensors")
+    weights = str(tmp_path / "w.safetensors")
+    model = build_model(recipe(weights=weights, keep_statistics=kept)).model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    images = torch.randn(4, 3, *SIZE, generator=torch.Generator().manual_seed(0)) * 3 + 1
+    model(images).final_bn.square().sum().backward()
+    moved = {
+        name
+        for name, value in model.state_dict().items()
+        if "running" in name and not torch.equal(value, before[name])
+    }
+    assert any(name.startswith("tower.") for name in moved) is not kept
+    assert any(name.startswith("final_neck.") for name in moved)
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.tower.parameters())
+
+
+def test_random_weights_have_no_statistics_to_keep():
+    model = build_model(recipe(keep_statistics=True)).model.train()
+    before = {name: value.clone() for name, value in model.tower.state_dict().items()}
+    model(torch.randn(4, 3, *SIZE) + 1)
+    assert any(not torch.equal(v, before[k]) for k, v in model.tower.state_dict().items())
+
+
 @pytest.mark.parametrize("name", ["test-tiny", "test-tiny-vit", "crosscam-s"])
 def test_published_weights_compute_the_same_at_their_size(tmp_path, name):
     clip = published(tmp_path / "w.safetensors", name)

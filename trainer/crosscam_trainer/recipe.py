@@ -124,6 +124,11 @@ class ModelRecipe(Strict):
         "overlap; None: 16 for ResNets and crosscam's small towers, else as published",
     )
     camera_embedding: NonNegativeFloat = Field(default=0.0, description="weight of SIE; 0: none")
+    keep_statistics: bool = Field(
+        default=False,
+        description="batch norm of the tower keeps the running means and variances of its weights: "
+        "those of few people in the clothes of one day suit nobody else; nothing without weights",
+    )
 
 
 class OptimiserRecipe(Strict):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from torch.nn.modules.batchnorm import _BatchNorm
+
 from crosscam_deploy.log import get_logger
 from crosscam_trainer.data.transforms import Preparation
 from crosscam_trainer.models.architectures import architecture, make_clip
@@ -63,6 +65,8 @@ def build_model(recipe: ModelRecipe, *, cameras: int = 0) -> Built:
     built = bare_model(recipe, cameras=cameras, quick_gelu=quick)
     if checkpoint is not None and found is not None:
         load_into(built.model, built.text, checkpoint, origin=str(found.path))
+        if recipe.keep_statistics:
+            keep_statistics(built.model.tower)
         _log.info("weights", tower=recipe.tower, source=found.source, sha256=found.sha256)
     else:
         _log.warning(
@@ -96,6 +100,17 @@ def bare_model(recipe: ModelRecipe, *, cameras: int = 0, quick_gelu: bool = Fals
         ClipText(clip),
         Preparation(recipe.size, recipe.interpolation, recipe.mean, recipe.std),
     )
+
+
+def keep_statistics(tower: nn.Module) -> None:
+    """Leave the running means and variances of batch norm as they are, also in training.
+
+    Batches are normalised by their own statistics as before; what is kept is what the trained
+    model is used with.
+    """
+    for module in tower.modules():
+        if isinstance(module, _BatchNorm):
+            module.momentum = 0.0
 
 
 def count_parameters(module: nn.Module, *, trained: bool = False) -> int:
