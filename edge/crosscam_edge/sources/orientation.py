@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,7 +51,10 @@ def orientation_of(frame: Any) -> Orientation:
     (a x + c y, b x + d y) on the screen. Only quarter turns and mirrorings are followed; for other
     angles the nearest of them is.
     """
-    data = frame.side_data.get("DISPLAYMATRIX")
+    # `frame.side_data` would be a ring of references: the frame, megabytes outside of Python, would
+    # stay until the garbage collector comes by, which counts objects and not bytes.
+    container: Any = SideDataContainer  # its stub does not tell what it is made from
+    data = container(frame).get("DISPLAYMATRIX")
     if data is None or data.buffer_size < 36:
         return Orientation()
     a, b, _, c, d = np.frombuffer(bytes(data), np.int32, 5).tolist()

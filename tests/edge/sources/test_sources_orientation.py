@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import av
@@ -14,6 +15,7 @@ import pytest
 from crosscam_edge.config import SiteConfig
 from crosscam_edge.offline import process
 from crosscam_edge.sources import open_source, probe
+from crosscam_edge.sources.orientation import Orientation, orientation_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -138,3 +140,11 @@ def test_tracks_crops_and_videos_are_upright(tmp_path: Path, case: str) -> None:
         quiet = np.abs(upright.astype(int) - ground).max(axis=2) < 5
         quiet[:60] = False  # the header
         assert np.median(np.abs(image.astype(int) - upright)[quiet]) < 12
+
+
+def test_a_frame_goes_as_soon_as_nobody_holds_it() -> None:
+    """Frames in a ring of references stayed for minutes: hundreds of megabytes of live cameras."""
+    frame = av.VideoFrame(64, 48, "yuv420p")
+    holders = sys.getrefcount(frame)
+    assert orientation_of(frame) == Orientation()
+    assert sys.getrefcount(frame) == holders
