@@ -17,8 +17,8 @@
 # looked for in the other cameras, and tells models apart where IDF1 does not. One small site says
 # little: take several seeds before you believe a difference.
 #
-# The people here are of the kind that crosscam-reid learned from: expect no gain, and up to a point
-# of mAP lost. docs/guides/train.md tells of the cause, and of real people.
+# The people here are of the kind that crosscam-reid learned from: there is hardly anything to gain.
+# docs/guides/train.md tells what was measured, here and on real people.
 set -euo pipefail
 
 if [ $# -lt 1 ]; then
