@@ -311,7 +311,7 @@ class LiveRun:
                 each.failed(look.error)
                 continue
             self.identities.take(look.seen, look.frame.time_ns)
-            self._telling.boxes(picture, look.seen)
+            self._telling.boxes(each, picture, look.seen)
             for watcher in tuple(self.watchers):
                 watcher(look.frame, look.seen)
             if look.seen.rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from crosscam_edge.live.camera import CameraState
 from crosscam_edge.live.records import camera_record, identity_record, track_record
 from crosscam_edge.types import TrackletKey
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from crosscam_edge.live.pacing import Pacing
     from crosscam_edge.live.ring import Rings
     from crosscam_edge.live.roster import Roster
+    from crosscam_edge.live.watched import Watched
     from crosscam_edge.track.live import LiveFrame
 
 _EVERY_S = 0.1
@@ -49,8 +51,10 @@ class Telling:
         self._roster, self._pacing, self._rings = roster, pacing, rings
         self._asked_s = 0.0
 
-    def boxes(self, picture: Picture, seen: LiveFrame) -> None:
-        """Tell who is where in a picture, if that is wanted."""
+    def boxes(self, watched: Watched, picture: Picture, seen: LiveFrame) -> None:
+        """Tell who is where in a picture, if that is wanted, and before that its camera is back."""
+        if CameraState.RUNNING not in watched.state:
+            self._camera(watched)
         if self._tracks:
             ids = {
                 row.track_id: self._identities.id_of(TrackletKey(picture.camera_id, row.track_id))
@@ -74,12 +78,15 @@ class Telling:
             return
         self._asked_s = now
         for each in self._roster.watched:
-            health = self._pacing.health(each)
-            state = (health.state, health.fault, health.size, health.pace)
-            if state != each.state:
-                each.state = state
-                self._emit(camera_record(health))
+            self._camera(each)
         for health in self._roster.left():
             self._emit(camera_record(health))
             if self._rings is not None:
                 self._rings.drop(health.camera_id)
+
+    def _camera(self, watched: Watched) -> None:
+        health = self._pacing.health(watched)
+        state = (health.state, health.fault, health.size, health.pace)
+        if state != watched.state:
+            watched.state = state
+            self._emit(camera_record(health))
