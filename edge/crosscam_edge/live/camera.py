@@ -296,9 +296,12 @@ class LiveCamera:
         if steady and self._arrival_ns is not None and arrived.arrival_ns > self._arrival_ns:
             now = min(1000.0, 1e9 / (arrived.arrival_ns - self._arrival_ns))
             rate = 1.0 / (_RATE / rate + (1 - _RATE) / now) if rate else now
+        silent = self._arrival_ns is not None and (
+            arrived.arrival_ns - self._arrival_ns > self._stall_ns
+        )
         with self._lock:
             self._arrival_ns = arrived.arrival_ns
-            running = before.state is CameraState.RUNNING
+            running = before.state is CameraState.RUNNING and not silent  # it was told as stalled
             self._health = replace(
                 before,
                 state=CameraState.RUNNING,

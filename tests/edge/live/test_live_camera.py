@@ -116,6 +116,21 @@ def test_a_camera_that_freezes_is_told_and_left(server, camera):
     until(lambda: running(hall) and hall.health().failures == 0)
 
 
+def test_a_camera_that_was_silent_for_a_moment_runs_since_then(server, camera):
+    hall = camera(server.url("hall.mp4"), stall_s=0.5)
+    until(lambda: running(hall))
+    began = hall.health().since_ns
+    server.freeze()
+    try:
+        until(lambda: hall.health().state is CameraState.STALLED)
+        stalled = hall.health().since_ns
+    finally:
+        server.thaw()
+    until(lambda: running(hall))
+    assert hall.health().connections == 1
+    assert began < stalled < hall.health().since_ns
+
+
 @pytest.mark.parametrize(
     ("url", "code"),
     [
