@@ -13,7 +13,7 @@ from crosscam_edge.types import TrackletKey
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
 PART = ".part"
@@ -48,6 +48,11 @@ class Erasure:
     names: frozenset[int]
     tracks: frozenset[TrackletKey]
     done: Future[int] = field(default_factory=Future)
+
+    @classmethod
+    def of(cls, names: Collection[int], seen: Collection[Seen]) -> Erasure:
+        """Return it as sinks are asked for it, see `Keeps`."""
+        return cls(frozenset(names), frozenset(each.key for each in seen))
 
 
 def without(record: dict[str, Any], asked: Erasure) -> dict[str, Any] | None:

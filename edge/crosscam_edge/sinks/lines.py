@@ -91,7 +91,7 @@ class LinesSink:
         Raises:
             RunError: It cannot be done now; nothing is half done, and asking again does it.
         """
-        asked = Erasure(frozenset(names), frozenset(each.key for each in seen))
+        asked = Erasure.of(names, seen)
         try:
             self._waiting.put(asked, timeout=_ERASE_S)
             return asked.done.result(_ERASE_S)

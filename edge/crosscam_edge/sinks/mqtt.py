@@ -163,16 +163,8 @@ class MqttSink:
                 self.dropped += 1
 
     def erase(self, names: Collection[int], seen: Collection[Seen]) -> int:
-        """Drop what waits of somebody, and have none of it published again.
-
-        Args:
-            names: Their global ids.
-            seen: Where they were.
-
-        Returns:
-            Number of records that were changed or dropped.
-        """
-        asked = Erasure(frozenset(names), frozenset(each.key for each in seen))
+        """See `Keeps`; nothing of theirs is published again either."""
+        asked = Erasure.of(names, seen)
         with self._lock:
             self._erasures.append(asked)
             counts = [forgotten(each, asked) for each in (self._people, self._tracks)]

@@ -201,7 +201,7 @@ class ParquetSink:
         Raises:
             RunError: It cannot be done now; asking again does it.
         """
-        asked = Erasure(frozenset(names), frozenset(each.key for each in seen))
+        asked = Erasure.of(names, seen)
         try:
             self._waiting.put(asked, timeout=_ERASE_S)
             return asked.done.result(_ERASE_S)

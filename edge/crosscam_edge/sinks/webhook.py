@@ -108,16 +108,8 @@ class WebhookSink:
             self._changed.notify()
 
     def erase(self, names: Collection[int], seen: Collection[Seen]) -> int:
-        """Drop what waits of somebody; a batch that is on its way is tried again as it is.
-
-        Args:
-            names: Their global ids.
-            seen: Where they were.
-
-        Returns:
-            Number of records that were changed or dropped.
-        """
-        asked = Erasure(frozenset(names), frozenset(each.key for each in seen))
+        """See `Keeps`; a batch that is on its way is tried again as it is."""
+        asked = Erasure.of(names, seen)
         with self._changed:
             changed, gone = forgotten(self._waiting, asked)
             self.dropped += gone
