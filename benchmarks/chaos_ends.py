@@ -7,10 +7,11 @@ import os
 import sqlite3
 import subprocess
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from chaos_run import broken_lines, ids_of, track_ids, when
+from chaos_site import wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,8 @@ def run_killed(f: Faults) -> Record:
     tracks: set[tuple[str, int]] = set()
     unwritten: set[str] = set()
     unpublished: set[str] = set()
-    resumed, recovery, sound, began_ns = [], [], True, time.time_ns()
+    resumed: list[float | None] = []
+    recovery, sound, began_ns = [], True, time.time_ns()
     for _ in range(3):
         time.sleep(f.setting.hold_s)
         f.run.kill()
@@ -34,8 +36,6 @@ def run_killed(f: Faults) -> Record:
         sound &= _is_sound(f.out)
         f.run = f.watch(f.out)
         recovery.append(max(f.run.wait(f.setting.cameras, killed_ns).values()))
-        time.sleep(f.setting.hold_s)
-        after = f.run.records()[len(before) :]
         known = {each["global_id"] for each in before if each["type"] == "identity"}
         if f.broker is not None:
             heard = {each for each in f.broker.heard() if began_ns <= _at(each) <= killed_ns}
@@ -43,11 +43,14 @@ def run_killed(f: Faults) -> Record:
             known |= {json.loads(each)["global_id"] for each in heard}
             unwritten |= heard - written
             unpublished |= written - heard
+        back_s = _known_again(f, known, len(before), killed_ns)
+        resumed.append(back_s)
+        time.sleep(f.setting.hold_s)
+        after = f.run.records()[len(before) :]
         new = {each["global_id"] for each in after
                if each["type"] == "identity" and each["kind"] == "new"}  # fmt: skip
         reused |= new & known
         tracks |= track_ids(before) & track_ids(after)
-        resumed.append(bool(known & ids_of(after)))
     events = f.run.events(began_ns, time.time_ns())
     return {
         "recovery_s": max(recovery),
@@ -60,8 +63,30 @@ def run_killed(f: Faults) -> Record:
         "gallery_sound": sound,
         "ids_given_twice": sorted(reused),
         "tracks_given_twice": sorted(tracks),
-        "identities_resumed": all(resumed),
+        "known_again_s": None if None in resumed else max(each for each in resumed if each),
     }
+
+
+def _known_again(f: Faults, known: set[int], first: int, killed_ns: int) -> float | None:
+    """Wait for a box of somebody who was known before; returns how long that took, seconds.
+
+    Args:
+        f: The site.
+        known: Identities that were told before.
+        first: Number of the first record of the new run.
+        killed_ns: When the old one ended, UTC.
+
+    Returns:
+        None where nobody was known again although everybody walked past.
+    """
+
+    def there() -> bool:
+        return f.run.lives() and bool(known & ids_of(f.run.records()[first:]))
+
+    with suppress(TimeoutError):
+        wait_for(there, "somebody who was known", f.setting.seconds + f.setting.hold_s)
+        return round((time.time_ns() - killed_ns) / 1e9, 2)
+    return None
 
 
 def disk_full(f: Faults) -> Record:

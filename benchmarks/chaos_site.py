@@ -38,12 +38,14 @@ class Setting:
         folder: Of the simulated site.
         work: Everything else is written there.
         hold_s: How long a fault lasts.
+        seconds: Of the recordings, which begin anew when they end.
         cameras: Names.
     """
 
     folder: Path
     work: Path
     hold_s: float
+    seconds: float
     cameras: list[str] = field(default_factory=list)
 
     @classmethod
@@ -62,7 +64,7 @@ class Setting:
         for name, size, codec in (("wide", (480, 270), "libx264"), ("h265", (320, 240), "libx265")):
             if not (target := folder / "videos" / f"{name}.mp4").is_file():
                 transcode(first, target, size, codec)
-        return cls(folder, work, hold_s, names)
+        return cls(folder, work, hold_s, seconds, names)
 
 
 def transcode(video: Path, target: Path, size: tuple[int, int], codec: str) -> None:

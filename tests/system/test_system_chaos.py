@@ -37,5 +37,5 @@ def test_a_site_in_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert killed["broken_lines"] == 0
     assert killed["gallery_sound"]
     assert killed["ids_given_twice"] == killed["tracks_given_twice"] == []
-    assert killed["identities_resumed"]
+    assert killed["known_again_s"] is not None
     assert found["in the end"]["events.jsonl"]["dropped"] == 0
