@@ -6,6 +6,7 @@ and from cameras behind glass.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cv2
@@ -44,6 +45,19 @@ class Orientation(NamedTuple):
         return np.ascontiguousarray(turned, np.uint8)
 
 
+class _Told(SideDataContainer):
+    """What a frame brings beside its pixels, up to the first thing that PyAV has no name for.
+
+    JPEGs of cameras bring their EXIF, which PyAV 18 does not know: it would refuse all of it. The
+    matrix is made from the EXIF and stands before it.
+    """
+
+    def __init__(self, frame: Any) -> None:
+        begin: Any = super().__init__  # its stub does not tell what it is made from
+        with suppress(ValueError):  # of the enumeration of the names
+            begin(frame)
+
+
 def orientation_of(frame: Any) -> Orientation:
     """Read the display matrix of a decoded `av.VideoFrame`.
 
@@ -53,8 +67,7 @@ def orientation_of(frame: Any) -> Orientation:
     """
     # `frame.side_data` would be a ring of references: the frame, megabytes outside of Python, would
     # stay until the garbage collector comes by, which counts objects and not bytes.
-    container: Any = SideDataContainer  # its stub does not tell what it is made from
-    data = container(frame).get("DISPLAYMATRIX")
+    data = _Told(frame).get("DISPLAYMATRIX")
     if data is None or data.buffer_size < 36:
         return Orientation()
     a, b, _, c, d = np.frombuffer(bytes(data), np.int32, 5).tolist()
