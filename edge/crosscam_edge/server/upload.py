@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import av
 import cv2
 import numpy as np
 
 from crosscam_edge.server.errors import RefusedError
+from crosscam_edge.sources.orientation import orientation_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +25,7 @@ MOST_BYTES = 8 << 20
 MOST_PIXELS = 25_000_000
 KINDS = ("image/jpeg", "image/png", "image/webp")
 _LEAST_SIDE = 16
+_MORE = 128  # pixels of a side that FFmpeg adds at most, to begin its rows at round addresses
 _MOST_SCANS = 100  # of a progressive JPEG, thumbnails included; encoders write about ten
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # ITU-T T.81, table B.1
 _ALONE = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a length
@@ -57,16 +60,42 @@ def decode(data: bytes) -> NDArray[np.uint8]:
         )
     if data.startswith(b"\xff\xd8") and data.count(_SCAN) > _MOST_SCANS:
         raise not_a_picture("the JPEG paints its picture over and over", "an ordinary one")
-    # The decoders would fill up what is missing, and say so to the standard error of the run.
+    # OpenCV's decoders would fill up what is missing, and say so to the standard error of the run.
     if not is_whole(data):
         raise not_a_picture("the picture is damaged, or ends too soon")
+    image = _of_jpeg(data, size) if data.startswith(b"\xff\xd8") else _of_others(data)
+    if image is None or image.shape[0] * image.shape[1] != width * height:
+        raise not_a_picture("the picture is damaged")
+    return image
+
+
+def _of_jpeg(data: bytes, size: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """Return a JPEG's picture; None where something is wrong in it.
+
+    By the decoder of the cameras, which says nothing of damage and can be told to stop there:
+    OpenCV's writes to standard error, and goes on.
+    """
+    most = (size[0] + _MORE) * (size[1] + _MORE)  # a second header may tell of a larger one
+    decoder: Any = av.CodecContext.create("mjpeg", "r")
+    decoder.thread_count = 1
+    decoder.options = {"err_detect": "explode", "max_pixels": str(most)}
+    try:
+        frames = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
+        if len(frames) != 1:
+            return None
+        image: Any = frames[0].to_ndarray(format="bgr24")
+    except (av.FFmpegError, ValueError):  # also pixels of a kind that cannot be turned into BGR
+        return None
+    return orientation_of(frames[0]).upright(image)
+
+
+def _of_others(data: bytes) -> NDArray[np.uint8] | None:
+    """Return the picture of a PNG or WebP; None where something is wrong in it."""
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
-        image = None
-    if image is None or image.shape[0] * image.shape[1] != width * height:
-        raise not_a_picture("the picture is damaged")
-    return np.asarray(image, np.uint8)
+        return None
+    return None if image is None else np.asarray(image, np.uint8)
 
 
 def not_a_picture(found: str, expected: str = "a whole JPEG, PNG or WebP") -> RefusedError:
@@ -77,8 +106,8 @@ def not_a_picture(found: str, expected: str = "a whole JPEG, PNG or WebP") -> Re
 def is_whole(data: bytes) -> bool:
     """Return whether a JPEG, PNG or WebP goes on to its end, and a PNG is as it was written.
 
-    A PNG has a checksum in each chunk (ISO/IEC 15948, 5.3). What is wrong within the data of the
-    others is found by decoding alone.
+    A PNG has a checksum in each chunk (ISO/IEC 15948, 5.3). What is wrong within the others is
+    found by decoding alone, and not always.
     """
     if data.startswith(b"\x89PNG"):
         return _is_whole_png(data)

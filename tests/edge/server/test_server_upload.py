@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from crosscam_edge.server.errors import RefusedError
 from crosscam_edge.server.upload import MOST_PIXELS, decode, size_of
@@ -34,6 +34,13 @@ def picture(kind="PNG", *, size=(37, 53), mode="RGB", **more):
     out = io.BytesIO()
     image.save(out, kind, **more)
     return out.getvalue()
+
+
+def painted(size=(50, 70)):
+    """A picture whose corners differ."""
+    y, x = np.mgrid[: size[1], : size[0]]
+    paint = np.stack([x * 5, y * 3, 128 + 100 * np.sin(x / 9) * np.cos(y / 7)], -1)
+    return Image.fromarray(paint.clip(0, 255).astype(np.uint8))
 
 
 def png_of(width, height):
@@ -63,12 +70,55 @@ def test_pictures_are_what_they_say(way):
         assert image[20, 20].astype(int) == pytest.approx([30, 40, 200], abs=25)  # BGR
 
 
-def test_a_picture_is_turned_as_it_says():
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    data = picture("JPEG", size=(64, 32), exif=turned)
-    assert size_of(data) == (64, 32)
-    assert decode(data).shape == (64, 32, 3)
+@pytest.mark.parametrize("number", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_is_turned_as_it_says(kind, number):
+    found, turned, out = painted(), Image.Exif(), io.BytesIO()
+    turned[0x0112] = number
+    found.save(out, kind, exif=turned)
+    assert size_of(out.getvalue()) == found.size
+    seen = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(out.getvalue()))))[..., ::-1]
+    image = decode(out.getvalue())
+    assert image.shape == seen.shape
+    assert np.abs(image.astype(int) - seen).mean() < 3
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"subsampling": 0}, {"subsampling": 1}, {"subsampling": 2}, {"progressive": True},
+        {"optimize": True}, {"restart_marker_rows": 1}, {"keep_rgb": True}, {"mode": "L"},
+        {"mode": "CMYK"}, {"quality": 30}, {"quality": 100},
+    ],
+)  # fmt: skip
+def test_jpegs_of_every_usual_kind_are_read(more):
+    out = io.BytesIO()
+    more = dict(more)
+    painted().convert(more.pop("mode", "RGB")).save(out, "JPEG", **more)
+    seen = np.asarray(Image.open(io.BytesIO(out.getvalue())).convert("RGB"))[..., ::-1]
+    image = decode(out.getvalue())
+    assert image.shape == seen.shape
+    assert np.abs(image.astype(int) - seen).mean() < 4
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_of_damage_within_a_picture_nothing_is_said(way, capfd):
+    """Much of it cannot be told from a picture of something else; what can be is refused."""
+    kind, more = WAYS[way]
+    out = io.BytesIO()
+    more = dict(more)
+    painted().convert(more.pop("mode", "RGB")).save(out, kind, **more)
+    data, told, rng = out.getvalue(), [], np.random.default_rng(5)
+    for at in rng.integers(len(data) // 4, len(data) - 12, 150):
+        damaged = bytearray(data)
+        damaged[at] ^= 0x55
+        try:
+            told.append(decode(bytes(damaged)).shape)
+        except RefusedError as error:
+            told.append(error.error)
+    assert set(told) <= {(70, 50, 3), "not_a_picture"}
+    assert "not_a_picture" in told
+    assert capfd.readouterr() == ("", "")
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded():
@@ -80,6 +130,21 @@ def test_too_many_pixels_are_refused_before_they_are_decoded():
     jpeg[at + 5 : at + 9] = struct.pack(">HH", 65_535, 65_535)
     assert refused(bytes(jpeg)) == (413, "too_large")
     assert time.perf_counter() - began < 1.0
+
+
+@pytest.mark.parametrize("size", [(5000, 5000), (16, 65_500), (65_500, 16), (65_500, 381)])
+def test_the_largest_pictures_are_read(size):
+    assert decode(picture("JPEG", size=size)).shape == (size[1], size[0], 3)
+
+
+def test_a_jpeg_that_becomes_larger_later_is_refused(capfd):
+    data, large = picture("JPEG"), bytearray(picture("JPEG", size=(65_000, 384)))
+    at = large.index(b"\xff\xc0")
+    large[at + 5 : at + 7] = struct.pack(">H", 65_000)
+    assert refused(data[:-2] + bytes(large[2:])) == (422, "not_a_picture")
+    end = data.index(b"\xff\xda")  # before anything is painted
+    assert refused(data[:end] + bytes(large[at:])) == (422, "not_a_picture")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_jpeg_that_is_painted_over_and_over_is_refused():
