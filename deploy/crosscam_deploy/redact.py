@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
-# Up to the last @ before the path: passwords may hold one, though they should not.
-_URL_USERINFO = re.compile(r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)[^/\s]*@")
+# Up to the last @: passwords may hold one, and a / after a name and a colon, should they or not.
+_URL_USERINFO = re.compile(
+    r"(?P<scheme>[a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^/\s]*|[^/\s:]+:[^\s\"'<>]*)@"
+)
 _SECRET_PAIR = re.compile(
     r"(?P<key>(?:pass(?:word|wd)?|pwd|secret|token|api_?key|access_?key|authorization|bearer)"
     r"[\"']?\s*[=:]\s*[\"']?)(?P<value>[^\s&\"',;]+)",

@@ -36,8 +36,21 @@ def test_secret_pairs_are_masked(secret: str, key: str) -> None:
         assert f"Q{secret}Q" not in redact(text)
 
 
-def test_text_without_secrets_is_unchanged() -> None:
-    text = "decoded 795 frames of vtest.avi at https://example.org/a?b=1"
+@pytest.mark.parametrize("secret", ["top/secret", "12/34", "a/b@c/d", "${file:/run/pass}"])
+def test_passwords_that_should_have_been_escaped_are_masked(secret: str) -> None:
+    text = redact(f"'rtsp://admin:{secret}@10.0.0.7:554/stream' is no camera")
+    assert text == "'rtsp://***@10.0.0.7:554/stream' is no camera"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "decoded 795 frames of vtest.avi at https://example.org/a?b=1",
+        "cannot open rtsp://10.0.0.7:554/live; write to me@example.org",
+        "rtsp://cam/live@2x",
+    ],
+)
+def test_text_without_secrets_is_unchanged(text: str) -> None:
     assert redact(text) == text
 
 

@@ -73,4 +73,4 @@ def parse_address(text: str, environment: Mapping[str, str] | None = None) -> Ad
             expected="rtsp://HOST/PATH, one of " + ", ".join(f"{each}://" for each in SCHEMES),
             fix="escape '@', '/' and ':' in passwords (%40, %2F, %3A), or write ${VARIABLE}",
         )
-    return Address("stream", target, redact(shown))
+    return Address("stream", target, shown)

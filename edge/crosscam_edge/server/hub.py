@@ -8,9 +8,12 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from crosscam_edge.server.tokens import Caller
+from crosscam_edge.sinks.forget import without
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from crosscam_edge.sinks.forget import Erasure
 
 _KEPT = 4096
 _AT_ONCE = 256
@@ -93,12 +96,17 @@ class Hub:
         with self._lock:
             self.missed += 1
 
-    def erase(self, global_id: int) -> None:
-        """Overwrite what is kept of somebody, with nothing."""
+    def erase(self, asked: Erasure) -> None:
+        """Take somebody out of what is kept: nothing is in the place of what happened to them."""
         with self._lock:
-            for k, (number, record) in enumerate(self._ring):
-                if global_id in (record.get("global_id"), record.get("other_id")):
-                    self._ring[k] = number, {"type": "nothing"}
+            kept = list(self._ring)
+        # Without the lock: whoever puts would wait for it.
+        found = [(number, record, without(record, asked)) for number, record in kept]
+        with self._lock:
+            first = self._ring[0][0] if self._ring else 0
+            for number, record, left in found:
+                if left is not record and number >= first:
+                    self._ring[number - first] = number, left or {"type": "nothing"}
 
 
 def visible(record: Mapping[str, Any], caller: Caller) -> Mapping[str, Any] | None:

@@ -19,7 +19,7 @@ from crosscam_edge.server.hub import Hub
 from crosscam_edge.server.searches import Searches
 from crosscam_edge.server.site_map import SiteMap
 from crosscam_edge.server.view import View
-from crosscam_edge.sinks.forget import Seen
+from crosscam_edge.sinks.forget import Erasure, Seen
 from crosscam_edge.types import TrackletKey
 from crosscam_kernels.errors import CrosscamError, InputError
 
@@ -239,11 +239,11 @@ class Site:
             final, forgotten = self._forgotten(gallery, reader, global_id)
             names = [final, *reader.names(final)]
             known, count = reader.knows(final), 0
+            seen = [
+                Seen(TrackletKey(row["camera"], row["track"]), row["start_ns"], row["end_ns"])
+                for row in reader.journey(final)
+            ]
             if self._erase_told is not None and (known or forgotten):
-                seen = [
-                    Seen(TrackletKey(row["camera"], row["track"]), row["start_ns"], row["end_ns"])
-                    for row in reader.journey(final)
-                ]
                 try:
                     self._erase_told(names, seen)
                 except CrosscamError as error:
@@ -258,8 +258,8 @@ class Site:
                 gallery.audit(caller.name, "erase", f"identity {final}")
             else:
                 raise no_identity(global_id)
+            self.hub.erase(Erasure.of(names, seen))
             for each in names:
-                self.hub.erase(each)
                 self.view.forget(each)
             self.ask(partial(self.run.tell_erased, final))
         return {"global_id": final, "tracklets": count, "forgotten": forgotten}

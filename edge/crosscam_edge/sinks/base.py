@@ -63,6 +63,8 @@ class Keeps(Protocol):
     def erase(self, names: Collection[int], seen: Collection[Seen]) -> int:
         """Take somebody out, by their global ids and where they were; waits until it is done.
 
+        One at a time; whoever puts records meanwhile does not wait for it.
+
         Returns:
             Number of records that were changed or removed.
 

@@ -142,9 +142,12 @@ class ClipsSink:
             for camera in {each.key.camera_id for each in seen}:
                 self._ring_of(camera).forget()
             with self._changed:
-                left = [each for each in self._waiting if not self._shows(each, names, seen)]
-                self.dropped += len(self._waiting) - len(left)
-                self._waiting = deque(left)
+                waiting = list(self._waiting)
+            # Without that lock, which whoever puts would wait for; nobody else takes any away.
+            gone = {id(each) for each in waiting if self._shows(each, names, seen)}
+            with self._changed:
+                self.dropped += len(gone)
+                self._waiting = deque(each for each in self._waiting if id(each) not in gone)
             count = 0
             for path in self._shelf.files():
                 found = _NAME.fullmatch(path.name)

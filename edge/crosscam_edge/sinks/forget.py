@@ -13,7 +13,7 @@ from crosscam_edge.types import TrackletKey
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
 PART = ".part"
@@ -55,7 +55,7 @@ class Erasure:
         return cls(frozenset(names), frozenset(each.key for each in seen))
 
 
-def without(record: dict[str, Any], asked: Erasure) -> dict[str, Any] | None:
+def without(record: Mapping[str, Any], asked: Erasure) -> Mapping[str, Any] | None:
     """Return what may stay of a record; None for nothing, the record itself for all of it.
 
     It is done as in the gallery: what happened to somebody goes, and where they were only the
@@ -80,17 +80,38 @@ def without(record: dict[str, Any], asked: Erasure) -> dict[str, Any] | None:
     return record
 
 
-def forgotten(waiting: deque[Mapping[str, Any]], asked: Erasure) -> tuple[int, int]:
-    """Take somebody out of records that wait, in place.
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What may stay of records that wait: found without a lock, for it takes a while.
 
-    Returns:
-        Number of records that were changed, and of those that are gone.
+    Attributes:
+        records: Those that were looked at; kept, so that no other record has the `id` of one.
+        left: What may stay, by `id`, of those that do not stay as they are; None for nothing.
     """
-    left = [(record, without(dict(record), asked)) for record in waiting]
-    waiting.clear()
-    waiting.extend(kept for _, kept in left if kept is not None)
-    gone = sum(kept is None for _, kept in left)
-    return sum(kept != record for record, kept in left) - gone, gone
+
+    records: Sequence[Mapping[str, Any]]
+    left: Mapping[int, Mapping[str, Any] | None]
+
+    @classmethod
+    def of(cls, records: Sequence[Mapping[str, Any]], asked: Erasure) -> Judged:
+        """Judge records that nobody changes."""
+        found = ((record, without(record, asked)) for record in records)
+        return cls(records, {id(record): kept for record, kept in found if kept is not record})
+
+    def put_in_place(self, waiting: deque[Mapping[str, Any]]) -> tuple[int, int]:
+        """Put what may stay where the records still wait; quick, for whoever holds the lock.
+
+        Returns:
+            Number of records that were changed, and of those that are gone.
+        """
+        if not self.left:
+            return 0, 0
+        found = [(record, self.left.get(id(record), record)) for record in waiting]
+        other = [kept for record, kept in found if kept is not record]
+        waiting.clear()
+        waiting.extend(kept for _, kept in found if kept is not None)
+        gone = other.count(None)
+        return len(other) - gone, gone
 
 
 def left_of(text: bytes, asked: Erasure) -> bytes:

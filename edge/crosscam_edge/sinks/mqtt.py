@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from crosscam_deploy.log import get_logger
 from crosscam_edge.backoff import Backoff
 from crosscam_edge.sinks.base import Health, encoded, trusting
-from crosscam_edge.sinks.forget import Erasure, forgotten, left_of
+from crosscam_edge.sinks.forget import Erasure, Judged, left_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -166,8 +166,12 @@ class MqttSink:
         """See `Keeps`; nothing of theirs is published again either."""
         asked = Erasure.of(names, seen)
         with self._lock:
+            waiting = [*self._people, *self._tracks]
+        judged = Judged.of(waiting, asked)  # without the lock: whoever puts would wait for it
+        with self._lock:
+            # What the thread took meanwhile is sent before it hears of this.
             self._erasures.append(asked)
-            counts = [forgotten(each, asked) for each in (self._people, self._tracks)]
+            counts = [judged.put_in_place(each) for each in (self._people, self._tracks)]
             self.dropped += sum(gone for _, gone in counts)
         return sum(map(sum, counts))
 

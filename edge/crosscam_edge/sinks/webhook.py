@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from crosscam_deploy.log import get_logger
 from crosscam_edge.backoff import Backoff
 from crosscam_edge.sinks.base import Health, encoded, trusting
-from crosscam_edge.sinks.forget import Erasure, forgotten
+from crosscam_edge.sinks.forget import Erasure, Judged
 from crosscam_edge.sinks.signature import HEADER, signature
 
 if TYPE_CHECKING:
@@ -111,7 +111,10 @@ class WebhookSink:
         """See `Keeps`; a batch that is on its way is tried again as it is."""
         asked = Erasure.of(names, seen)
         with self._changed:
-            changed, gone = forgotten(self._waiting, asked)
+            waiting = list(self._waiting)
+        judged = Judged.of(waiting, asked)  # without the lock: whoever puts would wait for it
+        with self._changed:
+            changed, gone = judged.put_in_place(self._waiting)
             self.dropped += gone
         return changed + gone
 

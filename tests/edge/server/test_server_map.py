@@ -9,10 +9,10 @@ import httpx
 import pytest
 from serving_parts import running, serving
 
-from crosscam_edge.gallery import Reader
+from crosscam_edge.gallery import Gallery, Reader
 from crosscam_edge.gallery.topology import FILE
 from crosscam_edge.server.site import Site
-from crosscam_edge.server.tokens import Keyring
+from crosscam_edge.server.tokens import Caller, Keyring, Role
 
 WAY = {"from": "hall", "to": "yard", "count": 0, "p05_s": 4.0, "median_s": 6.5, "p95_s": 9.0,
        "given": True}  # fmt: skip
@@ -86,6 +86,30 @@ def test_who_knows_one_camera_sees_no_way_to_another(ask):
     assert ask("admin", "/topology", "PUT", json=GIVEN).status_code == 200
     found = ask("hall", "/topology")
     assert found.json() == {"cameras": [{"id": "hall", "x": 0.2, "y": 0.75}], "links": []}
+
+
+def test_ways_of_a_scope_are_those_that_its_cameras_have_seen(live, tmp_path):
+    """Where somebody was in between is not told, and takes nothing from what is."""
+    path = tmp_path / "g.db"
+    gallery = Gallery(path, model_id="m", dim=8, now_ns=lambda: 10**12, keep_s=1e9)
+    for track, camera in enumerate(("hall", "dead", "yard"), 1):
+        gallery.writer.put(
+            "INSERT INTO tracklets (camera, track, global_id, start_ns, end_ns, start_frame, "
+            "end_frame, observations, width, height, boxes, model_id) "
+            "VALUES (?, ?, 1, ?, ?, 0, 0, 1, 1, 1, x'', 'm')",
+            (camera, track, 10**10 * track, 10**10 * track + 10**9),
+        )
+    gallery.writer.flush()
+    site = Site(live.run, gallery, path, live.hub)
+
+    def ways(cameras=None):
+        found = site.map.seen_by(Caller("x", Role.VIEWER, cameras))["links"]
+        return {(each["from"], each["to"]): each["median_s"] for each in found}
+
+    assert ways() == {("hall", "dead"): 9.0, ("dead", "yard"): 9.0}
+    assert ways(frozenset({"hall", "yard"})) == {("hall", "yard"): 19.0}
+    site.close()
+    gallery.close()
 
 
 def changed(**more):

@@ -21,6 +21,7 @@ from crosscam_edge.gallery import Gallery, Reader
 from crosscam_edge.server.hub import Hub, Missed, visible
 from crosscam_edge.server.site import Site
 from crosscam_edge.server.tokens import Caller, Keyring, Role, create_token, revoke_token
+from crosscam_edge.sinks.forget import Erasure, without
 from crosscam_kernels.errors import RunError
 
 
@@ -350,14 +351,41 @@ def test_there_is_room_for_so_many_followers(apart, tokens):
 def test_a_ring_forgets_the_oldest_and_the_erased():
     hub = Hub(kept=4)
     for k in range(1, 7):
-        hub.put(person(k, other_id=None))
+        hub.put(person(k, track=k, other_id=None, runner_up_id=k - 1))
     with pytest.raises(Missed):
         hub.after(1)
-    hub.erase(4)
+    hub.erase(Erasure.of([4], []))
     everyone = Caller("x", Role.VIEWER)
     seen = [visible(record, everyone) for _, record in hub.after(2)]
     assert [each and each["global_id"] for each in seen] == [3, None, 5, 6]
+    assert [each and each["runner_up_id"] for each in seen] == [2, None, None, 5]
     assert hub.after(hub.last) == []
+
+
+def test_a_run_does_not_wait_for_an_erasure_from_the_ring(monkeypatch):
+    began, go = threading.Event(), threading.Event()
+
+    def slow(record, asked):
+        began.set()
+        assert go.wait(20)
+        return without(record, asked)
+
+    monkeypatch.setattr("crosscam_edge.server.hub.without", slow)
+    hub = Hub(kept=3)
+    for k in range(1, 4):
+        hub.put(person(k, track=k, other_id=None))
+    erasing = threading.Thread(target=hub.erase, args=[Erasure.of([1, 3], [])])
+    erasing.start()
+    assert began.wait(20)
+    putting = threading.Thread(target=hub.put, args=[person(4, track=4, other_id=None)])
+    putting.start()
+    putting.join(5)
+    waited = putting.is_alive()
+    go.set()
+    erasing.join()
+    putting.join()
+    assert not waited
+    assert [each.get("global_id") for _, each in hub.after(1)] == [2, None, 4]
 
 
 def test_a_swap_is_told_to_those_who_have_all_cameras():

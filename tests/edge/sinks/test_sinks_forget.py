@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crosscam_edge.backoff import Backoff
+from crosscam_edge.live.ring import Ring, Rings
+from crosscam_edge.sinks.clips import ClipsSink
 from crosscam_edge.sinks.fanout import Fanout, Output
 from crosscam_edge.sinks.forget import Erasure, Seen, without
 from crosscam_edge.sinks.lines import LinesSink
+from crosscam_edge.sinks.mqtt import MqttSink
+from crosscam_edge.sinks.shelf import Bounds
+from crosscam_edge.sinks.webhook import WebhookSink
 from crosscam_edge.types import TrackletKey
 from crosscam_kernels.errors import RunError
 
@@ -136,3 +143,64 @@ def test_lines_of_others_stay_as_they_are(tmp_path):
     assert sink.erase([1], []) == 0
     sink.close()
     assert path.read_bytes() == b'no record\n{"type": "identity"}\n\xff\n[1]\n'
+
+
+def mqtt(tmp_path):
+    return MqttSink("127.0.0.1", 9, prefix="crosscam", site="shop", backoff=Backoff(60.0))
+
+
+def webhook(tmp_path):
+    url = "http://127.0.0.1:9/"
+    return WebhookSink(url, "x" * 16, name="hook", site="shop", backoff=Backoff(60.0))
+
+
+def clips(tmp_path):
+    rings = Rings(lambda offset_ns: Ring(60.0, 1 << 20, offset_ns))
+    return ClipsSink(
+        tmp_path / "clips", rings.of, lambda: 0, kinds=("new",), before_s=1.0, after_s=1.0,
+        bounds=Bounds(9, 1 << 20, 1e9),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("opened", [mqtt, webhook, clips])
+def test_whoever_puts_does_not_wait_for_an_erasure(opened, tmp_path, monkeypatch):
+    """With many records that wait, finding out whose they are takes a while."""
+    began, go = threading.Event(), threading.Event()
+
+    def slowly(work):
+        def held(*given):
+            began.set()
+            assert go.wait(20)
+            return work(*given)
+
+        return held
+
+    monkeypatch.setattr("crosscam_edge.sinks.forget.without", slowly(without))
+    monkeypatch.setattr(ClipsSink, "_shows", slowly(ClipsSink._shows))
+    sink = opened(tmp_path)
+    waiting = "_people" if opened is mqtt else "_waiting"
+    sink.put(person(1, time_ns=10**18))
+    if opened is webhook:  # this one is on its way
+        until = time.monotonic() + 20
+        while not sink._under_way and time.monotonic() < until:
+            time.sleep(0.01)
+    for n in (2, 3, 2):
+        sink.put(person(n, camera="yard", time_ns=10**18))
+    counts = []
+    erasing = threading.Thread(target=lambda: counts.append(sink.erase([2], [])))
+    erasing.start()
+    assert began.wait(20)
+    putting = threading.Thread(target=sink.put, args=[person(4, time_ns=10**18)])
+    putting.start()
+    putting.join(5)
+    waited = putting.is_alive()
+    go.set()
+    erasing.join()
+    putting.join()
+    left = [
+        getattr(each, "global_id", None) or each["global_id"] for each in getattr(sink, waiting)
+    ]
+    sink.close()
+    assert not waited
+    assert left == ([3, 4] if opened is webhook else [1, 3, 4])
+    assert counts == [0 if opened is clips else 2]  # it counts files
