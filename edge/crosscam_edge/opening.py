@@ -43,7 +43,9 @@ def cores(settings: SiteConfig) -> int:
 
 
 @contextmanager
-def open_models(settings: SiteConfig, *, cameras: int, meanwhile: str) -> Iterator[Models]:
+def open_models(
+    settings: SiteConfig, *, cameras: int, meanwhile: str, live: bool = False
+) -> Iterator[Models]:
     """Open the models of a run; they are closed at the end of the block.
 
     Engines compile graphs outside of the interpreter, so the rest of the pipeline, above all SciPy,
@@ -53,6 +55,7 @@ def open_models(settings: SiteConfig, *, cameras: int, meanwhile: str) -> Iterat
         settings: The run's settings.
         cameras: Number of cameras.
         meanwhile: Module that is imported.
+        live: The run has no end: what its models take of memory is taken at once.
 
     Raises:
         InputError: A name is unknown or a bundle damaged.
@@ -75,6 +78,7 @@ def open_models(settings: SiteConfig, *, cameras: int, meanwhile: str) -> Iterat
                 settings.embedder,
                 threads=threads,
                 streams=min(streams, cameras),
+                warm_up=live,
             )
         except BaseException:
             detector.close()

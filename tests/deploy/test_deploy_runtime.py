@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from crosscam_deploy.bundle import Bundle
 from crosscam_deploy.manifest import RunWith
 from crosscam_deploy.runtime import available_runtimes, open_runtime, openvino_engine
-from crosscam_deploy.runtime.openvino_engine import opens_to_any_batch, parts_of
+from crosscam_deploy.runtime.openvino_engine import OpenVinoEngine, opens_to_any_batch, parts_of
 from crosscam_kernels.errors import InputError, RunError, ShapeError, UsageError
 
 ENGINES = available_runtimes()
@@ -211,6 +211,24 @@ def test_failed_submissions_free_their_place(tiny, monkeypatch):
     for _ in range(12):  # more than may wait
         with pytest.raises(RunError, match="on fire"):
             runtime.submit(noise(1)).result(10)
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_openvino_warms_up_all_that_takes_memory(tiny, fixed, monkeypatch, streams):
+    met = []
+
+    def watched(engine, batch, sizes):
+        met.append(sizes)
+        assert len(batch) == sum(sizes)
+        return run(engine, batch, sizes)
+
+    run = OpenVinoEngine._run_parts
+    monkeypatch.setattr(OpenVinoEngine, "_run_parts", watched)
+    for bundle, sizes in ((tiny, {1, 2, 4}), (fixed(3, mixes_batch=True), {3})):
+        with open_runtime(bundle, runtime="openvino", streams=streams) as runtime:
+            runtime.warm_up()
+        assert sorted(map(tuple, met)) == [(size,) * streams for size in sorted(sizes)]
+        met.clear()
 
 
 def test_closed_runtime(tiny):

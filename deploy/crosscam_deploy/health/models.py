@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from crosscam_deploy.health.check import Check, Status
 from crosscam_deploy.paths import MODELS_ENV, model_dirs
 from crosscam_deploy.zoo import best_available, is_packaged, list_models
@@ -50,8 +52,9 @@ def _best(task: Task, name: str, fallback: str) -> Check:
         runtime = open_runtime(bundle)
         try:
             runtime.warm_up()
+            black = np.zeros((1, 3, *runtime.input_size), np.float32)
             start = time.perf_counter()
-            runtime.warm_up()
+            runtime.infer(black)
             took = 1000 * (time.perf_counter() - start)
             found = f"{bundle.manifest.name} in {runtime.name} ({runtime.precision}), "
             found += f"{took:.0f} ms an image; licence {bundle.manifest.licence}"

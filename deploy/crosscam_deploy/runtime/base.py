@@ -67,7 +67,7 @@ class Runtime(Protocol):
         ...
 
     def warm_up(self) -> None:
-        """Run once, so that the first real call is not slower than the others."""
+        """Run whatever is slower, or takes memory, when it is met for the first time."""
         ...
 
     def close(self) -> None:

@@ -187,14 +187,25 @@ class OpenVinoEngine(PooledRuntime):
     def _run(self, batch: NDArray[np.float32]) -> Outputs:
         if self._compiled is None:
             self._prepare()
+        outputs = self._run_sizes(batch, parts_of(len(batch), self.max_batch))
+        return check_outputs(self.bundle, len(batch), outputs)
+
+    def _run_sizes(self, batch: NDArray[np.float32], sizes: list[int]) -> Outputs:
         try:
-            outputs = self._run_parts(batch, parts_of(len(batch), self.max_batch))
+            return self._run_parts(batch, sizes)
         except RuntimeError as error:
             raise RunError(
                 f"OpenVINO failed on {self.bundle.manifest.name}: {_reason(error)}",
                 fix="try --runtime onnxruntime, and report the model if it fails there too",
             ) from error
-        return check_outputs(self.bundle, len(batch), outputs)
+
+    def warm_up(self) -> None:
+        """Run black images in every size of batch on every stream, which keep code for each."""
+        self._checked(np.zeros((0, 3, *self.input_size), np.float32))  # raises when closed
+        self._prepare()
+        for size in _BATCHES if self.max_batch is None else (self.max_batch,):
+            black = np.zeros((size * self._streams, 3, *self.input_size), np.float32)
+            self._run_sizes(black, [size] * self._streams)
 
     def _read(self, request: Any) -> Outputs:
         # a request's tensors are overwritten by its next run

@@ -116,7 +116,9 @@ def command(
     cameras = live_cameras(settings, clock.now_ns, lambda: runs[0].wake() if runs else None, rings)
     interface = listening(listen, tokens, tls_cert, tls_key)
     open_folder(output)
-    opened = open_models(settings, cameras=len(cameras), meanwhile="crosscam_edge.associate")
+    opened = open_models(
+        settings, cameras=len(cameras), meanwhile="crosscam_edge.associate", live=True
+    )
     with (
         FolderLock(output), opened as models, stop_on_signals() as stop, hangups(stop) as hangup,
     ):  # fmt: skip

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def choose_embedder(
-    name: str | None, *, threads: int = 0, streams: int = 1
+    name: str | None, *, threads: int = 0, streams: int = 1, warm_up: bool = False
 ) -> tuple[Embedder, str]:
     """Open the embedder of a run.
 
@@ -22,6 +22,7 @@ def choose_embedder(
         name: Bundle or zoo name, ``"colour"``, or None for the best at hand.
         threads: Threads of the engine; 0 for one a core.
         streams: Batches that are worked on at the same time.
+        warm_up: Run it in all sizes of batch before, so that none is slow, or takes memory, later.
 
     Returns:
         The embedder, and in words why it is this one.
@@ -35,4 +36,8 @@ def choose_embedder(
     bundle, why = choose_bundle(name, "embed", otherwise="colours of clothes are much weaker")
     if bundle is None:
         return ColourEmbedder(), why
-    return ModelEmbedder(open_runtime(bundle, threads=threads, streams=streams)), why
+    runtime = open_runtime(bundle, threads=threads, streams=streams)
+    embedder = ModelEmbedder(runtime)
+    if warm_up:
+        runtime.warm_up()
+    return embedder, why

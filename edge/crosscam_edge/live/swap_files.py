@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from crosscam_edge.embed.base import Embedder
     from crosscam_edge.live.run import LiveRun
     from crosscam_edge.live.swap import ModelSwap
 
@@ -104,10 +105,14 @@ class SwapRequests:
         return SwapRequest.model_validate_json(path.read_text(encoding="utf-8"))
 
     def _begin(self, request: SwapRequest) -> ModelSwap:
+        def opened() -> Embedder:
+            threads, streams = self._threads, self._streams
+            return choose_embedder(
+                request.embedder, threads=threads, streams=streams, warm_up=True
+            )[0]
+
         return self._run.service.swap(
-            lambda: choose_embedder(request.embedder, threads=self._threads, streams=self._streams)[
-                0
-            ],
+            opened,
             beside_s=request.beside_s,
             learned=lambda model_id: learned_from(request.calibration, model_id),
             kept=lambda: kept_crops(self._folder / "gallery.db"),
