@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from crosscam_deploy.log import get_logger
 from crosscam_edge.associate.online import OnlineAssociation, OnlineConfig
+from crosscam_edge.live.memory import give_back
 from crosscam_edge.types import TrackletKey
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class Identities:
         return events
 
     def _submit(self, review: Review) -> Future[Attempt]:
-        return self._pool.submit(review.solve, self.online.model_id, self.online.site)
+        return self._pool.submit(_solve, review, self.online.model_id, self.online.site)
 
     def _collect(self, now_ns: int) -> None:
         """Take over a review that is done."""
@@ -196,3 +197,10 @@ class Identities:
             return
         self.reviews += 1
         self.online.correct(review, found, now_ns)
+
+
+def _solve(review: Review, model_id: str, site: AssociationConfig) -> Attempt:
+    try:
+        return review.solve(model_id, site)
+    finally:
+        give_back()
