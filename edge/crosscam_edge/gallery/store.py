@@ -367,6 +367,11 @@ class Gallery:
         self._reader.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return int(count)
 
+    def size_bytes(self) -> int:
+        """Return how many bytes its files have: the database, and the log of writes beside it."""
+        files = (self._path, self._path.with_name(f"{self._path.name}-wal"))
+        return sum(each.stat().st_size for each in files if each.is_file())
+
     def audit(self, who: str, action: str, detail: str) -> None:
         """Keep who has asked for what."""
         self.writer.put(

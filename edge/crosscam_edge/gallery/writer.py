@@ -88,6 +88,10 @@ class Writer:
             self._late += taken
             return taken
 
+    def __len__(self) -> int:
+        """Statements that wait."""
+        return self._waiting.qsize()
+
     def flush(self, timeout: float = 10.0) -> bool:
         """Wait until everything that was put is on disk; returns whether it is, in time."""
         done = threading.Event()

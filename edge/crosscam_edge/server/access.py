@@ -65,8 +65,8 @@ class Access:
                 headers={"Retry-After": str(math.ceil(wait))},
             )
         # Counted before it is looked at, so that guesses at the same time count too.
-        self._attempts.failed(address)
-        self._together.failed(_ALL)
+        self._attempts.count(address)
+        self._together.count(_ALL)
         found = self._keyring.check(token)
         if found is None:
             raise _unknown("the token is not known")

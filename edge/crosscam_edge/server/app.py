@@ -10,6 +10,7 @@ from crosscam_edge.server.access import Access
 from crosscam_edge.server.errors import handle_errors
 from crosscam_edge.server.following import SEND_S, Followers
 from crosscam_edge.server.guard import LOOPBACK, Guard
+from crosscam_edge.server.limits import Attempts
 from crosscam_edge.server.patience import Slow
 from crosscam_edge.server.routes import PREFIX, open_router, router
 from crosscam_edge.server.routes_live import router as live_router
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _VIEWERS = 8  # each has pictures of its own size encoded, at most
 _UPLOADS = 4  # pictures that are sent at a time: they are in memory
+_BURST, _PAUSE_S = 600, 0.05  # a page of the console asks for a hundred pictures at once
 
 
 def make_app(
@@ -36,6 +38,7 @@ def make_app(
     loopback: bool,
     dropped: Callable[[], Mapping[str, int]] = dict,
     send_s: float = SEND_S,
+    pace: Attempts | None = None,
 ) -> FastAPI:
     """Return the application of a run.
 
@@ -45,6 +48,7 @@ def make_app(
         loopback: Whether it is reached from this machine alone; then only its names do as hosts.
         dropped: Records that were dropped, by where they should have gone.
         send_s: A client that follows and takes nothing for longer is dropped.
+        pace: How many requests each address may send; 600 at once and 20 a second if not given.
     """
     app = FastAPI(
         title="crosscam",
@@ -63,6 +67,7 @@ def make_app(
     app.state.send_s = send_s
     app.state.uploads = Followers(_UPLOADS)
     app.state.slow = Slow()
+    app.state.pace = Attempts(_BURST, _PAUSE_S) if pace is None else pace
     app.include_router(open_router)
     app.include_router(router)
     app.include_router(live_router)
@@ -75,6 +80,7 @@ def make_app(
         Guard,
         hosts=LOOPBACK if loopback else None,
         slow=app.state.slow,
+        pace=app.state.pace,
         larger={("POST", f"{PREFIX}/search/picture"): MOST_BYTES},
     )
     return app

@@ -1,4 +1,4 @@
-"""What every request meets first: whose host it names, how large its body is and how fast it comes.
+"""What every request meets first: how many come, for which host, how large and how fast.
 
 Answers get headers here.
 A header that an answer has already stands: files of the console may be cached, and load scripts.
@@ -6,6 +6,7 @@ A header that an answer has already stands: files of the console may be cached, 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from crosscam_edge.server.limits import Attempts
 
 MOST_BODY = 1 << 16
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -36,6 +39,7 @@ class Guard:
         hosts: Names that may stand in `Host`; None for any. On loopback anything else is a page of
             the web that had its own name point here (DNS rebinding).
         slow: Counts bodies that came too slowly.
+        pace: How many requests each address may send.
         larger: Bytes of the largest body, by method and path, where they are not `MOST_BODY`. Such
             a route must know who asks before it reads.
     """
@@ -45,9 +49,11 @@ class Guard:
         app: ASGIApp,
         hosts: frozenset[str] | None,
         slow: Slow,
+        pace: Attempts,
         larger: Mapping[tuple[str, str], int],
     ) -> None:
         self._app, self._hosts, self._slow, self._larger = app, hosts, slow, larger
+        self._pace = pace
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -70,6 +76,19 @@ class Guard:
 
     def _refused(self, scope: Scope) -> RefusedError | None:
         headers: dict[bytes, Any] = dict(scope["headers"])
+        address = (scope.get("client") or ("",))[0]
+        wait = math.ceil(self._pace.wait_s(address))
+        if wait > 0:
+            self._pace.refused += 1
+            return RefusedError(
+                429,
+                "too_many",
+                "too many requests from this address",
+                expected="fewer in a second",
+                fix=f"wait {wait} seconds",
+                headers={"Retry-After": str(wait)},
+            )
+        self._pace.count(address)
         if self._hosts is not None and _host(headers.get(b"host", b"")) not in self._hosts:
             return RefusedError(
                 421,

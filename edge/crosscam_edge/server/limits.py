@@ -1,4 +1,4 @@
-"""How often something may be tried, by address, in bounded memory."""
+"""How often something may be done or tried, by address, in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ if TYPE_CHECKING:
 
 
 class Attempts:
-    """Counts failures of each address, which are forgiven at a steady pace (a leaky bucket).
+    """Counts what each address does, which is forgiven at a steady pace (a leaky bucket).
 
     Args:
-        burst: Failures in a row that are let pass.
+        burst: Attempts in a row that are let pass.
         pause_s: Seconds after which one is forgiven.
-        most: Addresses that are kept; who failed longest ago is dropped first.
+        most: Addresses that are kept; whose last attempt is longest ago is dropped first.
         now_s: Seconds of a clock that cannot be set.
+
+    Attributes:
+        refused: Attempts that were not let pass; counted by whoever refuses them.
     """
 
     def __init__(
@@ -29,6 +32,7 @@ class Attempts:
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._burst, self._pause, self._most, self._now = burst, pause_s, most, now_s
+        self.refused = 0
         self._until: OrderedDict[str, float] = OrderedDict()  # when all will be forgiven
         self._lock = threading.Lock()
 
@@ -41,8 +45,8 @@ class Attempts:
             left = self._until.get(address, 0.0) - self._now()
         return max(0.0, left - (self._burst - 1) * self._pause)
 
-    def failed(self, address: str) -> None:
-        """Count a failure."""
+    def count(self, address: str) -> None:
+        """Count an attempt."""
         with self._lock:
             now = self._now()
             self._until[address] = max(self._until.pop(address, 0.0), now) + self._pause
@@ -50,7 +54,7 @@ class Attempts:
                 self._until.popitem(last=False)
 
     def forgive(self, address: str) -> None:
-        """Take the latest failure back: it was none."""
+        """Take the latest attempt back: it was none."""
         with self._lock:
             if address in self._until:
                 self._until[address] -= self._pause

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
+    from crosscam_edge.gallery import Gallery
     from crosscam_edge.live.latency import Latency
+    from crosscam_edge.server.limits import Attempts
     from crosscam_edge.server.patience import Slow
     from crosscam_edge.server.site import Site
     from crosscam_edge.server.tokens import Caller
@@ -29,7 +31,12 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def metrics_text(
-    site: Site, caller: Caller, dropped: Callable[[], Mapping[str, int]], slow: Slow
+    site: Site,
+    caller: Caller,
+    dropped: Callable[[], Mapping[str, int]],
+    *,
+    slow: Slow,
+    pace: Attempts,
 ) -> bytes:
     """Return the figures that a caller may know of, in Prometheus' text format 0.0.4.
 
@@ -38,9 +45,10 @@ def metrics_text(
         caller: Who asks; tokens of some cameras get the figures of these and of nothing else.
         dropped: Records that were dropped, by where they should have gone.
         slow: Requests that came too slowly.
+        pace: Requests that were too many.
     """
     registry = CollectorRegistry()
-    registry.register(_Figures(site, caller, dropped, slow))
+    registry.register(_Figures(site, caller, dropped, slow, pace))
     return bytes(generate_latest(registry))
 
 
@@ -48,9 +56,15 @@ class _Figures:
     """Reads everything at one time; nothing is counted twice."""
 
     def __init__(
-        self, site: Site, caller: Caller, dropped: Callable[[], Mapping[str, int]], slow: Slow
+        self,
+        site: Site,
+        caller: Caller,
+        dropped: Callable[[], Mapping[str, int]],
+        slow: Slow,
+        pace: Attempts,
     ) -> None:
         self._site, self._caller, self._dropped, self._slow = site, caller, dropped, slow
+        self._pace = pace
 
     def collect(self) -> Iterator[Metric]:
         yield from self._of_cameras()
@@ -140,9 +154,14 @@ class _Figures:
         )
         for name, depth in run.queues().items():
             queues.add_metric([name], depth)
+        if self._site.gallery is not None:
+            queues.add_metric(["gallery"], len(self._site.gallery.writer))
+            yield from self._of_gallery(self._site.gallery)
         yield queues
+        people = run.identities.online.people
+        yield GaugeMetricFamily("crosscam_people", "People who would be known again.", len(people))
         yield GaugeMetricFamily(
-            "crosscam_people", "People who would be known again.", len(run.identities.online.people)
+            "crosscam_tracklets", "Tracklets that they would be known by.", people.tracklets
         )
         events = CounterMetricFamily(
             "crosscam_identity_events", "What happened to identities.", labels=["kind"]
@@ -174,12 +193,30 @@ class _Figures:
             self._slow.count,
         )
         yield CounterMetricFamily(
+            "crosscam_requests_refused",
+            "Requests that were refused because too many came from one address.",
+            self._pace.refused,
+        )
+        yield CounterMetricFamily(
             "crosscam_searches_refused",
             "Searches by looks that were refused because another one went on.",
             self._site.searches.refused,
         )
         yield GaugeMetricFamily(
             "crosscam_memory_bytes", "Memory of the process.", psutil.Process().memory_info().rss
+        )
+
+    def _of_gallery(self, gallery: Gallery) -> Iterator[Metric]:
+        yield CounterMetricFamily(
+            "crosscam_gallery_writes", "Statements that are on disk.", gallery.writer.written
+        )
+        yield CounterMetricFamily(
+            "crosscam_gallery_writes_dropped",
+            "Statements that were dropped because too many waited for the disk.",
+            gallery.writer.dropped,
+        )
+        yield GaugeMetricFamily(
+            "crosscam_gallery_bytes", "Size of the gallery's files.", gallery.size_bytes()
         )
 
 

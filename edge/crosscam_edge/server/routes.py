@@ -31,11 +31,11 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         413: "a body that is too large",
         421: "another host was meant",
         422: "a parameter is wrong",
-        429: "too many wrong tokens",
+        429: "too many requests, or wrong tokens",
         503: "not now",
     }.items()
 }
-open_router = APIRouter(prefix=PREFIX)
+open_router = APIRouter(prefix=PREFIX, responses={429: REFUSALS[429]})
 router = APIRouter(prefix=PREFIX, responses=REFUSALS)
 
 
@@ -208,5 +208,5 @@ async def events(
 def metrics(request: Request, caller: Viewer, site: TheSite) -> Response:
     """Tell the figures of the run as Prometheus reads them."""
     state = request.app.state
-    text = metrics_text(site, caller, state.dropped, state.slow)
+    text = metrics_text(site, caller, state.dropped, slow=state.slow, pace=state.pace)
     return Response(text, media_type=CONTENT_TYPE)

@@ -326,6 +326,11 @@ class Site:
         return (0, 0) if self._reader is None else self._reader.audit_rows()
 
     @property
+    def gallery(self) -> Gallery | None:
+        """What the run keeps; None when it keeps nobody."""
+        return self._gallery
+
+    @property
     def reader(self) -> Reader | None:
         """Reads what the run keeps; None when it keeps nobody."""
         return self._reader

@@ -44,6 +44,9 @@ def test_figures_are_as_prometheus_reads_them(ask, live):
     count = next(s for s in found["crosscam_latency_seconds"].samples if s.name.endswith("_count"))
     assert buckets == sorted(buckets)
     assert buckets[-1] == count.value > 0
+    bounded = ("tracklets", "gallery_bytes", "gallery_writes")
+    assert all(found[f"crosscam_{name}"].samples[0].value > 0 for name in bounded)
+    assert found["crosscam_gallery_writes_dropped"].samples[0].value == 0
     kinds = {s.labels["kind"]: s.value for s in found["crosscam_identity_events"].samples}
     assert kinds["new"] >= 1
     paces = {
@@ -67,7 +70,7 @@ def test_figures_are_as_prometheus_reads_them(ask, live):
     }
     assert by_camera["dead"] == 0 < by_camera["hall"]
     queues = {s.labels["queue"]: s.value for s in found["crosscam_queue_depth"].samples}
-    assert set(queues) == {"arrived", "taken", "requests"}
+    assert set(queues) == {"arrived", "taken", "requests", "gallery"}
     assert found["crosscam_memory_bytes"].samples[0].value > 1e7
 
 
