@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _VIEWERS = 8  # each has pictures of its own size encoded, at most
 _UPLOADS = 4  # pictures that are sent at a time: they are in memory
-_BURST, _PAUSE_S = 600, 0.05  # a page of the console asks for a hundred pictures at once
+_BURST, _PAUSE_S = 600, 0.02  # a page of the console asks for a hundred pictures at once
 
 
 def make_app(
@@ -48,7 +48,7 @@ def make_app(
         loopback: Whether it is reached from this machine alone; then only its names do as hosts.
         dropped: Records that were dropped, by where they should have gone.
         send_s: A client that follows and takes nothing for longer is dropped.
-        pace: How many requests each address may send; 600 at once and 20 a second if not given.
+        pace: How many requests each address may send; 600 at once and 50 a second if not given.
     """
     app = FastAPI(
         title="crosscam",

@@ -15,11 +15,20 @@ import numpy as np
 
 
 def write_video(
-    path: Path, *, size=(160, 120), seconds=4.0, rate=10, bar=12, colour=220, gop=10
+    path: Path,
+    *,
+    size=(160, 120),
+    seconds=4.0,
+    rate=10,
+    bar=12,
+    colour=220,
+    gop=10,
+    codec="libx264",
 ) -> Path:
     """Write a video in which a bright bar wanders; every `gop`-th picture is a key picture."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options={"x264-params": "scenecut=0"})
+        options = {codec.removeprefix("lib") + "-params": "scenecut=0:log-level=none"}
+        stream = container.add_stream(codec, rate=rate, options=options)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         stream.codec_context.gop_size = gop

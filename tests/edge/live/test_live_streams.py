@@ -1,0 +1,109 @@
+"""What cameras send and how: another codec, UDP with losses, and who is not let in."""
+
+from __future__ import annotations
+
+import base64
+import re
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from rtsp_server import write_video
+from test_live_camera import CLOCK, until
+
+from crosscam_deploy import log
+from crosscam_edge.backoff import Backoff
+from crosscam_edge.live.address import parse_address
+from crosscam_edge.live.camera import CameraState, LiveCamera
+from crosscam_edge.live.connection import connect
+from crosscam_edge.live.faults import FaultCode
+
+sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
+from chaos_relay import Relay
+
+
+@pytest.fixture
+def camera():
+    made = []
+
+    def make(url, transport="tcp"):
+        address = parse_address(url, {})
+        found = LiveCamera(
+            "hall", address.shown, lambda: connect(address, CLOCK.now_ns, transport=transport),
+            CLOCK.now_ns, backoff=Backoff(0.1, 0.5),
+        )  # fmt: skip
+        made.append(found)
+        found.start()
+        return found
+
+    yield make
+    for each in made:
+        assert each.stop()
+
+
+@pytest.fixture
+def relay(server):
+    found = Relay(server.port, "hall.mp4")
+    yield found
+    found.close()
+
+
+def test_a_camera_that_goes_over_to_another_codec(relay, videos, camera):
+    write_video(videos / "h265.mp4", codec="libx265")
+    hall = camera(relay.url)
+    until(lambda: hall.health().stream.codec == "h264" and hall.health().received > 5)
+    relay.video = "h265.mp4"
+    relay.hang_up()
+    until(lambda: hall.health().stream.codec == "hevc")
+    before = hall.health().received
+    until(lambda: hall.health().received > before + 5)
+    until(lambda: (p := hall.take()) is not None and p.frame().image.max() > 180)
+    health = hall.health()
+    assert (health.state, health.connections) == (CameraState.RUNNING, 2)
+
+
+def test_pictures_come_by_udp_also_where_packets_are_lost(relay, camera):
+    hall = camera(relay.url, transport="udp")
+    until(lambda: hall.health().received > 10)
+    assert all(each._udp for each in relay._sessions)  # or it would have come by TCP
+    relay.loss = 0.1
+    before = hall.health().received
+    until(lambda: relay.lost > 3 and hall.health().received > before + 20, 40)
+    assert hall.health().connections == 1
+
+
+def denies(listener, asked):
+    """Answer as a camera that does not know who asks, whatever it is, until nobody does."""
+    while True:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return
+        with client:
+            while data := client.recv(4096):
+                asked.append(data)
+                number = re.search(rb"(?i)cseq: *(\d+)", data)
+                client.sendall(
+                    b"RTSP/1.0 401 Unauthorized\r\nCSeq: %s\r\n"
+                    b'WWW-Authenticate: Basic realm="camera"\r\n\r\n'
+                    % (number[1] if number else b"1")
+                )
+
+
+def test_a_wrong_password_is_told_and_not_shown(camera, capfd):
+    log.configure()
+    listener, asked = socket.create_server(("127.0.0.1", 0)), []
+    threading.Thread(target=denies, args=(listener, asked), daemon=True).start()
+    found = camera(f"rtsp://admin:topsecret@127.0.0.1:{listener.getsockname()[1]}/live")
+    until(lambda: found.health().failures > 1)
+    health = found.health()
+    assert (health.state, health.fault) == (CameraState.FAILED, FaultCode.UNAUTHORISED)
+    assert "password" in health.fix
+    shown = b"Basic " + base64.b64encode(b"admin:topsecret")
+    assert any(shown in each for each in asked)
+    told = repr(health) + "".join(capfd.readouterr())
+    assert "fault=unauthorised" in told
+    assert "topsecret" not in told
+    listener.close()
