@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crosscam_edge.associate.calibrate import ScoreModel
+    from crosscam_edge.associate.config import AssociationConfig
     from crosscam_edge.types import Tracklet
 
 
@@ -43,15 +44,16 @@ class Knowledge:
     presence: Presence
     travel: Travel
 
-    def judge(self, tracklets: Sequence[Tracklet], looks: Looks) -> Judge:
+    def judge(self, tracklets: Sequence[Tracklet], looks: Looks, site: AssociationConfig) -> Judge:
         """Return a judge of pairs of tracklets, also of cameras that were not known before.
 
         Of such a camera no colour cast is known, only the centre that all cameras share, and no way
-        to another one.
+        to another one but for what the site says.
 
         Args:
             tracklets: N of them.
             looks: How they look, not yet centred.
+            site: What is said of the site now: it holds at once, whatever was learned from.
         """
         new = sorted({t.camera_id for t in tracklets} - set(self.names))
         spans = Spans.of(tracklets, (*self.names, *new))
@@ -60,6 +62,9 @@ class Knowledge:
             shift = np.concatenate([shift, np.tile(shift.mean(axis=0), (more, 1))])
         blind = np.linalg.norm(looks.mean, axis=1) == 0
         presence, travel = _wider_presence(self.presence, more), _wider_travel(self.travel, more)
+        if site.clocks_agree:
+            names = (*self.names, *new)
+            presence, travel = _said(presence, names, site), _given(travel, names, site)
         evidence = Evidence(spans, blind, presence, travel)
         return Judge(centred(looks, shift[spans.camera]), self.across, self.within, evidence)
 
@@ -72,6 +77,32 @@ def _wider_presence(presence: Presence, more: int) -> Presence:
 def _wider_travel(travel: Travel, more: int) -> Travel:
     least, haste = (_wider(m, -np.inf, more) for m in (travel.least_s, travel.haste_s))
     return Travel(least, haste, _wider(travel.worth, 0, more), travel.slack_s)
+
+
+def _said(presence: Presence, names: Sequence[str], site: AssociationConfig) -> Presence:
+    """Return it with what a site says of views that overlap, or never do."""
+    number = {name: k for k, name in enumerate(names)}
+    yes, no, never = presence.yes.copy(), presence.no.copy(), presence.never.copy()
+    for pairs, apart in ((site.separate, True), (site.overlapping, False)):
+        for pair in pairs:
+            if not pair <= number.keys():
+                continue
+            a, b = (number[name] for name in sorted(pair))
+            never[a, b] = never[b, a] = apart
+            if not apart:
+                yes[a, b] = yes[b, a] = no[a, b] = no[b, a] = 0.0
+    return replace(presence, yes=yes, no=no, never=never)
+
+
+def _given(travel: Travel, names: Sequence[str], site: AssociationConfig) -> Travel:
+    """Return it with the ways of which a site says how long they take at least, and no others."""
+    number = {name: k for k, name in enumerate(names)}
+    least, haste = np.full_like(travel.least_s, -np.inf), travel.haste_s.copy()
+    for (left, right), seconds in site.least_transit_s.items():
+        if left in number and right in number:
+            way = number[left], number[right]
+            least[way], haste[way] = seconds - travel.slack_s, -np.inf
+    return replace(travel, least_s=least, haste_s=haste)
 
 
 def _wider(matrix: NDArray[Any], value: float, more: int) -> NDArray[Any]:

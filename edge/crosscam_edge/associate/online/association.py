@@ -318,6 +318,7 @@ class OnlineAssociation:
             [each.member for each in group],
             known,
             self._knowledge,
+            self.site,
             self._settings.representatives,
         )
         first_new = None

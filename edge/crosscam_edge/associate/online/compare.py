@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from crosscam_edge.associate.config import AssociationConfig
     from crosscam_edge.associate.knowledge import Knowledge
     from crosscam_edge.associate.online.people import Identity, Member
 
@@ -23,6 +24,7 @@ def compare(
     newcomers: Sequence[Member],
     identities: Sequence[Identity],
     knowledge: Knowledge,
+    site: AssociationConfig,
     representatives: int,
 ) -> NDArray[np.float64]:
     """Return `(N, M)` mean log-odds, in nats, that a newcomer is a person; -inf where it cannot be.
@@ -35,6 +37,7 @@ def compare(
         newcomers: N tracklets.
         identities: M people.
         knowledge: What pairs are judged by.
+        site: What is said of the site now.
         representatives: Tracklets that speak for a person, at most.
     """
     out = np.full((len(newcomers), len(identities)), -np.inf)
@@ -50,7 +53,7 @@ def compare(
             np.stack([member.mean for member in members]),
             np.stack([member.exemplars for member in members]),
         )
-        judge = knowledge.judge([member.tracklet for member in members], looks)
+        judge = knowledge.judge([member.tracklet for member in members], looks, site)
         rows, columns = (grid.ravel() for grid in np.indices(out.shape))
         if score:
             found = judge.between(Groups(labels), rows, columns + len(newcomers))
