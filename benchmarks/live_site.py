@@ -10,7 +10,8 @@ scores the boxes and ids of every picture that was looked at:
   on average.
 
 Latency is from capture to result; memory is sampled once a second, and its slope is that of the
-second half. Recordings begin again when they end; only the first time is scored. With `--fps` at several rates it tells how many pictures this machine holds.
+second half. Recordings begin again when they end; only the first time is scored. With `--fps` at
+several rates it tells how many pictures this machine holds.
 
     python benchmarks/live_site.py --cameras 8 --seconds 600 --fps 2 5 10 \
         --output benchmarks/results/live_site.json
