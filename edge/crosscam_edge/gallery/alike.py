@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crosscam_edge.gallery.reader import Reader
+    from crosscam_edge.types import TrackletKey
 
 _MOST = 20_000  # tracklets that are compared, the newest
 
 
 def looks_of_person(
-    reader: Reader, global_id: int, cameras: Collection[str] | None = None
+    reader: Reader,
+    global_id: int,
+    cameras: Collection[str] | None = None,
+    stay: TrackletKey | None = None,
 ) -> tuple[NDArray[np.float64], str] | None:
     """Return the mean looks `(D,)` of somebody, length 1, and the model that made them.
 
@@ -28,11 +32,17 @@ def looks_of_person(
         reader: Of the gallery.
         global_id: Whose.
         cameras: Only as these have seen them; None for all.
+        stay: Only as they were in this tracklet; None for all.
 
     Returns:
         Of the model that has seen them last; None when no looks are kept.
     """
-    rows = [row for row in reader.stored(global_id, cameras) if row["embeddings"] is not None]
+    rows = [
+        row
+        for row in reader.stored(global_id, cameras)
+        if row["embeddings"] is not None
+        and (stay is None or (row["camera"], row["track"]) == (stay.camera_id, stay.track_id))
+    ]
     if not rows:
         return None
     model_id = max(rows, key=lambda row: row["end_ns"])["model_id"]

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI, Request
 
+    from crosscam_edge.types import TrackletKey
+
 _log = get_logger("server")
 
 
@@ -66,6 +68,17 @@ def answer_of(error: RefusedError) -> JSONResponse:
         fix=redact(error.fix),
     )
     return JSONResponse(told.model_dump(), error.status, error.headers)
+
+
+def no_stay(global_id: int, stay: TrackletKey) -> RefusedError:
+    """Return the error of a tracklet that is not somebody's, or that the caller may not know of."""
+    return RefusedError(
+        404,
+        "not_found",
+        f"identity {global_id} has no tracklet {stay.camera_id}/{stay.track_id}",
+        expected="one of their journey",
+        fix="GET /api/v1/identities/{id} tells it",
+    )
 
 
 def no_identity(global_id: int) -> RefusedError:

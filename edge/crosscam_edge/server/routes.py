@@ -18,7 +18,7 @@ from crosscam_edge.server.tokens import Caller, Role
 from crosscam_edge.types import TrackletKey
 
 PREFIX = "/api/v1"
-_MOST = (1 << 63) - 1
+MOST_ID = (1 << 63) - 1
 REFUSALS: dict[int | str, dict[str, Any]] = {
     code: {"model": ErrorAnswer, "description": meaning}
     for code, meaning in {
@@ -46,9 +46,9 @@ def the_site(request: Request) -> Site:
 
 
 TheSite = Annotated[Site, Depends(the_site)]
-GlobalId = Annotated[int, Path(ge=1, le=_MOST, description="id of a person")]
+GlobalId = Annotated[int, Path(ge=1, le=MOST_ID, description="id of a person")]
 CameraId = Annotated[str, Path(pattern=CAMERA_ID, description="name of a camera")]
-Time = Annotated[int | None, Query(ge=-_MOST, le=_MOST)]
+Time = Annotated[int | None, Query(ge=-MOST_ID, le=MOST_ID)]
 
 
 @open_router.get("/health")
@@ -108,7 +108,7 @@ def identities(
     since_ns: Annotated[Time, Query(description="only who was seen then or later")] = None,
     until_ns: Annotated[Time, Query(description="only who was seen then or earlier")] = None,
     cursor: Annotated[
-        int | None, Query(ge=1, le=_MOST, description="`next` of the page before")
+        int | None, Query(ge=1, le=MOST_ID, description="`next` of the page before")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=200, description="at most so many")] = 50,
 ) -> models.Identities:

@@ -7,11 +7,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 
+from crosscam_edge.config.strict import CAMERA_ID
 from crosscam_edge.server import models
 from crosscam_edge.server.access import Operator
-from crosscam_edge.server.errors import unavailable
-from crosscam_edge.server.routes import PREFIX, REFUSALS, GlobalId, TheSite
+from crosscam_edge.server.errors import RefusedError, unavailable
+from crosscam_edge.server.routes import MOST_ID, PREFIX, REFUSALS, GlobalId, TheSite
 from crosscam_edge.server.upload import KINDS
+from crosscam_edge.types import TrackletKey
 
 router = APIRouter(prefix=PREFIX, responses=REFUSALS)
 Limit = Annotated[int, Query(ge=1, le=100, description="at most so many")]
@@ -26,10 +28,25 @@ _PICTURE: dict[str, Any] = {
 
 @router.get("/identities/{global_id}/similar")
 def similar(
-    global_id: GlobalId, caller: Operator, site: TheSite, limit: Limit = 20
+    global_id: GlobalId,
+    caller: Operator,
+    site: TheSite,
+    limit: Limit = 20,
+    camera: Annotated[
+        str | None, Query(pattern=CAMERA_ID, description="with `track`: one stay of theirs alone")
+    ] = None,
+    track: Annotated[int | None, Query(ge=1, le=MOST_ID, description="see `camera`")] = None,
 ) -> models.Matches:
-    """Tell who looks like somebody, by the looks that are kept."""
-    found = site.searches.like_person(caller, global_id, limit)
+    """Tell who else looks like somebody, by the looks that are kept.
+
+    With `camera` and `track` like they did in that stay alone: one that may be somebody else's.
+    """
+    if (camera is None) != (track is None):
+        raise RefusedError(
+            422, "invalid", "one of 'camera' and 'track' is missing", expected="both, or neither"
+        )
+    stay = None if camera is None or track is None else TrackletKey(camera, track)
+    found = site.searches.like_person(caller, global_id, limit, stay)
     return models.Matches(matches=[models.Match(**each) for each in found])
 
 

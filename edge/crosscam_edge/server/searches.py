@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from crosscam_edge.gallery.alike import looks_of_person, most_alike
-from crosscam_edge.server.errors import RefusedError, no_identity
+from crosscam_edge.server.errors import RefusedError, no_identity, no_stay
 from crosscam_edge.server.eyes import Eyes
 from crosscam_edge.server.upload import decode
+from crosscam_edge.types import TrackletKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -65,19 +66,33 @@ class Searches:
         finally:
             self._turn.release()
 
-    def like_person(self, caller: Caller, global_id: int, limit: int) -> list[dict[str, Any]]:
-        """Return who looks like somebody, most alike first.
+    def like_person(
+        self, caller: Caller, global_id: int, limit: int, stay: TrackletKey | None = None
+    ) -> list[dict[str, Any]]:
+        """Return who else looks like somebody, most alike first.
+
+        Args:
+            caller: Gets people of their cameras, as these have seen them, and no others.
+            global_id: Whom the others look like.
+            limit: At most so many people.
+            stay: As they were in this tracklet alone; None for all of theirs.
 
         Raises:
             RefusedError: Nothing that the caller may know of, or another search goes on.
         """
         reader = self._site.kept()[1]
-        self._site.note(caller, "search", f"like identity {global_id}")
+        of = "" if stay is None else f"track {stay.camera_id}/{stay.track_id} of "
+        self._site.note(caller, "search", f"like {of}identity {global_id}")
         final = reader.resolve(global_id)
         if reader.identity(final, caller.cameras) is None:
             raise no_identity(global_id)
+        if stay is not None and stay not in {
+            TrackletKey(row["camera"], row["track"])
+            for row in reader.journey(final, caller.cameras)
+        }:
+            raise no_stay(global_id, stay)
         with self.turn():
-            looks = looks_of_person(reader, final, caller.cameras)
+            looks = looks_of_person(reader, final, caller.cameras, stay)
             if looks is None:
                 return []
             found = most_alike(reader, *looks, limit=limit, cameras=caller.cameras, without=final)

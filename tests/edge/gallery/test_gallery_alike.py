@@ -8,6 +8,7 @@ from test_gallery import event, gallery, tracklet
 from crosscam_edge.associate.online import EventKind
 from crosscam_edge.gallery import Reader
 from crosscam_edge.gallery.alike import looks_of_person, most_alike
+from crosscam_edge.types import TrackletKey
 
 
 @pytest.fixture
@@ -45,6 +46,15 @@ def test_only_what_the_cameras_have_seen_is_compared(reader):
     assert found[1] < 0.7  # `b` has seen 1 from behind
     assert looks_of_person(reader, 2, ["a"]) is None
     assert looks_of_person(reader, 99) is None
+
+
+def test_one_stay_of_somebody_is_compared_alone(reader):
+    looks, model = looks_of_person(reader, 1, stay=TrackletKey("a", 1))
+    assert most_alike(reader, looks, model, limit=1, without=1)[0] == (2, pytest.approx(1, abs=0.1))
+    behind, _ = looks_of_person(reader, 1, stay=TrackletKey("b", 9))
+    assert most_alike(reader, behind, model, limit=1, without=1)[0][1] < 0.7
+    assert looks_of_person(reader, 1, stay=TrackletKey("a", 9)) is None
+    assert looks_of_person(reader, 1, ["a"], TrackletKey("b", 9)) is None
 
 
 def test_looks_that_were_let_go_are_not_found(tmp_path, reader):

@@ -105,6 +105,21 @@ def test_a_search_by_somebody_asks_once_and_tells_no_error(enter, ask):
     assert len(asked) == 1
 
 
+def test_a_search_by_one_stay_of_somebody(enter, ask):
+    person, _ = with_picture(ask)
+    page = enter("operator", f"identities/{person}")
+    asked = []
+    page.on("request", lambda request: "/similar" in request.url and asked.append(request.url))
+    page.locator("details.stays summary").click()
+    row = page.locator("details.stays tbody tr").first
+    camera, track = row.locator("td").first.inner_text(), row.locator("td").nth(4).inner_text()
+    row.get_by_role("link", name="alike").click()
+    page.wait_for_selector(f".asked-for:has-text('in the stay {camera}/{track}')")
+    page.wait_for_selector(".matches, section .state-title")
+    assert page.query_selector("[role=alert]") is None
+    assert [each.split("?")[1] for each in asked] == [f"camera={camera}&track={track}"]
+
+
 def test_viewers_are_told_that_they_may_not_search(enter):
     page = enter("viewer", "search")
     page.wait_for_selector(".state-title:has-text('may not see')")

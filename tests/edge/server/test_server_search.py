@@ -146,6 +146,32 @@ def test_who_looks_like_somebody_is_asked_by_id(search, site, tokens):
     assert blue not in {e["global_id"] for e in similar("hall", red).json()["matches"]}
 
 
+def test_one_stay_of_somebody_is_searched_by(search, site, tokens):
+    crop = encoded(np.full((200, 70, 3), BLUE, np.uint8))
+    blue = best(search(crop))["global_id"]
+    reader = site.reader
+    stay = next(row for row in reader.stored(blue) if row["embeddings"] is not None)
+
+    def similar(holder="operator", **query):
+        headers = {"Authorization": f"Bearer {tokens[holder]}"}
+        address = f"{search.url}/identities/{blue}/similar"
+        return httpx.get(address, headers=headers, params=query, timeout=20)
+
+    found = similar(camera=stay["camera"], track=stay["track"])
+    assert found.status_code == 200
+    assert found.json()["matches"]
+    site.live.gallery.writer.flush()
+    (row,) = reader._ask(
+        "SELECT detail FROM audit WHERE action = 'search' ORDER BY id DESC LIMIT 1"
+    )
+    assert row["detail"] == f"like track yard/{stay['track']} of identity {blue}"
+    for wrong in ({"camera": "yard"}, {"track": 1}, {"camera": "../x", "track": 1}):
+        assert similar(**wrong).status_code == 422
+    for other in ({"camera": "hall", "track": stay["track"]}, {"camera": "yard", "track": 99999}):
+        assert similar(**other).status_code == 404
+    assert similar("hall", camera="yard", track=stay["track"]).status_code == 404
+
+
 def test_looks_that_other_cameras_have_seen_are_not_compared(search, tokens, monkeypatch):
     """Neither of who is looked for nor of who is found: how alike they are would tell of them."""
     scopes = []

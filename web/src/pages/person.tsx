@@ -88,13 +88,15 @@ function Found({ person }: { person: IdentityPage }) {
 }
 
 function JourneyTable({ person }: { person: IdentityPage }) {
+  const session = useSession();
   const stays = [...person.journey].reverse();
+  const searches = session.may("operator") && session.offer("GET /identities/{}/similar");
   return (
     <details class="stays">
       <summary>{plural(stays.length, "stay")} as a table</summary>
       <div class="table-wrap" tabIndex={0} role="region" aria-label="Stays">
         <table>
-          <thead><tr><th scope="col">Camera</th><th scope="col">From</th><th scope="col">For</th><th scope="col">Pictures</th><th scope="col">Track</th></tr></thead>
+          <thead><tr><th scope="col">Camera</th><th scope="col">From</th><th scope="col">For</th><th scope="col">Pictures</th><th scope="col">Track</th>{searches && <th scope="col">Others</th>}</tr></thead>
           <tbody>
             {stays.map((each) => (
               <tr key={`${each.camera}/${each.track}`}>
@@ -103,6 +105,13 @@ function JourneyTable({ person }: { person: IdentityPage }) {
                 <td>{span((each.end_ns - each.start_ns) / 1e9)}</td>
                 <td>{each.observations}</td>
                 <td>{each.track}</td>
+                {searches && (
+                  <td>
+                    <a href={href("search", "", { like: String(person.global_id), stay: `${each.camera}/${each.track}` })}>
+                      alike<span class="visually-hidden"> in {each.camera} at {clock(each.start_ns)}</span>
+                    </a>
+                  </td>
+                )}
               </tr>
             ))}
           </tbody>

@@ -13,7 +13,7 @@ import { PersonChip } from "../parts/person";
 import { Portrait } from "../parts/pictures";
 import { Empty, Failed, Loading, NotAllowed, NotOffered } from "../parts/states";
 
-type Asked = { kind: "picture"; file: File } | { kind: "person"; id: string } | { kind: "text"; text: string };
+type Asked = { kind: "picture"; file: File } | { kind: "person"; id: string; stay: string } | { kind: "text"; text: string };
 interface Answer {
   found: Matches | PictureMatches | null;
   error: ApiError | null;
@@ -22,12 +22,13 @@ interface Answer {
 export function SearchPage({ route }: { route: Route }) {
   const session = useSession();
   const like = route.query.get("like");
-  const [asked, setAsked] = useState<Asked | null>(like ? { kind: "person", id: like } : null);
+  const stay = route.query.get("stay") ?? "";
+  const [asked, setAsked] = useState<Asked | null>(like ? { kind: "person", id: like, stay } : null);
   const [answer, setAnswer] = useState<Answer | null>(null);
   useEffect(() => {
     // What is asked already is not asked twice: the server searches one at a time.
-    if (like) setAsked((old) => (old?.kind === "person" && old.id === like ? old : { kind: "person", id: like }));
-  }, [like]);
+    if (like) setAsked((old) => (old?.kind === "person" && old.id === like && old.stay === stay ? old : { kind: "person", id: like, stay }));
+  }, [like, stay]);
   useEffect(() => {
     if (asked === null) return undefined;
     const ended = new AbortController();
@@ -69,11 +70,17 @@ export function SearchPage({ route }: { route: Route }) {
 
 function ask(session: ReturnType<typeof useSession>, asked: Asked, signal: AbortSignal): Promise<Matches | PictureMatches> {
   const { client } = session;
-  if (asked.kind === "person") return client.get(`/identities/${encodeURIComponent(asked.id)}/similar`, signal);
+  if (asked.kind === "person") return client.get(`/identities/${encodeURIComponent(asked.id)}/similar${stayQuery(asked.stay)}`, signal);
   if (asked.kind === "text") return client.send("POST", "/search/text", { text: asked.text });
   return client
     .ask("/search/picture", { method: "POST", body: asked.file, headers: { "Content-Type": asked.file.type }, signal })
     .then((answer) => answer.json() as Promise<PictureMatches>);
+}
+
+/** Return the query for one stay, `CAMERA/TRACK`; for none, all of somebody is looked for. */
+function stayQuery(stay: string): string {
+  const [camera = "", track = ""] = stay.split("/", 2);
+  return stay && `?${new URLSearchParams({ camera, track })}`;
 }
 
 function PictureField({ onPicture }: { onPicture: (file: File) => void }) {
@@ -155,7 +162,7 @@ function AskedFor({ asked }: { asked: Asked }) {
   }, [asked]);
   return (
     <h2 class="asked-for">
-      People like {asked.kind === "person" ? <PersonChip id={Number(asked.id)} /> : asked.kind === "text" ? `“${asked.text}”` : url && <img src={url} alt="your picture" />}
+      People like {asked.kind === "person" ? <><PersonChip id={Number(asked.id)} /> {asked.stay && <span class="dim">in the stay {asked.stay}</span>}</> : asked.kind === "text" ? `“${asked.text}”` : url && <img src={url} alt="your picture" />}
     </h2>
   );
 }
