@@ -64,6 +64,36 @@ def test_a_camera_that_goes_over_to_another_codec(relay, videos, camera):
     assert (health.state, health.connections) == (CameraState.RUNNING, 2)
 
 
+def test_another_size_in_the_middle_of_a_stream(relay, camera):
+    hall = camera(relay.url)
+    until(lambda: hall.health().size == (160, 120) and hall.health().received > 5)
+    relay.change("wide.mp4")
+    until(lambda: hall.health().size == (320, 180))
+    until(lambda: (p := hall.take()) is not None and p.frame().image.shape == (180, 320, 3))
+    health = hall.health()
+    assert (health.state, health.size_changes) == (CameraState.RUNNING, 1)
+    assert health.connections == 1
+
+
+def test_times_stay_ours_when_a_cameras_clock_jumps(relay, camera):
+    hall = camera(relay.url)
+    until(lambda: hall.health().clock.source == "rtcp")
+    times = []
+
+    def seen(count):
+        if (picture := hall.take()) is not None:
+            times.append(picture.time_ns)
+            assert abs(picture.time_ns - CLOCK.now_ns()) < 5e9
+        return len(times) >= count
+
+    until(lambda: seen(5))
+    relay.shift_s = 3600.0
+    until(lambda: hall.health().clock.jumps > 0)
+    until(lambda: seen(15))
+    assert times == sorted(set(times))
+    assert hall.health().connections == 1
+
+
 def test_pictures_come_by_udp_also_where_packets_are_lost(relay, camera):
     hall = camera(relay.url, transport="udp")
     until(lambda: hall.health().received > 10)
