@@ -180,6 +180,11 @@ def command(
                 gallery.close()
     summary = _summary(run, output, time.monotonic() - began)
     summary["outputs"] = outputs.counts()
+    summary["gallery"] = None if gallery is None else {
+        "written": gallery.writer.written,
+        "dropped": gallery.writer.dropped,
+        "pictures_dropped": 0 if pictures is None else pictures.dropped,
+    }  # fmt: skip
     if as_json:
         click.echo(json.dumps(summary))
     else:
@@ -276,4 +281,7 @@ def _print(summary: dict[str, Any]) -> None:
     for name, each in summary["outputs"].items():
         lost = f", {each['dropped']} dropped ({each['health']})" if each["dropped"] else ""
         click.echo(f"  {name}: {each['written']} records{lost}")
+    kept = summary["gallery"]
+    if kept and kept["dropped"]:
+        click.echo(f"  gallery: {kept['written']} statements, {kept['dropped']} dropped")
     click.echo(f"  what happened: {summary['output']}/events.jsonl")

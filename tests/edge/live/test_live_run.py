@@ -217,6 +217,9 @@ def test_the_command_watches_a_site_and_ends_in_time(large, tmp_path, capsys):
     assert summary["cameras"]["dead"]["fault"] == "refused"
     told = summary["outputs"]["events.jsonl"]
     assert (told["dropped"], told["health"]) == (0, "ok")
+    kept = summary["gallery"]
+    assert kept["written"] > 2
+    assert (kept["dropped"], kept["pictures_dropped"]) == (0, 0)
     written = (tmp_path / "out" / "events.jsonl").read_text()
     records = [json.loads(line) for line in written.splitlines()]
     assert len(records) == told["written"] > 2
