@@ -42,6 +42,13 @@ def test_passwords_that_should_have_been_escaped_are_masked(secret: str) -> None
     assert text == "'rtsp://***@10.0.0.7:554/stream' is no camera"
 
 
+@given(secret=_SECRET, key=st.sampled_from(["p", "usr", "auth", "x-y"]))
+def test_what_cameras_take_in_their_addresses_is_masked(secret: str, key: str) -> None:
+    text = redact(f"[Errno 111] refused: 'RTSP://10.0.0.7/cam?channel=1&{key}=Q{secret}Q' again")
+    assert text == "[Errno 111] refused: 'RTSP://10.0.0.7/cam?***' again"
+    assert f"Q{secret}Q" not in redact(f"http://10.0.0.7/video?a=1&auth=Q{secret}Q")
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -88,12 +88,13 @@ def test_no_secret_leaves_a_run(tmp_path, others, fault):
 
 
 def _watched(tmp_path, port, fault):
-    (tmp_path / "password").write_text(CAMERA)
+    password = tmp_path / "password"
+    password.write_text(CAMERA)
     site = tmp_path / "site.yaml"
     site.write_text(
         f"""
 cameras:
-  - {{id: dead, url: 'rtsp://admin:${{file:{tmp_path / "password"}}}@127.0.0.1:{port}/x'}}
+  - {{id: dead, url: 'rtsp://admin:${{file:{password}}}@127.0.0.1:{port}/x?key={CAMERA}'}}
   - {{id: odd, url: 'http://127.0.0.1:{port}/video?password={CAMERA}'}}
 detector: motion
 embedder: colour
