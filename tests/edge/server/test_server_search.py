@@ -257,10 +257,16 @@ def test_whom_both_have_seen_is_alike_as_the_one_camera_saw_them(search, site):
     blue = encoded(np.full((200, 70, 3), BLUE, np.uint8))
     red = encoded(np.full((200, 70, 3), RED, np.uint8))
     ids = [best(search(each))["global_id"] for each in (blue, red)]
-    site.ask(lambda: site.run.merge(*ids))
-    site.live.until(lambda: site.live.gallery.writer.flush() and search(blue).json()["matches"][0][
-        "cameras"] == ["hall", "yard"])  # fmt: skip
-    whole, (scoped, *_) = best(search(blue)), search(blue, "hall").json()["matches"]
+    merged = site.ask(lambda: site.run.merge(*ids))
+
+    def found(holder="operator"):
+        """Tell of them alone: on a busy machine a bar may be lost, and come back as another one."""
+        matches = search(blue, holder).json()["matches"]
+        return next((each for each in matches if each["global_id"] == merged), None)
+
+    site.live.until(lambda: site.live.gallery.writer.flush() and (found() or {}).get("cameras") == [
+        "hall", "yard"])  # fmt: skip
+    whole, scoped = found(), found("hall")
     assert whole["similarity"] > 0.9
     assert scoped["cameras"] == ["hall"]
     assert scoped["similarity"] < 0.9
