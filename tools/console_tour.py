@@ -6,7 +6,7 @@
 Everybody in it is simulated. Needs `make web`, Chromium, and the extras dev and server. Written:
 
 * ``web-PAGE.webp``: each page dark, light and on a phone, side by side;
-* ``web-tour.webp``: watch, people, journey, search, map, as an animation of a minute.
+* ``web-tour.webp``: watch, people, journey, search, map, cameras, as an animation of a minute.
 """
 
 from __future__ import annotations
@@ -154,13 +154,14 @@ def tour_of(page: Page, who: int) -> list[tuple[Image.Image, int]]:
         (f"identities/{who}", f"3. Journey: where person {who} was, and what happened to the id"),
         (f"search?like={who}", f"4. Search: who looks like person {who}"),
         ("map", "5. Map: the ways between cameras, and the time that people take"),
+        ("cameras", "6. Cameras: how each of them is, and what to do about it"),
     )
     for where, words in steps:
         go(page, where)
-        found.append((captioned(shot(page), words), 6000))
+        found.append((captioned(shot(page), words), 4000))
         page.mouse.wheel(0, 420)
         page.wait_for_timeout(1500)
-        found.append((captioned(shot(page), words), 6000))
+        found.append((captioned(shot(page), words), 4000))
     return found
 
 
@@ -183,7 +184,7 @@ def main() -> None:
     ):
         time.sleep(args.seconds)
         browser = playwright.chromium.launch(executable_path=args.chromium, args=FLAGS)
-        pages = []
+        pages, images = [], []
         for scheme, (width, height) in LOOKS:
             context = browser.new_context(
                 viewport={"width": width, "height": height},
@@ -192,10 +193,13 @@ def main() -> None:
             page = context.new_page()
             page.set_default_timeout(90_000)
             page.goto(base + "/")
+            page.wait_for_selector("#token")
+            images.append(shot(page))
             page.fill("#token", token)
             page.keyboard.press("Enter")
             page.wait_for_selector(".connection.live")
             pages.append(page)
+        save_small(side_by_side(images), args.output / "web-sign-in.webp")
         who = somebody(base, token)
         shown = {
             "live": "live", "people": "identities", "person": f"identities/{who}",

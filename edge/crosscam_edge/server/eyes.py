@@ -24,6 +24,7 @@ from crosscam_kernels.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from crosscam_deploy.bundle import Bundle
     from crosscam_deploy.runtime import Precision, Runtime
     from crosscam_edge.detect import Detector
     from crosscam_edge.embed.base import Embedder
@@ -113,8 +114,8 @@ class Eyes:
             RefusedError: The run's model has no text tower, or the text is too long for it.
         """
         embedder = self._run.embedder
-        bundle = embedder.runtime.bundle if isinstance(embedder, ModelEmbedder) else None
-        if bundle is None or not has_text(bundle):
+        bundle = bundle_of_words(embedder)
+        if bundle is None:
             raise RefusedError(
                 409,
                 "no_text_tower",
@@ -204,6 +205,12 @@ class Eyes:
                 embedder = ModelEmbedder(_own(embedder.runtime))
             self._embedder = embedder
         return self._embedder
+
+
+def bundle_of_words(embedder: Embedder) -> Bundle | None:
+    """Return the bundle of an embedder if it has a text tower, else None."""
+    bundle = embedder.runtime.bundle if isinstance(embedder, ModelEmbedder) else None
+    return bundle if bundle is not None and has_text(bundle) else None
 
 
 def _own(runtime: Runtime) -> Runtime:

@@ -21,6 +21,7 @@ class Me(BaseModel):
     name: str = Field(description="of the token; `local` without tokens")
     role: str = Field(description="viewer, operator or admin")
     cameras: list[str] | None = Field(description="all that they may know of; null for all")
+    words: bool = Field(description="whether the run's model knows words, so that they find people")
 
 
 class Settings(BaseModel):

@@ -19,10 +19,11 @@ _NAMES = f"{CAMERA_ID[:-1]}(,{CAMERA_ID[1:-1]})*$"
 
 
 @router.get("/me")
-def me(caller: Viewer) -> models.Me:
-    """Tell who asks, as the interface knows them."""
+def me(caller: Viewer, site: TheSite) -> models.Me:
+    """Tell who asks, as the interface knows them, and whether words find people."""
     cameras = None if caller.cameras is None else sorted(caller.cameras)
-    return models.Me(name=caller.name, role=caller.role.value, cameras=cameras)
+    words = site.searches.knows_words()
+    return models.Me(name=caller.name, role=caller.role.value, cameras=cameras, words=words)
 
 
 @router.get("/settings")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from crosscam_edge.gallery.alike import looks_of_person, most_alike
 from crosscam_edge.server.errors import RefusedError, no_identity, no_stay
-from crosscam_edge.server.eyes import Eyes
+from crosscam_edge.server.eyes import Eyes, bundle_of_words
 from crosscam_edge.server.upload import decode
 from crosscam_edge.types import TrackletKey
 
@@ -43,6 +43,10 @@ class Searches:
         """Free what was opened, once no search goes on."""
         with self._turn:
             self._eyes.close()
+
+    def knows_words(self) -> bool:
+        """Return whether the run's present model finds people by words."""
+        return bundle_of_words(self._site.run.embedder) is not None
 
     @contextmanager
     def turn(self) -> Iterator[None]:

@@ -10,6 +10,8 @@ import httpx
 import pytest
 from console_parts import AUDIT, AXE, Site, breaches, browser, needed
 
+from crosscam_edge.server.tokens import Role, create_token, revoke_token
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 PAGES = ["live", "identities", "search", "cameras", "map", "settings"]
 PATIENT = 60_000
@@ -263,6 +265,22 @@ def test_colours_can_be_chosen_and_stay(page, site):
     page.reload()
     page.wait_for_selector(".connection.live")
     assert page.evaluate("() => document.documentElement.dataset.theme") == "dark"
+
+
+def test_who_is_signed_out_is_told_why(page, site):
+    tokens = site.folder / "tokens.json"
+    page.fill("#token", create_token(tokens, Role.VIEWER, name="guest")[1])
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".connection.live")
+    revoke_token(tokens, "guest")
+    page.wait_for_selector("#token-error")
+    assert "signed out" in page.inner_text("#token-error")
+    assert page.input_value("#token") == ""
+    page.fill("#token", "wrong")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#token-error:has-text('not known')")
+    assert page.inner_text("#token-error").count("crosscam") == 0  # how to make one stands below
+    sign_in(page, site, "viewer")
 
 
 def test_a_server_that_went_away_is_told_of_and_found_again(page, site):

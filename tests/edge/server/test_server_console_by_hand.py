@@ -126,6 +126,7 @@ def test_a_stay_is_split_off_and_merged_again_by_keyboard(page, site, ask):
 
     press(page, "Merge")
     page.keyboard.type(str(person))
+    page.wait_for_selector(f".other a.person:has-text('{person}')")  # who that is
     page.keyboard.press("Enter")
     page.wait_for_function("id => location.hash.endsWith(`/${id}`)", arg=person)
     page.wait_for_selector(".events li.merged")

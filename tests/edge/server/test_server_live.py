@@ -192,8 +192,9 @@ def test_who_is_erased_is_in_no_picture_that_is_yet_to_be_sent(live):
 
 
 def test_who_asks_is_told_who_they_are(ask):
-    assert ask("hall", "/me").json() == {"name": "hall", "role": "operator", "cameras": ["hall"]}
-    assert ask("admin", "/me").json() == {"name": "admin", "role": "admin", "cameras": None}
+    hall = {"name": "hall", "role": "operator", "cameras": ["hall"], "words": False}
+    assert ask("hall", "/me").json() == hall
+    assert ask("admin", "/me").json() == {**hall, "name": "admin", "role": "admin", "cameras": None}
 
 
 def test_settings_are_told_without_secrets(ask):

@@ -104,6 +104,8 @@ def test_words_find_people_where_the_model_knows_them(tmp_path, tokens, tokens_f
                 return answer.json()["matches"]
 
             everybody, scoped = ask("operator"), ask("hall")
+            headers = {"Authorization": f"Bearer {tokens['viewer']}"}
+            assert httpx.get(url + "/api/v1/me", headers=headers).json()["words"] is True
             reader = Reader(found.path)
             looks = TextTower(bundle).embed("a person in a red coat")
             expected = dict(most_alike(reader, looks, bundle.model_id, limit=100))

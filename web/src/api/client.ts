@@ -47,7 +47,7 @@ export async function errorOf(answer: Response): Promise<ApiError> {
 export function asApiError(thrown: unknown): ApiError {
   if (thrown instanceof ApiError) return thrown;
   if (thrown instanceof TypeError) {
-    return new ApiError(0, "away", "the server does not answer", "a running crosscam", "it is tried again");
+    return new ApiError(0, "away", "the server does not answer", "a running crosscam", "wait: it is tried again");
   }
   return new ApiError(0, "internal", String(thrown));
 }

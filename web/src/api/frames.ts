@@ -69,7 +69,9 @@ export interface Watcher {
   onState(state: State, error: ApiError | null): void;
 }
 
-const PATIENCE = { silenceMs: 20_000, pauseMs: 10_000, final: [401, 403, 404, 405, 409, 422] };
+/** Answers after which it is of no use to try again. */
+export const FINAL: readonly number[] = [401, 403, 404, 405, 409, 422];
+const PATIENCE = { silenceMs: 20_000, pauseMs: 10_000, final: FINAL };
 
 /** Watch live pictures until the signal; tries again after breaks. */
 export function watch(client: Client, query: string, watcher: Watcher, signal: AbortSignal): Promise<void> {

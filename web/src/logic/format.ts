@@ -49,6 +49,11 @@ export function ago(ns: number, nowMs = Date.now()): string {
   return seconds < 2 ? "just now" : `${span(seconds)} ago`;
 }
 
+/** Return a number with so many digits after the point, and a true minus. */
+export function decimal(value: number, digits: number): string {
+  return value.toFixed(digits).replace(/^-(?=.*[1-9])/, "\u2212").replace(/^-/, "");
+}
+
 /** Return a number with spaces of thousands. */
 export function count(value: number): string {
   return value.toLocaleString("en-GB").replaceAll(",", "\u202f");

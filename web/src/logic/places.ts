@@ -13,7 +13,9 @@ export interface Placed {
 export function placed(cameras: readonly Place[]): Placed[] {
   return cameras.map(({ id, x, y }, k) => {
     if (x !== null && y !== null) return { id, x: within(x), y: within(y) };
-    const angle = (2 * Math.PI * k) / cameras.length - Math.PI / 2;
+    // Two stand side by side: there is more room, and names stand below.
+    const first = cameras.length === 2 ? Math.PI : -Math.PI / 2;
+    const angle = (2 * Math.PI * k) / cameras.length + first;
     return { id, x: 0.5 + 0.36 * Math.cos(angle), y: 0.5 + 0.36 * Math.sin(angle) };
   });
 }

@@ -7,6 +7,8 @@ import type { Cameras, Me, Role } from "../api/types";
 import { Store } from "./store";
 
 const KEY = "crosscam.token";
+/** Nobody is sent away without a word. */
+const LOST = new ApiError(401, "unauthorised", "this token is not accepted any more, you were signed out");
 const RANK: Record<Role, number> = { viewer: 0, operator: 1, admin: 2 };
 
 /** A session with a server. */
@@ -65,7 +67,7 @@ export async function enter(token: string | null = sessionStorage.getItem(KEY)):
   try {
     const document = await new Client(null).get<Parameters<typeof offersOf>[0]>("/openapi.json");
     const offers = offersOf(document);
-    const client = new Client(token, () => leave(null));
+    const client = new Client(token, () => leave(token === null ? null : LOST));
     // Asked without the handler of lost tokens: a wrong one is told where it was given.
     const first = new Client(token);
     const me = offers.has("GET /me") ? await first.get<Me>("/me") : null;

@@ -1,20 +1,29 @@
 /** Everybody who is kept, newest first. */
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Camera, Cameras, Identities, Identity } from "../api/types";
-import { ago, clock, exact, nsOfField, plural, span } from "../logic/format";
+import { Afterwards } from "../logic/afterwards";
+import { clock, nsOfField, plural, span } from "../logic/format";
+import { freshIn, listOf } from "../logic/people";
 import { href, type Route } from "../logic/route";
+import { Ago } from "../parts/ago";
 import { useLoaded, useSession } from "../parts/context";
 import { PersonChip } from "../parts/person";
 import { Empty, Failed, Loading } from "../parts/states";
 import { Portrait } from "../parts/pictures";
 
 const LIMIT = 24;
+/** Stays grow without anything being told; but the audit notes each time that is asked. */
+const EVERY_S = 60;
+
+interface Kept {
+  path: string;
+  list: Identities;
+}
 
 export function IdentitiesPage({ route }: { route: Route }) {
   const session = useSession();
   const { query } = route;
-  const [fresh, setFresh] = useState(0);
   const cameras = useLoaded<Cameras>("/cameras");
   const asked = new URLSearchParams({ limit: String(LIMIT) });
   for (const key of ["camera", "cursor"]) {
@@ -25,20 +34,32 @@ export function IdentitiesPage({ route }: { route: Route }) {
     const ns = nsOfField(query.get(field) ?? "");
     if (ns !== null) asked.set(key, ns);
   }
-  const { value, error, loading, reload } = useLoaded<Identities>(`/identities?${asked}`);
+  const path = `/identities?${asked}`;
+  const { value, error, loading, reload } = useLoaded<Identities>(path, EVERY_S);
+  const [kept, setKept] = useState<Kept | null>(null);
+  const list = value === null ? null : listOf(kept?.path === path ? kept.list : null, value);
+  useEffect(() => setKept(list && { path, list }), [value, path]);
+  const [told, setTold] = useState(0);
+  const fresh = list && value && !query.get("cursor") ? Math.max(told, freshIn(list, value)) : 0;
   const filtered = ["camera", "since", "until"].some((key) => query.get(key));
+  const latest = useRef(reload);
+  latest.current = reload;
+  const again = useMemo(() => new Afterwards(() => latest.current()), []);
+  useEffect(() => () => again.end(), [again]);
   useEffect(
     () =>
       session.on((event) => {
         if (event.event !== "identity") return;
         const { kind } = JSON.parse(event.data) as { kind: string };
-        if (kind === "new") setFresh((old) => old + 1);
+        if (kind === "new") setTold((old) => old + 1);
         else if (kind === "erased") reload();
+        else if (kind === "merged") again.told();
       }),
     [session],
   );
   const refresh = () => {
-    setFresh(0);
+    setTold(0);
+    setKept(null);
     reload();
   };
   return (
@@ -46,7 +67,7 @@ export function IdentitiesPage({ route }: { route: Route }) {
       <header class="page-head">
         <h1>People</h1>
         <p role="status">
-          {fresh > 0 && !query.get("cursor") && (
+          {fresh > 0 && (
             <button type="button" class="link" onClick={refresh}>
               Show {fresh} new
             </button>
@@ -56,22 +77,22 @@ export function IdentitiesPage({ route }: { route: Route }) {
       <Filters key={query.toString()} query={query} cameras={cameras.value?.cameras ?? []} />
       {error && <Failed error={error} retry={reload} />}
       {loading && <Loading what="people" />}
-      {value && !value.identities.length && (
+      {list && !list.identities.length && (
         <Empty title={filtered ? "Nobody fits" : "Nobody yet"}>
           {filtered ? <a href={href("identities")}>Show everybody</a> : "People appear here once a camera has seen them well."}
         </Empty>
       )}
-      {value && value.identities.length > 0 && (
+      {list && list.identities.length > 0 && (
         <ul class="cards people">
-          {value.identities.map((each) => (
+          {list.identities.map((each) => (
             <PersonCard key={each.global_id} person={each} />
           ))}
         </ul>
       )}
-      {value && (value.next !== null || query.get("cursor")) && (
+      {list && (list.next !== null || query.get("cursor")) && (
         <nav class="pager" aria-label="Pages of people">
           {query.get("cursor") && <a class="button" href={pageHref(query, null)}>Newest</a>}
-          {value.next !== null && <a class="button" href={pageHref(query, value.next)}>Older</a>}
+          {list.next !== null && <a class="button" href={pageHref(query, list.next)}>Older</a>}
         </nav>
       )}
     </>
@@ -122,7 +143,7 @@ function PersonCard({ person }: { person: Identity }) {
       <Portrait id={person.global_id} picture={person.picture} />
       <div>
         <h2><PersonChip id={person.global_id} /></h2>
-        <p title={exact(person.last_ns)}>seen {ago(person.last_ns)}</p>
+        <p>seen <Ago ns={person.last_ns} /></p>
         <p class="dim">
           since {clock(person.first_ns)} ({span((person.last_ns - person.first_ns) / 1e9)}),{" "}
           {plural(person.tracklets, "stay")}

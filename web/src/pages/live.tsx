@@ -1,7 +1,7 @@
 /** What the cameras see now, with the people in it. */
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { watch } from "../api/frames";
+import { FINAL, watch } from "../api/frames";
 import type { ApiError } from "../api/client";
 import type { Camera, Cameras } from "../api/types";
 import { draw, personAt } from "../logic/boxes";
@@ -11,7 +11,7 @@ import { Tiles, type Shown } from "../logic/tiles";
 import { useLoaded, useSession } from "../parts/context";
 import { Icon } from "../parts/icons";
 import { PersonChip } from "../parts/person";
-import { Empty, Failed, Loading, NotOffered } from "../parts/states";
+import { Empty, Failed, Loading, NotOffered, sentence } from "../parts/states";
 import { CameraState } from "./cameras";
 
 const STALE_MS = 5_000;
@@ -25,13 +25,14 @@ export function LivePage({ route }: { route: Route }) {
   const offered = session.offer("GET /live");
   const tiles = useMemo(() => new Tiles(), []);
   useEffect(() => () => tiles.close(), [tiles]);
-  const lost = useStream(tiles, offered, one, all.length);
+  const lost = useStream(tiles, offered && cameras.length > 0, one, all.length);
+  const trying = lost !== null && !(lost.error !== null && FINAL.includes(lost.error.status));
   return (
     <>
       <header class="page-head">
         <h1>{one ?? "Live"}</h1>
         {one !== null && <a class="button" href={href("live")}>All cameras</a>}
-        {lost && <p role="status" class="badge warn">Pictures interrupted, trying again</p>}
+        {trying && <p role="status" class="badge warn">Pictures interrupted, trying again</p>}
       </header>
       {error && <Failed error={error} retry={reload} />}
       {loading && <Loading what="the cameras" />}
@@ -48,7 +49,7 @@ export function LivePage({ route }: { route: Route }) {
 }
 
 /** Keep the stream while the page is seen: nobody draws pictures for a tab in the background. */
-function useStream(tiles: Tiles, offered: boolean, one: string | null, count: number): { error: ApiError | null } | null {
+function useStream(tiles: Tiles, wanted: boolean, one: string | null, count: number): { error: ApiError | null } | null {
   const { client } = useSession();
   const [lost, setLost] = useState<{ error: ApiError | null } | null>(null);
   const [hidden, setHidden] = useState(document.hidden);
@@ -60,7 +61,8 @@ function useStream(tiles: Tiles, offered: boolean, one: string | null, count: nu
   // Small tiles take small pictures.
   const height = one !== null ? 720 : count <= 2 ? 540 : 360;
   useEffect(() => {
-    if (!offered || hidden || (count === 0 && one === null)) return undefined;
+    setLost(null);
+    if (!wanted || hidden) return undefined;
     const ended = new AbortController();
     const query = new URLSearchParams({ fps: "8", height: String(height) });
     if (one !== null) query.set("cameras", one);
@@ -77,7 +79,7 @@ function useStream(tiles: Tiles, offered: boolean, one: string | null, count: nu
       ended.signal,
     );
     return () => ended.abort();
-  }, [client, tiles, offered, hidden, one, height, count === 0]);
+  }, [client, tiles, wanted, hidden, one, height]);
   return lost;
 }
 
@@ -147,7 +149,7 @@ function Tile({ camera, tiles, single }: { camera: Camera; tiles: Tiles; single:
             event.currentTarget.classList.toggle("over", hover.current !== null);
           }}
         />
-        {!any && <p class="screen-note">{camera.fix && camera.state !== "running" ? camera.fix : "Waiting for a picture…"}</p>}
+        {!any && <p class="screen-note">{camera.fix && camera.state !== "running" ? sentence(camera.fix) : "Waiting for a picture…"}</p>}
         {any && stale !== null && <p class="screen-note old">No picture for {span(stale)}</p>}
       </div>
       <p class="tile-people">

@@ -13,7 +13,7 @@ import { Empty, Failed, Loading, NotOffered } from "../parts/states";
 export function MapPage() {
   const session = useSession();
   const offered = session.offer("GET /topology");
-  const { value, error, loading, reload } = useLoaded<Topology>(offered ? "/topology" : null);
+  const { value, error, loading, reload } = useLoaded<Topology>(offered ? "/topology" : null, 60);
   return (
     <>
       <header class="page-head"><h1>Map</h1></header>
@@ -74,11 +74,6 @@ function Editor({ topology, reload }: { topology: Topology; reload: () => void }
           : "Only admins can change it. "}
         Lines are ways that people took, with the time that half of them needed; dashed ones were given by hand.
       </p>
-      <MapDrawing
-        places={places}
-        links={links}
-        onMove={editable ? (next) => { setPlaces(next); edit(); } : null}
-      />
       {editable && (
         <div class="save">
           <button type="button" class="primary" disabled={!changed} onClick={save}>Save</button>
@@ -87,6 +82,11 @@ function Editor({ topology, reload }: { topology: Topology; reload: () => void }
         </div>
       )}
       {error && <Failed error={error} />}
+      <MapDrawing
+        places={places}
+        links={links}
+        onMove={editable ? (next) => { setPlaces(next); edit(); } : null}
+      />
       <LinkTable
         cameras={places.map((each) => each.id)}
         links={links}

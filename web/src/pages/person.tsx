@@ -4,8 +4,9 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { IdentityPage } from "../api/types";
 import { Afterwards } from "../logic/afterwards";
 import { colourOf } from "../logic/colour";
-import { ago, clock, exact, plural, span } from "../logic/format";
+import { clock, exact, plural, span } from "../logic/format";
 import { href, type Route } from "../logic/route";
+import { Ago } from "../parts/ago";
 import { useLoaded, useSession } from "../parts/context";
 import { EventList } from "../parts/events";
 import { PersonActions } from "../parts/actions";
@@ -13,10 +14,13 @@ import { ContactSheet } from "../parts/sheet";
 import { Empty, Failed, Loading } from "../parts/states";
 import { JourneyTimeline } from "../parts/timeline";
 
+/** A stay grows without anything being told; but the audit notes each time that is asked. */
+const EVERY_S = 60;
+
 export function PersonPage({ route }: { route: Route }) {
   const session = useSession();
   const id = /^\d+$/.test(route.item) ? Number(route.item) : null;
-  const { value, error, loading, reload } = useLoaded<IdentityPage>(id === null ? null : `/identities/${id}`);
+  const { value, error, loading, reload } = useLoaded<IdentityPage>(id === null ? null : `/identities/${id}`, EVERY_S);
   const [gone, setGone] = useState(false);
   const shown = useRef(id);
   shown.current = value?.global_id ?? id;
@@ -51,7 +55,8 @@ export function PersonPage({ route }: { route: Route }) {
       {id === null && <Empty title={`“${route.item}” is no id of a person`}>{everybody}</Empty>}
       {gone && <Empty title={`Person ${id} was erased`}>{everybody}</Empty>}
       {!gone && loading && <Loading what={`person ${id}`} />}
-      {!gone && error && <Failed error={error} retry={reload} />}
+      {!gone && missing && <Empty title={`Nobody who is kept has the id ${id}`}>{everybody}</Empty>}
+      {!gone && error && !missing && <Failed error={error} retry={reload} />}
     </>
   );
 }
@@ -66,7 +71,7 @@ function Found({ person }: { person: IdentityPage }) {
       </header>
       {person.merged && <p class="notice">{person.asked_for} was merged into {person.global_id}: they are the same person.</p>}
       <dl class="figures">
-        <div><dt>Last seen</dt><dd title={exact(person.last_ns)}>{ago(person.last_ns)}</dd></div>
+        <div><dt>Last seen</dt><dd><Ago ns={person.last_ns} /></dd></div>
         <div><dt>First seen</dt><dd title={exact(person.first_ns)}>{clock(person.first_ns)}</dd></div>
         <div><dt>Stays</dt><dd>{person.tracklets}</dd></div>
         <div><dt>Cameras</dt><dd>{person.cameras.join(", ")}</dd></div>

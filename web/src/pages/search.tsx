@@ -3,11 +3,12 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { asApiError, type ApiError } from "../api/client";
 import type { Match, Matches, PictureMatches } from "../api/types";
-import { ago, exact } from "../logic/format";
+import { decimal } from "../logic/format";
 import { checkPicture } from "../logic/picture";
 import { href, type Route } from "../logic/route";
 import { patiently } from "../logic/patience";
 import { useSession } from "../parts/context";
+import { Ago } from "../parts/ago";
 import { Icon } from "../parts/icons";
 import { PersonChip } from "../parts/person";
 import { Portrait } from "../parts/pictures";
@@ -50,7 +51,8 @@ export function SearchPage({ route }: { route: Route }) {
       ) : (
         <div class="search-ways">
           {byPicture ? <PictureField onPicture={(file) => setAsked({ kind: "picture", file })} /> : <NotOffered what="a search by picture" route="POST /search/picture" />}
-          {byText && <TextField onText={(text) => setAsked({ kind: "text", text })} />}
+          {byText && session.me?.words === false && <NoWords />}
+          {byText && session.me?.words !== false && <TextField onText={(text) => setAsked({ kind: "text", text })} />}
         </div>
       )}
       {asked !== null && (
@@ -152,6 +154,17 @@ function TextField({ onText }: { onText: (text: string) => void }) {
   );
 }
 
+function NoWords() {
+  return (
+    <div class="state">
+      <p class="state-title">The run's model knows no words.</p>
+      <p>
+        Words find people where it is a CLIP model: <code>crosscam models pull clip:ARCHITECTURE/WEIGHTS</code>
+      </p>
+    </div>
+  );
+}
+
 function AskedFor({ asked }: { asked: Asked }) {
   const [url, setUrl] = useState<string | null>(null);
   useEffect(() => {
@@ -178,9 +191,9 @@ function Found({ matches }: { matches: Match[] }) {
             <h3><PersonChip id={each.global_id} /></h3>
             <p>
               <span class="meter" aria-hidden="true"><span style={{ width: `${Math.max(0, Math.min(1, each.similarity)) * 100}%` }} /></span>
-              {each.similarity.toFixed(2)} <span class="dim">alike</span>
+              {decimal(each.similarity, 2)} <span class="dim" title="cosine of their looks: 1 for the same ones">alike</span>
             </p>
-            <p title={exact(each.last_ns)}>seen {ago(each.last_ns)}</p>
+            <p>seen <Ago ns={each.last_ns} /></p>
             <p class="tags">{each.cameras.map((name) => <span key={name} class="tag">{name}</span>)}</p>
             <p><a href={href("search", "", { like: String(each.global_id) })}>Search on<span class="visually-hidden"> from person {each.global_id}</span></a></p>
           </div>

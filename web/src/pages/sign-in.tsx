@@ -46,7 +46,7 @@ export function SignIn({ error }: { error: ApiError | null }) {
         />
         {error && (
           <p id="token-error" class="field-error" role="alert">
-            {sentence(error.found)}.{error.fix && ` ${sentence(error.fix)}.`}
+            {sentence(error.found)}.{error.status !== 401 && error.fix && ` ${sentence(error.fix)}.`}
           </p>
         )}
         <button type="submit" class="primary" disabled={busy}>

@@ -1,14 +1,17 @@
 /** What can be done with somebody: found elsewhere, exported, merged, split, erased. */
 
-import { useState } from "preact/hooks";
-import type { Changed, Erased, IdentityPage } from "../api/types";
+import { useEffect, useState } from "preact/hooks";
+import type { Changed, Erased, IdentityPage, Pictures, Sight } from "../api/types";
 import { asApiError, type ApiError } from "../api/client";
 import { clock, plural, span } from "../logic/format";
 import { href } from "../logic/route";
 import { settled } from "../logic/settled";
-import { useSession } from "./context";
+import { Ago } from "./ago";
+import { useLoaded, useSession } from "./context";
 import { Dialog } from "./dialog";
-import { sentence } from "./states";
+import { PersonChip } from "./person";
+import { Portrait, StoredPicture } from "./pictures";
+import { advice, sentence } from "./states";
 
 type Open = "erase" | "merge" | "split" | null;
 
@@ -43,7 +46,7 @@ export function PersonActions({ person }: { person: IdentityPage }) {
       {session.may("admin") && (
         <button type="button" class="danger" onClick={() => setOpen("erase")}>Erase</button>
       )}
-      {error && <p class="field-error" role="alert">{sentence(error.found)}. {error.fix && sentence(error.fix)}</p>}
+      {error && <p class="field-error" role="alert">{sentence(error.found)}. {sentence(advice(error))}</p>}
       {open === "erase" && <Erase person={person} onClose={close} />}
       {open === "merge" && <Merge person={person} onClose={close} />}
       {open === "split" && <Split person={person} onClose={close} />}
@@ -94,6 +97,8 @@ function Merge({ person, onClose }: { person: IdentityPage; onClose: () => void 
   const { client } = useSession();
   const [into, setInto] = useState("");
   const right = /^[1-9]\d*$/.test(into.trim()) && Number(into) !== person.global_id;
+  const asked = useLater(right ? Number(into) : null);
+  const other = useLoaded<IdentityPage>(asked === null ? null : `/identities/${asked}`);
   return (
     <Dialog
       title={`Merge person ${person.global_id} into another`}
@@ -115,12 +120,39 @@ function Merge({ person, onClose }: { person: IdentityPage; onClose: () => void 
         The other id
         <input inputMode="numeric" autocomplete="off" value={into} onInput={(event) => setInto(event.currentTarget.value)} />
       </label>
+      <div class="other">
+        {other.value && (
+          <>
+            <Portrait id={other.value.global_id} picture={other.value.picture} />
+            <p>
+              <PersonChip id={other.value.global_id} /> seen <Ago ns={other.value.last_ns} />
+              <br />
+              {other.value.cameras.join(", ")}
+            </p>
+          </>
+        )}
+        {other.error?.status === 404 && <p role="status">Nobody who is kept has this id.</p>}
+      </div>
     </Dialog>
   );
 }
 
+/** Return a value once it has stayed the same for a moment: who is not meant is not asked for. */
+function useLater<T>(value: T): T | null {
+  const [later, set] = useState<T | null>(null);
+  useEffect(() => {
+    set(null);
+    const timer = setTimeout(() => set(() => value), 400);
+    return () => clearTimeout(timer);
+  }, [value]);
+  return later;
+}
+
 function Split({ person, onClose }: { person: IdentityPage; onClose: () => void }) {
-  const { client } = useSession();
+  const session = useSession();
+  const { client } = session;
+  const offered = session.offer("GET /identities/{}/pictures");
+  const { value } = useLoaded<Pictures>(offered ? `/identities/${person.global_id}/pictures` : null);
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const name = (each: { camera: string; track: number }) => `${each.camera}/${each.track}`;
   const toggle = (key: string) => {
@@ -153,10 +185,19 @@ function Split({ person, onClose }: { person: IdentityPage; onClose: () => void 
         {person.journey.map((each) => (
           <label key={name(each)} class="choice">
             <input type="checkbox" checked={chosen.has(name(each))} onChange={() => toggle(name(each))} />
+            {offered && <StoredPicture name={pictureIn(value, each)} alt="" />}
             {each.camera}, {clock(each.start_ns)}, {span((each.end_ns - each.start_ns) / 1e9)}
           </label>
         ))}
       </fieldset>
     </Dialog>
   );
+}
+
+/** Return the best picture of a stay, by name; null where none is kept. */
+function pictureIn(found: Pictures | null, stay: Sight): string | null {
+  const those = (found?.pictures ?? []).filter(
+    ({ camera, ns }) => camera === stay.camera && ns >= stay.start_ns && ns <= stay.end_ns,
+  );
+  return those.sort((a, b) => b.quality - a.quality)[0]?.name ?? null;
 }

@@ -3,7 +3,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { asApiError, type ApiError } from "../api/client";
-import { sentence } from "./states";
+import { advice, sentence } from "./states";
 
 interface Props {
   title: string;
@@ -45,7 +45,7 @@ export function Dialog({ title, action, danger = false, ready = true, children, 
         {error && (
           <p class="field-error" role="alert">
             {sentence(error.found)}.{error.expected && ` Expected: ${error.expected}.`}
-            {error.fix && ` ${sentence(error.fix)}.`}
+            {advice(error) && ` ${sentence(advice(error))}.`}
           </p>
         )}
         <div class="dialog-end">

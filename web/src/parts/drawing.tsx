@@ -26,7 +26,7 @@ export function MapDrawing({ places, links, onMove }: Props) {
     observer.observe(place.current);
     return () => observer.disconnect();
   }, []);
-  const height = Math.round(Math.min(620, Math.max(320, width * 0.55)));
+  const height = Math.round(Math.min(620, Math.max(320, Math.min(width * 0.55, innerHeight - 300))));
   const at = new Map(places.map((each) => [each.id, each]));
   const drag = (event: PointerEvent) => {
     if (dragged.current === null || onMove === null) return;
@@ -72,7 +72,7 @@ export function MapDrawing({ places, links, onMove }: Props) {
             >
               <circle r="15" />
               <path class="icon" d="M-8-4h9v8h-9zM1-1 7-4v8L1 1" />
-              <text y="32" text-anchor="middle">{id}</text>
+              <text y={y < 0.5 ? -24 : 32} text-anchor="middle">{id}</text>
             </g>
           ))}
         </svg>
@@ -85,8 +85,8 @@ function Arrow({ link, from, to, width, height }: { link: Link; from: Placed; to
   const [x1, y1, x2, y2] = [from.x * width, from.y * height, to.x * width, to.y * height];
   const length = Math.hypot(x2 - x1, y2 - y1) || 1;
   const [ux, uy] = [(x2 - x1) / length, (y2 - y1) / length];
-  // Bent to the side, so that the way back is another line.
-  const bend = 22;
+  // Bent to the side, so that the way back is another line, and what was given one beside what was learned.
+  const bend = link.given ? 60 : 22;
   const [mx, my] = [(x1 + x2) / 2 - uy * bend, (y1 + y2) / 2 + ux * bend];
   const weight = 1.5 + Math.min(3, Math.log10(1 + link.count));
   return (

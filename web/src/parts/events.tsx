@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import type { IdentityEvent } from "../api/types";
-import { clock, exact } from "../logic/format";
+import { clock, decimal, exact } from "../logic/format";
 import { Empty } from "./states";
 import { PersonChip } from "./person";
 
@@ -17,9 +17,9 @@ export function EventList({ events, self }: { events: IdentityEvent[]; self: num
           {each.cause !== null && <span class="tag">{each.cause}</span>}
           {each.odds !== null && (
             <span class="dim odds" title="log-odds in nats">
-              odds {each.odds.toFixed(1)}
+              odds {decimal(each.odds, 1)}
               {each.runner_up !== null && each.runner_up_id !== null && (
-                <>, next <PersonChip id={each.runner_up_id} /> {each.runner_up.toFixed(1)}</>
+                <>, next <PersonChip id={each.runner_up_id} /> {decimal(each.runner_up, 1)}</>
               )}
             </span>
           )}

@@ -23,7 +23,7 @@ export function LinkTable({ cameras, links, span, onChange }: Props) {
             <thead>
               <tr>
                 <th scope="col">From</th><th scope="col">To</th><th scope="col">Half need</th><th scope="col">Nearly all</th>
-                <th scope="col">People</th><th scope="col">Known by</th>{onChange && <th scope="col"><span class="visually-hidden">Change</span></th>}
+                <th scope="col">Times</th><th scope="col">Known by</th>{onChange && <th scope="col"><span class="visually-hidden">Change</span></th>}
               </tr>
             </thead>
             <tbody>

@@ -34,10 +34,10 @@ export function Failed({ error, retry }: { error: ApiError; retry?: () => void }
             <dd>{error.expected}</dd>
           </>
         )}
-        {error.fix && (
+        {advice(error) && (
           <>
             <dt>What to do</dt>
-            <dd>{error.fix}</dd>
+            <dd>{advice(error)}</dd>
           </>
         )}
       </dl>
@@ -74,7 +74,12 @@ export function NotAllowed({ what, role }: { what: string; role: string }) {
   );
 }
 
-/** Return text that begins like a sentence. */
+/** Return text that begins like a sentence; a command stays as it is typed. */
 export function sentence(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
+  return text.startsWith("crosscam ") ? text : text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** Return what to do, for whoever sits before the console: routes of the interface are no help there. */
+export function advice(error: ApiError): string {
+  return /^[A-Z]+ \/api\//.test(error.fix) ? "" : error.fix;
 }

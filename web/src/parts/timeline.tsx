@@ -43,20 +43,24 @@ export function JourneyTimeline({ journey }: { journey: Sight[] }) {
           {line.lanes.map((camera, row) => (
             <g key={camera} class="lane">
               <line x1={left} x2={right} y1={y(row)} y2={y(row)} />
-              <text
-                x={above ? 0 : left - 10}
-                y={above ? y(row) - 20 : y(row)}
-                text-anchor={above ? "start" : "end"}
-                dominant-baseline="central"
-              >
-                {short(camera)}
-              </text>
             </g>
           ))}
           {line.hops.map(({ from, to, seconds }, k) => (
             <line key={k} class="hop" x1={x(from.to)} y1={y(from.lane)} x2={x(to.from)} y2={y(to.lane)}>
               <title>{`${span(seconds)} between`}</title>
             </line>
+          ))}
+          {line.lanes.map((camera, row) => (
+            <text
+              key={camera}
+              class="camera"
+              x={above ? 0 : left - 10}
+              y={above ? y(row) - 20 : y(row)}
+              text-anchor={above ? "start" : "end"}
+              dominant-baseline="central"
+            >
+              {short(camera)}
+            </text>
           ))}
           {line.segments.map(({ sight, lane: row, from, to }) => (
             <rect
