@@ -150,7 +150,7 @@ def tour_of(page: Page, who: int) -> list[tuple[Image.Image, int]]:
         found.append((captioned(shot(page), words), 850))
         page.wait_for_timeout(500)
     steps = (
-        ("identities", "2. People: who is kept, where they were seen, newest first"),
+        ("identities", "2. People: who is kept, where they were seen, newest ids first"),
         (f"identities/{who}", f"3. Journey: where person {who} was, and what happened to the id"),
         (f"search?like={who}", f"4. Search: who looks like person {who}"),
         ("map", "5. Map: the ways between cameras, and the time that people take"),
@@ -158,10 +158,10 @@ def tour_of(page: Page, who: int) -> list[tuple[Image.Image, int]]:
     )
     for where, words in steps:
         go(page, where)
-        found.append((captioned(shot(page), words), 4000))
+        found.append((captioned(shot(page), words), 4800))
         page.mouse.wheel(0, 420)
         page.wait_for_timeout(1500)
-        found.append((captioned(shot(page), words), 4000))
+        found.append((captioned(shot(page), words), 4800))
     return found
 
 

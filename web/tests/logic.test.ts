@@ -193,3 +193,8 @@ test("who is new waits, who is gone goes, and the others are as they are now", (
 test("numbers have a true minus, and nothing is less than nothing", () => {
   expect([decimal(-7.24, 1), decimal(7.26, 1), decimal(-0.001, 2), decimal(0, 1)]).toEqual(["\u22127.2", "7.3", "0.00", "0.0"]);
 });
+
+test("two cameras stand side by side, for names stand above and below", () => {
+  const two = placed([{ id: "a", x: null, y: null }, { id: "b", x: null, y: null }]);
+  expect(two.map(({ x, y }) => [x.toFixed(2), y.toFixed(2)])).toEqual([["0.14", "0.50"], ["0.86", "0.50"]]);
+});

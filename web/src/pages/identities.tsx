@@ -146,7 +146,7 @@ function PersonCard({ person }: { person: Identity }) {
         <p>seen <Ago ns={person.last_ns} /></p>
         <p class="dim">
           since {clock(person.first_ns)} ({span((person.last_ns - person.first_ns) / 1e9)}),{" "}
-          {plural(person.tracklets, "stay")}
+          <span class="whole">{plural(person.tracklets, "stay")}</span>
         </p>
         <p class="tags">{person.cameras.map((each) => <span key={each} class="tag">{each}</span>)}</p>
         {person.state === "forgotten" && <p class="dim">no longer recognised</p>}
