@@ -6,7 +6,8 @@
 #     examples/loop.sh FOLDER [RECIPE-OVERRIDE...]
 #
 # FOLDER must not exist yet. Words behind it go to `crosscam train` (method.epochs=2 for a quick
-# look). PEOPLE, CAMERAS, SECONDS_OF_VIDEO, FPS, SEED and BESIDE (seconds of both models) may be set.
+# look). PEOPLE, CAMERAS, SECONDS_OF_VIDEO, FPS, SEED, LOOKALIKES (share of people in uniform) and
+# BESIDE (seconds of both models) may be set.
 # Needs the train extra. SECONDS_OF_VIDEO=60 FPS=5 is six minutes of a processor; as it stands expect
 # several times as much (not measured). With fewer than 16 people to learn from, counted in each
 # camera, add batch.people=8 or so.
@@ -17,7 +18,8 @@
 # looked for in the other cameras, and tells models apart where IDF1 does not. One small site says
 # little: take several seeds before you believe a difference.
 #
-# The people here are of the kind that crosscam-reid learned from: there is hardly anything to gain.
+# The people here are of the kind that crosscam-reid learned from: as they are there is hardly
+# anything to gain, and of those in uniform, where there is, own-site does not learn it.
 # docs/guides/train.md tells what was measured, here and on real people.
 set -euo pipefail
 
@@ -33,7 +35,7 @@ mkdir -p "$1"
 out=$(cd "$1" && pwd)
 shift
 people=${PEOPLE:-16} cameras=${CAMERAS:-3} seconds=${SECONDS_OF_VIDEO:-120} seed=${SEED:-11}
-fps=${FPS:-10} beside=${BESIDE:-30}
+fps=${FPS:-10} beside=${BESIDE:-30} lookalikes=${LOOKALIKES:-0}
 plain=(--no-video --no-report --no-crops)
 
 field() { # the value of a dotted path in the JSON that comes in
@@ -48,7 +50,7 @@ say() { printf '\n== %s\n' "$*"; }
 
 say "two days of a site: one to learn from, one to be judged on; the same people in other clothes"
 crosscam simulate -o "$out/site" --days 2 --people "$people" --cameras "$cameras" \
-  --seconds "$seconds" --fps "$fps" --seed "$seed" --crops
+  --seconds "$seconds" --fps "$fps" --seed "$seed" --lookalikes "$lookalikes" --crops
 learn="$out/site/day1" judge="$out/site/day2"
 mkdir "$out/crops-of-day2"
 cp "$out"/site/crops/*/*_c?s2_*.jpg "$out/crops-of-day2"
