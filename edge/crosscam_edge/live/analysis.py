@@ -66,6 +66,11 @@ class CameraAnalysis:
         """Id of the next track that begins."""
         return self._tracking.tracker.next_id
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What became of tracks so far, and how many crops were embedded; see `Tracker`."""
+        return dict(self._tracking.tracker.counts)
+
     def look_only(self, config: CameraConfig, settings: SiteConfig) -> None:
         """From now on let only people count who are in the region and in no mask."""
         self._area = AreaFilter(

@@ -252,6 +252,10 @@ class LiveRun:
         """Return the number of pictures that were looked at, by camera."""
         return {each.name: each.analysis.frames for each in self._watched}
 
+    def tracks(self) -> dict[str, dict[str, int]]:
+        """Return what became of tracks, and how many crops were embedded, by camera."""
+        return {each.name: each.analysis.counts for each in self._watched}
+
     def failures(self) -> dict[str, int]:
         """Return the number of pictures that could not be looked at, by camera."""
         return {each.name: each.failures for each in self._watched if each.failures}

@@ -16,11 +16,12 @@ from crosscam_edge.live.camera import CameraState
 from crosscam_edge.live.rates import Pace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from prometheus_client.core import Metric
 
     from crosscam_edge.gallery import Gallery
+    from crosscam_edge.live.camera import CameraHealth
     from crosscam_edge.live.latency import Latency
     from crosscam_edge.server.limits import Attempts
     from crosscam_edge.server.patience import Slow
@@ -132,6 +133,25 @@ class _Figures:
             for each in cameras:
                 family.add_metric([each.camera_id], values.get(each.camera_id, 0))
             yield family
+        yield from self._of_tracks(cameras)
+
+    def _of_tracks(self, cameras: Sequence[CameraHealth]) -> Iterator[Metric]:
+        became = self._site.run.tracks()
+        embedded = CounterMetricFamily(
+            "crosscam_crops_embedded", "Looks at people that were taken.", labels=["camera"]
+        )
+        tracks = CounterMetricFamily(
+            "crosscam_tracks",
+            "Tracks that were confirmed, found again by looks, or ended because they had become "
+            "somebody else by looks.",
+            labels=["camera", "what"],
+        )
+        for each in cameras:
+            counts = became.get(each.camera_id, {})
+            embedded.add_metric([each.camera_id], counts.get("embedded", 0))
+            for what in ("confirmed", "refound", "changed"):
+                tracks.add_metric([each.camera_id, what], counts.get(what, 0))
+        yield from (embedded, tracks)
 
     def _of_run(self) -> Iterator[Metric]:
         run = self._site.run

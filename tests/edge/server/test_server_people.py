@@ -36,6 +36,11 @@ def test_figures_are_as_prometheus_reads_them(ask, live):
     looked = {s.labels["camera"]: s.value for s in found["crosscam_pictures_looked_at"].samples}
     assert looked["hall"] > 0
     assert looked["dead"] == 0
+    looks = {s.labels["camera"]: s.value for s in found["crosscam_crops_embedded"].samples}
+    assert looks["hall"] > looks["dead"] == 0
+    tracks = {tuple(s.labels.values()): s.value for s in found["crosscam_tracks"].samples}
+    assert tracks["hall", "confirmed"] > 0
+    assert tracks["hall", "changed"] == tracks["dead", "confirmed"] == 0
     states = {s.labels["state"]: s.value for s in found["crosscam_cameras"].samples}
     assert sum(states.values()) == 3
     buckets = [
