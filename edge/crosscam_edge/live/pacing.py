@@ -17,10 +17,16 @@ if TYPE_CHECKING:
     from crosscam_edge.live.watched import Watched
 
 _EVERY_S = 1.0
+_NEWS = 0.2  # share of the last second in how far costs are believed
 
 
 class Pacing:
     """Counts what is done, and once a second decides how often each camera is looked at.
+
+    What pictures take is measured one by one, with whatever waiting for a core or for the
+    interpreter is in it, and several go on at the same time: together it may be more than the time
+    for which the run's thread was busy. So costs are believed as far as their sum is that time.
+    Without it a site that was slow for a moment stayed at half of what the machine can do.
 
     Args:
         target: Pictures of a camera in a second, when there is time enough.
@@ -37,7 +43,9 @@ class Pacing:
         self.latency = Latency()
         self.stages = {stage: Latency() for stage in STAGES}
         self._now = now_ns
-        self._other_s = self._decided_s = 0.0
+        self._other_s = self._idle_s = self._spent_s = 0.0
+        self._decided_s = time.perf_counter()
+        self._scale: float | None = None
 
     def count(self, look: Look) -> None:
         """Add a picture that is done and told to the latencies."""
@@ -55,6 +63,14 @@ class Pacing:
         self.latency.add(total)
         look.watched.latency.add(total)
 
+    def took(self, looks: Sequence[Look], seconds: float) -> None:
+        """Note what the pictures of a round took, see `share_out`."""
+        self._spent_s += share_out(looks, seconds)
+
+    def idle(self, seconds: float) -> None:
+        """Add time in which the run's thread waited and there was nothing to begin with."""
+        self._idle_s += seconds
+
     def other(self, seconds: float) -> None:
         """Add time of the run's thread that was not for pictures."""
         self._other_s += seconds
@@ -65,13 +81,24 @@ class Pacing:
         passed = now - self._decided_s
         if passed < _EVERY_S:
             return
-        now_ns = self._now()
+        now_ns, other = self._now(), min(1.0, self._other_s / passed)
+        busy = max(0.0, 1.0 - self._idle_s / passed - other)
+        if self._spent_s:
+            measured = min(1.0, busy * passed / self._spent_s)
+            before = measured if self._scale is None else self._scale
+            self._scale = before + _NEWS * (measured - before)
+        scale = 1.0 if self._scale is None else self._scale
         needs = {each.name: each.need(self.control.target, now_ns) for each in cameras}
         self.control.step(
-            {name: need for name, need in needs.items() if need is not None},
-            min(1.0, self._other_s / passed),
+            {
+                name: replace(need, cost_s=scale * need.cost_s)
+                for name, need in needs.items()
+                if need is not None
+            },
+            other,
         )
-        self._decided_s, self._other_s = now, 0.0
+        self._decided_s = now
+        self._other_s = self._idle_s = self._spent_s = 0.0
 
     def health(self, watched: Watched) -> CameraHealth:
         """Return how a camera is, and how often it is looked at."""
@@ -79,7 +106,7 @@ class Pacing:
         return replace(watched.camera.health(), look_rate=rate, pace=pace)
 
 
-def share_out(looks: Sequence[Look], seconds: float) -> None:
+def share_out(looks: Sequence[Look], seconds: float) -> float:
     """Note what each picture took: of the run's thread, or of the detector if that is more.
 
     Both work at the same time, so the one that has less time left says how much can be done.
@@ -87,12 +114,19 @@ def share_out(looks: Sequence[Look], seconds: float) -> None:
     Args:
         looks: Pictures of a round.
         seconds: Of the run's thread, for all of them, with its waiting for the detector.
+
+    Returns:
+        What they took together.
     """
     tracking = sum(look.track_s for look in looks)
     waiting = sum(look.waited_s for look in looks)
     if tracking + waiting > seconds:  # side by side
         tracking, waiting = 0.0, max((look.waited_s for look in looks), default=0.0)
     rest = max(0.0, seconds - waiting - tracking)
+    total = 0.0
     for look in looks:
         own = look.track_s if tracking else 0.0
-        look.watched.took(max(own + rest / len(looks), look.detector_s))
+        took = max(own + rest / len(looks), look.detector_s)
+        look.watched.took(took)
+        total += took
+    return total

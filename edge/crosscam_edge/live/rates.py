@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FLOOR = 2.0
 """Pictures a second below which nobody goes while it can be avoided: people walk past."""
-BEGIN, BUDGET, END = 0.9, 0.85, 0.7
+BEGIN, BUDGET, END = 0.97, 0.92, 0.75
 """Shares of the time: with more wanted rates are lowered, to so much, until less is wanted."""
 FELL = 0.95
 """A rate is lowered when it should be below this share of what it is."""

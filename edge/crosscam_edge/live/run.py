@@ -21,7 +21,7 @@ from crosscam_edge.live.commands import Commands
 from crosscam_edge.live.identities import Identities
 from crosscam_edge.live.looking import Looking
 from crosscam_edge.live.open import live_cameras
-from crosscam_edge.live.pacing import Pacing, share_out
+from crosscam_edge.live.pacing import Pacing
 from crosscam_edge.live.roster import Roster, with_former
 from crosscam_edge.live.service import Service
 from crosscam_edge.live.telling import Telling
@@ -268,7 +268,9 @@ class LiveRun:
             while not stop.is_set():
                 self._wake.clear()
                 if not self._round():
+                    began = time.perf_counter()
                     self._wake.wait(_WAIT_S)
+                    self._pacing.idle(time.perf_counter() - began)
                 began = time.perf_counter()
                 self._pacing.decide(self._watched)
                 self._commands.carry_out()
@@ -303,11 +305,13 @@ class LiveRun:
         if taken:
             self._begun = self._looking.begin(taken, self._now())
         if before is not None:
-            self._finish(before)
+            waited_s = self._finish(before)
+            if not taken:
+                self._pacing.idle(waited_s)
         return bool(taken) or before is not None
 
-    def _finish(self, begun: Round) -> None:
-        """Track in the pictures of a round, and tell."""
+    def _finish(self, begun: Round) -> float:
+        """Track in the pictures of a round, and tell; returns its waiting for them, seconds."""
         began, done = time.perf_counter(), []
         for look in self._looking.finish(begun, self._watched):
             each, picture = look.watched, look.picture
@@ -322,7 +326,8 @@ class LiveRun:
                 each.people_ns = look.taken_ns
             self._pacing.count(look)
             done.append(look)
-        share_out(done, begun.seconds + time.perf_counter() - began)
+        self._pacing.took(done, begun.seconds + time.perf_counter() - began)
+        return sum(look.waited_s for look in done)
 
     def _take(self, cameras: Iterable[Watched], most: int) -> list[tuple[Watched, Picture]]:
         """Take the newest picture of cameras that are due and have one, the longest due first."""
