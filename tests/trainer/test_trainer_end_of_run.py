@@ -53,7 +53,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = {
         "name": "tiny",
         "data": {"path": str(root / "pics"), "pattern": PATTERN, "licence": "made for the test"},
-        "model": {"tower": "test-tiny", "size": [32, 16]},
+        "model": {"tower": "test-tiny", "size": [32, 16], "whiten": 3.0},
         "augmentation": {"pad": 1},
         "batch": {"people": 4, "pictures": 4, "iterations": 25},
         "loop": {"device": "cpu", "workers": 0},
@@ -96,6 +96,7 @@ def test_bundle_and_checkpoint_and_run_agree(trained: Path) -> None:
         card = (trained / f"run/seed-0/{which}.card.md").read_text()
         assert manifest.model_id in card
         assert "made for the test" in card
+        assert f"| whitening inside labels | {result['whitening']} |" in card or which == "best"
         assert f"{told['mAP']:.3f}" in card
         assert "chosen on the test split" in card
 

@@ -67,6 +67,12 @@ def test_limits_that_follow_from_the_run_are_always_there():
         assert words not in card
 
 
+def test_whether_it_is_whitened_is_said():
+    assert "whitening" not in model_card(recipe(), facts([])).split("## Recipe")[0]
+    card = model_card(recipe(), facts([], whitening="not used: no label could be looked for"))
+    assert "| whitening inside labels | not used: no label" in card
+
+
 def test_nothing_measured_is_said():
     assert "Not measured." in model_card(recipe(), facts([]))
 

@@ -38,6 +38,8 @@ def trained(**values):
         optimiser.zero_grad()
         features.final_bn.sin().mean().backward()
         optimiser.step()
+    if model.whitening is not None:
+        model.whitening.normal_()
     return model, built.preparation
 
 
@@ -46,6 +48,7 @@ def trained(**values):
     [
         {},
         {"pooling": "max_avg"},
+        {"whiten": 1.0},
         pytest.param(
             {"tower": "test-tiny-vit", "pooling": "own", "embedding": "concat", "stride": 6},
             marks=pytest.mark.slow,

@@ -129,6 +129,18 @@ class ModelRecipe(Strict):
         description="batch norm of the tower keeps the running means and variances of its weights: "
         "those of few people in the clothes of one day suit nobody else; nothing without weights",
     )
+    whiten: PositiveFloat | None = Field(
+        default=None,
+        description="the embedding is whitened by its covariance inside the labels of the training "
+        "split, to which so many times the mean variance is added, where labels left out in turn "
+        "are found better so; needs `final_bn`; None: it is not",
+    )
+
+    @model_validator(mode="after")
+    def _whitens_what_is_extracted(self) -> Self:
+        if self.whiten is not None and self.embedding != "final_bn":
+            raise ValueError(f"whiten needs embedding final_bn, not {self.embedding}")
+        return self
 
 
 class OptimiserRecipe(Strict):

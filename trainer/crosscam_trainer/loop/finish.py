@@ -144,6 +144,7 @@ def _export(
         judgements=judgements,
         chosen_on=recipe.evaluation.split,
         exactness=exported.graph_error,
+        whitening=trained.about.get("whitening"),
     )
     with writing(place.card):
         part = place.card.with_suffix(".part")

@@ -214,6 +214,7 @@ def _one(
         "selected_on": recipe.evaluation.split,
         "last": None if judgement.last is None else judgement.last._asdict(),
         "best": None if judgement.best is None else judgement.best._asdict(),
+        "whitening": None if trainer.trial is None else str(trainer.trial),
     }
     if world.first:
         _write_json(folder / RESULT, result)

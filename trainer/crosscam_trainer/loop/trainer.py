@@ -26,6 +26,8 @@ from crosscam_trainer.loop.extract import evaluating
 from crosscam_trainer.loop.optimise import LossScale, NotFiniteError
 from crosscam_trainer.loop.progress import listed
 from crosscam_trainer.loop.types import MAIN, Evaluate, Judged, Judgement, Position, Sums
+from crosscam_trainer.methods.labels import train_labels
+from crosscam_trainer.methods.whitening import Trial, try_whitening, whitening
 from crosscam_trainer.models.architectures import uses_quick_gelu
 from crosscam_trainer.models.checkpoint import save_model
 from crosscam_trainer.models.text import ClipText
@@ -53,6 +55,9 @@ class Trainer:
         journal: Records; None on all processes but the first.
         evaluate: Judges the model during the run; None leaves it unjudged.
         identity: JSON values that a checkpoint must have to be resumed, see `identity`.
+
+    Attributes:
+        trial: Of the newest whitening; None without `ModelRecipe.whiten`.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Trainer:
         self.evaluate, self.identity = evaluate, identity
         self.position = Position()
         self.judgement = Judgement()
+        self.trial: Trial | None = None
         self._number = 0
         self._saved = time.monotonic()
         self._batches: Batches | None = None
@@ -84,6 +90,7 @@ class Trainer:
         """
         while self.position.stage < len(self.stages):
             self._stage(self.stages[self.position.stage])
+        self._whiten()
         if self.run.world.first:
             self._write_weights("last", self.judgement.last)
         return self.judgement
@@ -217,6 +224,7 @@ class Trainer:
         every = self.run.recipe.evaluation.every
         if self.evaluate is None or (done % every and done != stage.epochs):
             return False
+        self._whiten()
         with evaluating(self.run.model):
             found = dict(self.evaluate(self.run.model))
         figures = self.run.world.share({name: float(value) for name, value in found.items()})
@@ -234,6 +242,25 @@ class Trainer:
             self._write_weights("best", judged)
         return True
 
+    def _whiten(self) -> None:
+        """Fit the whitening, where the recipe asks for it, to the features as they are now.
+
+        The identity where labels left out do not gain by it. Nothing that is trained goes through
+        it, so it is needed only where the model is judged or written.
+        """
+        run, ridge = self.run, self.run.recipe.model.whiten
+        if ridge is None:
+            return
+        assert run.model.whitening is not None
+        features, labels = run.extract().final_bn, train_labels(run.data, run.device)
+        self.trial = try_whitening(features, labels.person, labels.camera, ridge)
+        run.model.whitening.copy_(
+            whitening(features, labels.person, ridge)
+            if self.trial.helps
+            else torch.eye(len(run.model.whitening))
+        )
+        self._say(f"whitening {self.trial}")
+
     def _out_of_patience(self) -> bool:
         patience = self.run.recipe.evaluation.patience
         return patience is not None and self.judgement.since_best >= patience
@@ -243,6 +270,7 @@ class Trainer:
             "which": name,
             "judged": None if judged is None else judged._asdict(),
             "selected_on": self.run.recipe.evaluation.split if name == "best" else None,
+            "whitening": None if self.trial is None else str(self.trial),
             "seed": self.run.seed,
             "quick_gelu": uses_quick_gelu(self.run.model),
             "recipe": self.run.recipe.model_dump(mode="json"),

@@ -96,7 +96,7 @@ def bare_model(recipe: ModelRecipe, *, cameras: int = 0, quick_gelu: bool = Fals
         camera_weight=recipe.camera_embedding,
     )
     return Built(
-        ReIDModel(tower, recipe.pooling, recipe.embedding),
+        ReIDModel(tower, recipe.pooling, recipe.embedding, whiten=recipe.whiten is not None),
         ClipText(clip),
         Preparation(recipe.size, recipe.interpolation, recipe.mean, recipe.std),
     )

@@ -59,6 +59,7 @@ class CardFacts:
         exactness: Largest difference of the exported graph to the model, per element.
         limits: What it must not be trusted with, a sentence each.
         seconds: Training time of all seeds together; None when unknown.
+        whitening: Whether it is used, and why; None where the recipe does not ask for it.
     """
 
     name: str
@@ -74,6 +75,7 @@ class CardFacts:
     exactness: float
     limits: Sequence[str] = field(default_factory=tuple)
     seconds: float | None = None
+    whitening: str | None = None
 
 
 def model_card(recipe: Recipe, facts: CardFacts) -> str:
@@ -111,6 +113,8 @@ def model_card(recipe: Recipe, facts: CardFacts) -> str:
     ]
     if facts.seconds is not None:
         lines.append(f"| training time | {facts.seconds / 3600:.1f} h, all seeds |")
+    if facts.whitening is not None:
+        lines.append(f"| whitening inside labels | {facts.whitening} |")
     lines += [
         f"| exported graph | differs from the model by {facts.exactness:.1g} at most |",
         "",

@@ -74,18 +74,24 @@ class ReIDModel(nn.Module):
             (CAL; twice as long), or the tower's "own" summary (CLIP-ReID).
         embedding: What people are found by: "final_bn" (CCAFL, CAL), "joint_bn", or "concat" of
             `final` and `joint` before their necks (CLIP-ReID).
+        whiten: Whether `embed` multiplies by `whitening`.
 
     Attributes:
         final_dim: `D` of `Features`: the tower's `C`, or twice that with "max_avg".
         joint_dim: `J`.
         embedding_dim: Dimension of `embed`.
+        whitening: `(E, E)`, see `methods.whitening`; the identity until it is set. None without.
     """
+
+    whitening: Tensor | None
 
     def __init__(
         self,
         tower: nn.Module,
         pooling: Literal["gem", "max_avg", "own"] = "gem",
         embedding: Literal["final_bn", "joint_bn", "concat"] = "final_bn",
+        *,
+        whiten: bool = False,
     ) -> None:
         super().__init__()
         sizes = cast("ImageTower", tower)
@@ -101,6 +107,7 @@ class ReIDModel(nn.Module):
             "joint_bn": self.joint_dim,
             "concat": self.final_dim + self.joint_dim,
         }[embedding]
+        self.register_buffer("whitening", torch.eye(self.embedding_dim) if whiten else None)
 
     def forward(self, images: Tensor, cameras: Tensor | None = None) -> Features:
         """Compute features, of the pictures of all ranks in training mode.
@@ -135,6 +142,9 @@ class ReIDModel(nn.Module):
             chosen = features.joint_bn
         else:
             chosen = features.final_bn
+        if self.whitening is not None:
+            with torch.autocast(images.device.type, enabled=False):
+                chosen = chosen @ self.whitening
         return functional.normalize(chosen, dim=1)
 
 
