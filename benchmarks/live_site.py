@@ -109,8 +109,10 @@ def watch(site: Path, out: Path, fps: float, seconds: float) -> dict[str, Any]:
         sys.exit(f"crosscam run ended with {running.returncode}:\n{log.read_text()[-3000:]}")
     late = np.array([each for each in memory if each[0] > memory[-1][0] / 2])
     slope = float(np.polyfit(late[:, 0], late[:, 1], 1)[0]) if len(late) > 2 else float("nan")
+    summary = json.loads(said)
+    del summary["output"]  # where it is on this machine
     return {
-        "summary": json.loads(said),
+        "summary": summary,
         "cpu_share": round(used / memory[-1][0], 3),
         "memory_mib": round(memory[-1][1], 1),
         "memory_mib_each_30_s": [round(mib) for _, mib in memory[::30]],

@@ -7,6 +7,7 @@ import pytest
 from starlette.applications import Starlette
 
 from crosscam_edge.server.guard import LOOPBACK, Guard
+from crosscam_edge.server.limits import Attempts
 from crosscam_edge.server.patience import Slow
 from crosscam_edge.server.serve import Server, bind
 from crosscam_edge.server.web import console_routes
@@ -31,7 +32,9 @@ def ask():
     def asked(folder):
         app = Starlette(routes=console_routes(folder))
         app.state.slow = Slow()
-        app.add_middleware(Guard, hosts=LOOPBACK, slow=app.state.slow, larger={})
+        app.add_middleware(
+            Guard, hosts=LOOPBACK, slow=app.state.slow, pace=Attempts(600, 0.02), larger={}
+        )
         server = Server(app, bind("127.0.0.1", 0))
         server.start()
         servers.append(server)

@@ -11,8 +11,8 @@ export interface Me {
   name: string;
   role: Role;
   cameras: string[] | null;
-  /** Whether words find people; not told by older servers. */
-  words?: boolean;
+  /** Whether words find people. */
+  words: boolean;
 }
 
 export interface Settings {
