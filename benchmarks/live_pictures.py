@@ -259,8 +259,8 @@ def _spent(processes: list[psutil.Process]) -> float:
 
 def measure(browser: Any, url: str, server: psutil.Process, way: str, pages: int) -> dict[str, Any]:
     """Look at one way in some pages for a while."""
-    context = browser.new_context()
-    opened = [context.new_page() for _ in range(pages)]
+    contexts = [browser.new_context() for _ in range(pages)]  # as if by several people
+    opened = [each.new_page() for each in contexts]
     for each in opened:
         each.goto(f"{url}/page/{way}", wait_until="commit")  # images that never end never load
     time.sleep(4)
@@ -281,7 +281,8 @@ def measure(browser: Any, url: str, server: psutil.Process, way: str, pages: int
     moved = sent() - bytes_before
     ages = np.concatenate([each.evaluate("() => ages") for each in opened])
     trouble = [title for each in opened if (title := each.title())]
-    context.close()
+    for each in contexts:
+        each.close()
     return {
         "way": way,
         "pages": pages,
