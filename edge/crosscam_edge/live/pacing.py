@@ -26,7 +26,6 @@ class Pacing:
     What pictures take is measured one by one, with whatever waiting for a core or for the
     interpreter is in it, and several go on at the same time: together it may be more than the time
     for which the run's thread was busy. So costs are believed as far as their sum is that time.
-    Without it a site that was slow for a moment stayed at half of what the machine can do.
 
     Args:
         target: Pictures of a camera in a second, when there is time enough.
