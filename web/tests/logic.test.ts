@@ -1,6 +1,6 @@
 import { expect, test, vi } from "vitest";
 import { ApiError, asApiError, errorOf, offersOf } from "../src/api/client";
-import type { FrameHeader, Identities, Sight } from "../src/api/types";
+import type { FrameHeader, Sight } from "../src/api/types";
 import { Afterwards } from "../src/logic/afterwards";
 import { personAt } from "../src/logic/boxes";
 import { colourOf, hueOf } from "../src/logic/colour";
@@ -8,7 +8,6 @@ import { ago, decimal, nsOfField, plural, span } from "../src/logic/format";
 import { ticksOf, timelineOf } from "../src/logic/journey";
 import { patiently } from "../src/logic/patience";
 import { checkPicture, MOST_BYTES } from "../src/logic/picture";
-import { freshIn, listOf } from "../src/logic/people";
 import { bodyOf, moved, placed } from "../src/logic/places";
 import { rateOf, type Reading } from "../src/logic/rate";
 import { href, parseRoute } from "../src/logic/route";
@@ -165,29 +164,6 @@ test("what was told is asked for once the gallery has it, however much is told i
   } finally {
     vi.useRealTimers();
   }
-});
-
-const people = (next: number | null, ...ids: [id: number, tracklets: number][]): Identities => ({
-  identities: ids.map(([global_id, tracklets]) => ({
-    global_id, tracklets, first_ns: 0, last_ns: 0, cameras: [], state: "known" as const, picture: null,
-  })),
-  next,
-});
-const idsOf = (list: Identities) => list.identities.map((each) => [each.global_id, each.tracklets]);
-
-test("who is new waits, who is gone goes, and the others are as they are now", () => {
-  const first = people(3, [5, 1], [4, 1], [3, 1]);
-  expect(listOf(null, first)).toBe(first);
-  const next = people(4, [7, 1], [5, 2], [4, 1]);
-  expect(idsOf(listOf(first, next))).toEqual([[5, 2], [4, 1], [3, 1]]);
-  expect(listOf(first, next).next).toBe(3);
-  expect(freshIn(first, next)).toBe(1);
-  const merged = people(3, [7, 1], [5, 2], [3, 4]);
-  expect(idsOf(listOf(first, merged))).toEqual([[5, 2], [3, 4]]);
-  const last = people(null, [5, 1], [4, 1]);
-  expect(idsOf(listOf(first, last))).toEqual([[5, 1], [4, 1]]);
-  expect(listOf(people(null), next)).toBe(next);
-  expect(freshIn(people(null), people(null))).toBe(0);
 });
 
 test("numbers have a true minus, and nothing is less than nothing", () => {

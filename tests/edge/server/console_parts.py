@@ -23,13 +23,19 @@ _FLAGS = (
 )
 
 
-def needed():
-    """Return Chromium's path; skips where something is missing."""
+def chromium_path():
+    """Return Chromium's path; skips where it, or the console, is missing."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
     if program is None:
         pytest.skip("needs Chromium (apt install chromium)")
     if not (CONSOLE / "index.html").is_file():
         pytest.skip("needs the console: make web")
+    return program
+
+
+def needed():
+    """Return Chromium's path and the folder of footage; skips where something is missing."""
+    program = chromium_path()
     videos = Path(os.environ.get("CROSSCAM_ASSETS", "")) / "videos"
     if not (videos / "vtest.avi").is_file():
         pytest.skip("needs the footage of CROSSCAM_ASSETS")

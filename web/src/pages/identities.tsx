@@ -4,7 +4,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Camera, Cameras, Identities, Identity } from "../api/types";
 import { Afterwards } from "../logic/afterwards";
 import { clock, nsOfField, plural, span } from "../logic/format";
-import { freshIn, listOf } from "../logic/people";
+import { freshIn, heard, listOf, restOf, type Narrowed, type Told } from "../logic/people";
 import { href, type Route } from "../logic/route";
 import { Ago } from "../parts/ago";
 import { useLoaded, useSession } from "../parts/context";
@@ -15,6 +15,7 @@ import { Portrait } from "../parts/pictures";
 const LIMIT = 24;
 /** Stays grow without anything being told; but the audit notes each time that is asked. */
 const EVERY_S = 60;
+const NOBODY: ReadonlySet<number> = new Set();
 
 interface Kept {
   path: string;
@@ -25,42 +26,50 @@ export function IdentitiesPage({ route }: { route: Route }) {
   const session = useSession();
   const { query } = route;
   const cameras = useLoaded<Cameras>("/cameras");
-  const asked = new URLSearchParams({ limit: String(LIMIT) });
-  for (const key of ["camera", "cursor"]) {
-    const value = query.get(key);
-    if (value) asked.set(key, value);
-  }
-  for (const [key, field] of [["since_ns", "since"], ["until_ns", "until"]] as const) {
-    const ns = nsOfField(query.get(field) ?? "");
-    if (ns !== null) asked.set(key, ns);
-  }
-  const path = `/identities?${asked}`;
+  const cursor = query.get("cursor") || null;
+  const narrowed: Narrowed = {
+    camera: query.get("camera") || null,
+    sinceNs: nsOfField(query.get("since") ?? ""),
+    untilNs: nsOfField(query.get("until") ?? ""),
+  };
+  const path = pathOf(narrowed, cursor);
   const { value, error, loading, reload } = useLoaded<Identities>(path, EVERY_S);
   const [kept, setKept] = useState<Kept | null>(null);
-  const list = value === null ? null : listOf(kept?.path === path ? kept.list : null, value);
-  useEffect(() => setKept(list && { path, list }), [value, path]);
-  const [told, setTold] = useState(0);
-  const fresh = list && value && !query.get("cursor") ? Math.max(told, freshIn(list, value)) : 0;
+  const stood = kept?.path === path ? kept.list : null;
+  const from = stood && value ? restOf(stood, value) : null;
+  const rest = useLoaded<Identities>(from === null ? null : pathOf(narrowed, String(from)), EVERY_S);
+  const list = value === null ? null : listOf(stood, value, rest.value);
+  useEffect(() => setKept(list && { path, list }), [value, rest.value, path]);
+  const [told, setTold] = useState<ReadonlySet<number>>(NOBODY);
+  useEffect(() => setTold(NOBODY), [path]);
+  const answers = [value, rest.value].filter((each) => each !== null);
+  const fresh = list ? freshIn(list, answers, told, cursor === null ? null : Number(cursor)) : 0;
   const filtered = ["camera", "since", "until"].some((key) => query.get(key));
-  const latest = useRef(reload);
-  latest.current = reload;
-  const again = useMemo(() => new Afterwards(() => latest.current()), []);
-  useEffect(() => () => again.end(), [again]);
+  const reloadAll = () => {
+    reload();
+    rest.reload();
+  };
+  const again = useRef(() => {});
+  again.current = reloadAll;
+  const afterwards = useMemo(() => new Afterwards(() => again.current()), []);
+  useEffect(() => () => afterwards.end(), [afterwards]);
+  const empty = list?.identities.length === 0;
   useEffect(
     () =>
       session.on((event) => {
         if (event.event !== "identity") return;
-        const { kind } = JSON.parse(event.data) as { kind: string };
-        if (kind === "new") setTold((old) => old + 1);
-        else if (kind === "erased") reload();
-        else if (kind === "merged") again.told();
+        const record = JSON.parse(event.data) as Told;
+        setTold((old) => heard(old, record, narrowed));
+        if (record.kind === "erased") again.current();
+        else if (record.kind === "merged" || (empty && record.kind === "new")) afterwards.told();
       }),
-    [session],
+    [session, path, empty],
   );
   const refresh = () => {
-    setTold(0);
+    setTold(NOBODY);
     setKept(null);
     reload();
+    afterwards.told(); // whoever was told of a moment ago is not in the gallery yet
   };
   return (
     <>
@@ -75,7 +84,7 @@ export function IdentitiesPage({ route }: { route: Route }) {
         </p>
       </header>
       <Filters key={query.toString()} query={query} cameras={cameras.value?.cameras ?? []} />
-      {error && <Failed error={error} retry={reload} />}
+      {error && <Failed error={error} retry={reloadAll} />}
       {loading && <Loading what="people" />}
       {list && !list.identities.length && (
         <Empty title={filtered ? "Nobody fits" : "Nobody yet"}>
@@ -89,14 +98,21 @@ export function IdentitiesPage({ route }: { route: Route }) {
           ))}
         </ul>
       )}
-      {list && (list.next !== null || query.get("cursor")) && (
+      {list && (list.next !== null || cursor !== null) && (
         <nav class="pager" aria-label="Pages of people">
-          {query.get("cursor") && <a class="button" href={pageHref(query, null)}>Newest</a>}
+          {cursor !== null && <a class="button" href={pageHref(query, null)}>Newest</a>}
           {list.next !== null && <a class="button" href={pageHref(query, list.next)}>Older</a>}
         </nav>
       )}
     </>
   );
+}
+
+function pathOf({ camera, sinceNs, untilNs }: Narrowed, cursor: string | null): string {
+  const asked = new URLSearchParams({ limit: String(LIMIT) });
+  const given = { camera, cursor, since_ns: sinceNs, until_ns: untilNs };
+  for (const [key, value] of Object.entries(given)) if (value !== null) asked.set(key, value);
+  return `/identities?${asked}`;
 }
 
 function pageHref(query: URLSearchParams, cursor: number | null): string {
