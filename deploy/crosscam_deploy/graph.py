@@ -78,9 +78,9 @@ def _inspect_openvino(path: Path) -> GraphInfo:
             fix="copy both files of the OpenVINO model",
         )
     try:
-        from crosscam_deploy.runtime import openvino_engine as engine
+        from crosscam_deploy.runtime import openvino_graph
 
-        model = engine.read(path)
+        model = openvino_graph.read(path)
     except ImportError as error:
         raise RunError(
             "this model is in OpenVINO's format and openvino is not installed",
@@ -89,11 +89,11 @@ def _inspect_openvino(path: Path) -> GraphInfo:
     return GraphInfo(
         format="openvino",
         inputs={
-            engine.name_of(port, f"input{i}"): tuple(engine.shape_of(port))
+            openvino_graph.name_of(port, f"input{i}"): tuple(openvino_graph.shape_of(port))
             for i, port in enumerate(model.inputs)
         },
         outputs={
-            engine.name_of(port, f"output{i}"): tuple(engine.shape_of(port))
+            openvino_graph.name_of(port, f"output{i}"): tuple(openvino_graph.shape_of(port))
             for i, port in enumerate(model.outputs)
         },
     )
@@ -121,9 +121,9 @@ def observe(path: Path, graph: GraphInfo, size: tuple[int, int]) -> GraphInfo:
 
         seen = session(path).run(None, {name: image})
     else:
-        from crosscam_deploy.runtime import openvino_engine as engine
+        from crosscam_deploy.runtime import openvino_graph
 
-        compiled = engine.core().compile_model(engine.read(path), "CPU")
+        compiled = openvino_graph.core().compile_model(openvino_graph.read(path), "CPU")
         seen = list(compiled(image).values())
     outputs: dict[str, Shape] = {
         output: (before[0] if before else None, *array.shape[1:])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from crosscam_deploy.bundle import Bundle
-from crosscam_deploy.runtime import compiled_cache, open_runtime, openvino_engine
+from crosscam_deploy.runtime import compiled_cache, open_runtime, openvino_engine, openvino_graph
 from crosscam_deploy.zoo import resolve
 from crosscam_kernels.errors import InputError
 
@@ -36,7 +36,8 @@ def compiled(monkeypatch) -> list[str]:
         names.append(bundle.manifest.name)
         return read(bundle, size)
 
-    monkeypatch.setattr(openvino_engine, "graph", noted)
+    for module in (openvino_engine, openvino_graph):
+        monkeypatch.setattr(module, "graph", noted)
     return names
 
 

@@ -24,7 +24,7 @@ from verify_parts import paint_crops
 from crosscam_deploy.bundle import Bundle, load_bundle
 from crosscam_deploy.export.retrieval_head import RetrievalHead, export_search
 from crosscam_deploy.manifest import MANIFEST_NAME, compute_model_id
-from crosscam_deploy.runtime import open_runtime, openvino_engine
+from crosscam_deploy.runtime import open_runtime, openvino_graph
 from crosscam_deploy.runtime.torch_program import read_source
 from crosscam_deploy.verify.plain import PlainSession
 from crosscam_edge.cli import main
@@ -148,10 +148,10 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return read
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", engine("ONNX Runtime"))
-    core = openvino_engine.core()
+    core = openvino_graph.core()
     shut = type("Core", (), {"__getattr__": lambda _, name: getattr(core, name)})()
     shut.read_model = engine("OpenVINO")
-    monkeypatch.setattr(openvino_engine, "core", lambda: shut)
+    monkeypatch.setattr(openvino_graph, "core", lambda: shut)
     from onnx import external_data_helper
 
     monkeypatch.setattr(

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from crosscam_deploy.graph import inspect
 from crosscam_deploy.graph_safety import check_safe
-from crosscam_deploy.runtime import openvino_engine
+from crosscam_deploy.runtime import openvino_graph
 from crosscam_kernels.errors import InputError
 
 
@@ -57,7 +57,7 @@ def test_honest_graphs_pass(tmp_path: Path) -> None:
     "location",
     ["/etc/passwd", "../w.bin", "a/../../w.bin", "", ".", "C:w.bin", "a\\b", "./w.bin", "gone.bin"],
 )
-@pytest.mark.parametrize("reader", [check_safe, inspect, openvino_engine.read])
+@pytest.mark.parametrize("reader", [check_safe, inspect, openvino_graph.read])
 def test_weights_outside_the_folder(tmp_path: Path, location: str, reader: Any) -> None:
     (tmp_path / "w.bin").write_bytes(bytes(48))
     folder = tmp_path / "bundle"

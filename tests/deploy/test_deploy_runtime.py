@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 
 from crosscam_deploy.bundle import Bundle
 from crosscam_deploy.manifest import RunWith
-from crosscam_deploy.runtime import available_runtimes, open_runtime, openvino_engine
-from crosscam_deploy.runtime.openvino_engine import OpenVinoEngine, opens_to_any_batch, parts_of
+from crosscam_deploy.runtime import (
+    available_runtimes,
+    open_runtime,
+    openvino_engine,
+    openvino_graph,
+)
+from crosscam_deploy.runtime.openvino_engine import OpenVinoEngine, parts_of
+from crosscam_deploy.runtime.openvino_graph import opens_to_any_batch
 from crosscam_kernels.errors import InputError, RunError, ShapeError, UsageError
 
 ENGINES = available_runtimes()
@@ -106,9 +112,7 @@ def test_graph_that_mixes_images_is_looped_not_opened(fixed):
 def test_graph_that_can_be_opened_is_and_the_verdict_is_kept(fixed, monkeypatch):
     bundle = fixed(1)
     assert opens_to_any_batch(bundle) is True
-    from crosscam_deploy.runtime import openvino_engine
-
-    monkeypatch.setattr(openvino_engine, "_probe_any_batch", lambda _b: pytest.fail("tried again"))
+    monkeypatch.setattr(openvino_graph, "_probe_any_batch", lambda _b: pytest.fail("tried again"))
     with open_runtime(bundle, runtime="openvino") as runtime:
         assert runtime.max_batch is None
 

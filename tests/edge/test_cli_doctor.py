@@ -74,7 +74,7 @@ def test_broken_engine_is_found_by_trying_it(monkeypatch):
     assert "libgomp" in engine.found
     assert "pip install --force-reinstall onnxruntime" in engine.fix
     monkeypatch.setattr(
-        "crosscam_deploy.runtime.openvino_engine.core", lambda: broken(), raising=True
+        "crosscam_deploy.runtime.openvino_graph.core", lambda: broken(), raising=True
     )
     results = run_checks()
     assert named(results, "inference").status is Status.PROBLEM

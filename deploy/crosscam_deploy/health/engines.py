@@ -65,7 +65,7 @@ def _try(name: str, package: str, run: Any) -> Check:
 
 def _openvino() -> Check:
     def run(file: Path, images: Any) -> tuple[Any, str]:
-        from crosscam_deploy.runtime.openvino_engine import core, load
+        from crosscam_deploy.runtime.openvino_graph import core, load
 
         compiled = core().compile_model(core().read_model(str(file)), "CPU")
         chosen = str(compiled.get_property("INFERENCE_PRECISION_HINT"))

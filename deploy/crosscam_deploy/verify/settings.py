@@ -33,7 +33,7 @@ def precisions_of(engine: Engine) -> list[Precision]:
         return ["auto"]  # the types of the graph
     if engine != "openvino":
         return ["f32"]
-    from crosscam_deploy.runtime.openvino_engine import core
+    from crosscam_deploy.runtime.openvino_graph import core
 
     capabilities = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return ["f32", "bf16"] if "BF16" in capabilities else ["f32"]
