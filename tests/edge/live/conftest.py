@@ -1,7 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 import pytest
+from camera_parts import CLOCK
 from rtsp_server import RtspServer, write_video
+
+from crosscam_edge.backoff import Backoff
+from crosscam_edge.live.address import parse_address
+from crosscam_edge.live.camera import LiveCamera
+from crosscam_edge.live.connection import connect
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +36,23 @@ def server(videos):
     found.start()
     yield found
     found.kill()
+
+
+@pytest.fixture
+def camera() -> Iterator[Callable[..., LiveCamera]]:
+    """Start a camera of an address; all are stopped in the end."""
+    made = []
+
+    def make(url: str, transport: str = "tcp", **options) -> LiveCamera:
+        address = parse_address(url, {})
+        found = LiveCamera(
+            "hall", address.shown, lambda: connect(address, CLOCK.now_ns, transport=transport),
+            CLOCK.now_ns, backoff=Backoff(0.1, 0.5), **options,
+        )  # fmt: skip
+        made.append(found)
+        found.start()
+        return found
+
+    yield make
+    for each in made:
+        assert each.stop()

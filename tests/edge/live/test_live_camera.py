@@ -4,49 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from camera_parts import CLOCK, until
 from rtsp_server import write_video
 
 from crosscam_deploy import log
 from crosscam_edge.backoff import Backoff
 from crosscam_edge.live.address import parse_address
 from crosscam_edge.live.camera import CameraState, LiveCamera
-from crosscam_edge.live.clocks import UtcClock
 from crosscam_edge.live.connection import FileConnection, connect
 from crosscam_edge.live.faults import FaultCode, SourceFault
-
-CLOCK = UtcClock()
-
-
-def until(condition: Callable[[], bool], seconds: float = 15.0) -> float:
-    began = time.monotonic()
-    while time.monotonic() - began < seconds:
-        if condition():
-            return time.monotonic() - began
-        time.sleep(0.02)
-    raise AssertionError("it did not happen in time")
-
-
-@pytest.fixture
-def camera() -> Iterator[Callable[..., LiveCamera]]:
-    made = []
-
-    def make(url: str, **options) -> LiveCamera:
-        address = parse_address(url, {})
-        found = LiveCamera(
-            "hall", address.shown, lambda: connect(address, CLOCK.now_ns), CLOCK.now_ns,
-            backoff=Backoff(0.1, 0.5), **options,
-        )  # fmt: skip
-        made.append(found)
-        found.start()
-        return found
-
-    yield make
-    for each in made:
-        assert each.stop()
 
 
 def running(camera: LiveCamera) -> bool:

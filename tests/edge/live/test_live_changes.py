@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from test_live_camera import until
+from camera_parts import until
 from test_live_run import CLOCK, BarDetector, SameEmbedder
 
 from crosscam_edge.associate import AssociationConfig

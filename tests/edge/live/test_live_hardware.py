@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from test_live_camera import CLOCK, until
+from camera_parts import CLOCK, until
 
 from crosscam_edge.config import CameraConfig, SiteConfig
 from crosscam_edge.live import hardware

@@ -10,37 +10,15 @@ import threading
 from pathlib import Path
 
 import pytest
+from camera_parts import CLOCK, until
 from rtsp_server import write_video
-from test_live_camera import CLOCK, until
 
 from crosscam_deploy import log
-from crosscam_edge.backoff import Backoff
-from crosscam_edge.live.address import parse_address
-from crosscam_edge.live.camera import CameraState, LiveCamera
-from crosscam_edge.live.connection import connect
+from crosscam_edge.live.camera import CameraState
 from crosscam_edge.live.faults import FaultCode
 
 sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
 from chaos_relay import Relay
-
-
-@pytest.fixture
-def camera():
-    made = []
-
-    def make(url, transport="tcp"):
-        address = parse_address(url, {})
-        found = LiveCamera(
-            "hall", address.shown, lambda: connect(address, CLOCK.now_ns, transport=transport),
-            CLOCK.now_ns, backoff=Backoff(0.1, 0.5),
-        )  # fmt: skip
-        made.append(found)
-        found.start()
-        return found
-
-    yield make
-    for each in made:
-        assert each.stop()
 
 
 @pytest.fixture

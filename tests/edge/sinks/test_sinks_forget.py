@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from held import Held
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -165,18 +166,9 @@ def clips(tmp_path):
 @pytest.mark.parametrize("opened", [mqtt, webhook, clips])
 def test_whoever_puts_does_not_wait_for_an_erasure(opened, tmp_path, monkeypatch):
     """With many records that wait, finding out whose they are takes a while."""
-    began, go = threading.Event(), threading.Event()
-
-    def slowly(work):
-        def held(*given):
-            began.set()
-            assert go.wait(20)
-            return work(*given)
-
-        return held
-
-    monkeypatch.setattr("crosscam_edge.sinks.forget.without", slowly(without))
-    monkeypatch.setattr(ClipsSink, "_shows", slowly(ClipsSink._shows))
+    held = Held()
+    monkeypatch.setattr("crosscam_edge.sinks.forget.without", held.slowly(without))
+    monkeypatch.setattr(ClipsSink, "_shows", held.slowly(ClipsSink._shows))
     sink = opened(tmp_path)
     waiting = "_people" if opened is mqtt else "_waiting"
     sink.put(person(1, time_ns=10**18))
@@ -187,16 +179,9 @@ def test_whoever_puts_does_not_wait_for_an_erasure(opened, tmp_path, monkeypatch
     for n in (2, 3, 2):
         sink.put(person(n, camera="yard", time_ns=10**18))
     counts = []
-    erasing = threading.Thread(target=lambda: counts.append(sink.erase([2], [])))
-    erasing.start()
-    assert began.wait(20)
-    putting = threading.Thread(target=sink.put, args=[person(4, time_ns=10**18)])
-    putting.start()
-    putting.join(5)
-    waited = putting.is_alive()
-    go.set()
-    erasing.join()
-    putting.join()
+    waited = held.waits(
+        lambda: sink.put(person(4, time_ns=10**18)), lambda: counts.append(sink.erase([2], []))
+    )
     left = [
         getattr(each, "global_id", None) or each["global_id"] for each in getattr(sink, waiting)
     ]
