@@ -5,7 +5,8 @@
 
 Everybody in it is simulated. Needs `make web`, Chromium, and the extras dev and server. Written:
 
-* ``web-PAGE.webp``: each page dark, light and on a phone, side by side;
+* ``web-PAGE.webp``: each page dark, light and on a phone, side by side; ``web-stays.webp``: a
+  person's stays as a table;
 * ``web-tour.webp``: watch, people, journey, search, map, cameras, as an animation of a minute.
 """
 
@@ -90,6 +91,15 @@ def go(page: Page, where: str) -> None:
     page.evaluate("scrollTo(0, 0)")
     page.wait_for_timeout(2500)  # pictures come after the words
     assert page.query_selector("main [role=alert]") is None, f"{where} tells of a failure"
+
+
+def table_of(page: Page) -> Image.Image:
+    """Return a picture of somebody's stays as a table."""
+    page.click("details.stays summary")
+    page.eval_on_selector("#journey", "heading => heading.scrollIntoView({ block: 'start' })")
+    page.evaluate("scrollBy(0, -90)")  # the head of the console stands above it
+    page.wait_for_timeout(500)
+    return shot(page)
 
 
 def without_folder(page: Page, folder: str) -> None:
@@ -207,16 +217,20 @@ def main() -> None:
             "settings": "settings",
         }  # fmt: skip
         for name, where in shown.items():
-            images = []
+            images, tables = [], []
             for page in pages:
                 go(page, where)
                 if name == "live":
                     until_people(page, 3)
                 without_folder(page, folder)
                 images.append(shot(page))
+                if name == "person":
+                    tables.append(table_of(page))
                 if name == "live":
                     page.evaluate("location.hash = '#/settings'")  # one stream at a time
             save_small(side_by_side(images), args.output / f"web-{name}.webp")
+            if tables:
+                save_small(side_by_side(tables), args.output / "web-stays.webp")
         frames = tour_of(pages[0], somebody(base, token))
         browser.close()
     path = args.output / "web-tour.webp"

@@ -1,5 +1,5 @@
 import { expect, test, vi } from "vitest";
-import { ApiError, asApiError, errorOf, offersOf } from "../src/api/client";
+import { ApiError, asApiError, Client, errorOf, offersOf } from "../src/api/client";
 import type { FrameHeader, Sight } from "../src/api/types";
 import { Afterwards } from "../src/logic/afterwards";
 import { personAt } from "../src/logic/boxes";
@@ -25,6 +25,12 @@ test("what the server offers comes out of its own description", () => {
   expect([...offers]).toEqual(["GET /identities/{}", "DELETE /identities/{}"]);
 });
 
+test("a token that no header can hold is told of, and not taken for a server that is away", async () => {
+  for (const token of ["“abc”", "a b", "a\nb"]) {
+    await expect(new Client(token, undefined, "http://127.0.0.1:9").get("/me")).rejects.toMatchObject({ status: 401 });
+  }
+});
+
 test("errors keep what was found, expected and can be done, and survive proxies", async () => {
   const told = { error: "gone", found: "f", expected: "e", fix: "x" };
   const error = await errorOf(new Response(JSON.stringify(told), { status: 404 }));
@@ -40,6 +46,7 @@ test("lengths of time are told in two units at most, rounded once", () => {
   ]);
   expect(span(NaN)).toBe("–");
   expect(ago(1e9, 1500)).toBe("just now");
+  expect(ago(1e9, 4700)).toBe("4 s ago");
   expect(ago(0, 125_000)).toBe("2 min 5 s ago");
   expect([plural(1, "stay"), plural(1200, "person", "people")]).toEqual(["1 stay", "1\u202f200 people"]);
 });

@@ -111,6 +111,12 @@ class Site:
         self.file.write_text(json.dumps({**self.settings, "cameras": cameras}))
         self.start()
 
+    def go_on(self):
+        """Have the cameras see again."""
+        self.stop()
+        self.file.write_text(json.dumps(self.settings))
+        self.start()
+
     def stop(self):
         self.run.terminate()
         self.run.communicate(timeout=60)

@@ -57,7 +57,7 @@ def page(live, people, tmp_path, tokens, tokens_file):
         found = chromium.new_context().new_page()
         found.set_default_timeout(20_000)
         found.goto(url + "/")
-        found.fill("#token", tokens["viewer"])
+        found.fill("#token", tokens["operator"])
         found.keyboard.press("Enter")
         found.wait_for_selector(".connection.live")
         yield found
@@ -125,3 +125,43 @@ def test_who_is_first_in_an_empty_list_comes_by_itself(page, people):
     people.seen([1], "hall", 100, "new")
     page.wait_for_selector(".person-card")
     assert page.locator(".page-head button").count() == 0
+
+
+def test_what_is_typed_into_the_filter_stays_while_people_are_told_of(page, people):
+    people.seen([1, 2], "hall", 100)
+    show(page)
+    page.fill("input[name=since]", "1970-01-01T00:00")
+    page.select_option("select[name=camera]", "hall")
+    people.seen([3], "hall", 200, "new")
+    new(page, 1)
+    assert page.input_value("input[name=since]") == "1970-01-01T00:00"
+    assert page.input_value("select[name=camera]") == "hall"
+    button = page.get_by_role("button", name="Filter", exact=True)
+    button.press("Enter")
+    page.wait_for_function("() => location.hash.includes('camera=hall')")
+    page.wait_for_function("() => document.querySelectorAll('.person-card').length === 3")
+    assert page.input_value("select[name=camera]") == "hall"
+    assert page.evaluate("() => document.activeElement.textContent") == "Filter"
+    page.fill("input[name=until]", "1969-01-01T00:00")
+    button.press("Enter")
+    page.wait_for_selector(".state-title:has-text('later than')")
+    page.get_by_role("link", name="Clear").click()
+    page.wait_for_selector(".person-card")
+    fields = page.locator(".filters select, .filters input").all()
+    assert [each.input_value() for each in fields] == ["", "", ""]
+
+
+def test_a_search_by_picture_takes_the_place_of_one_by_somebody(page, people):
+    people.seen([1], "hall", 100)
+    page.evaluate("() => { location.hash = '#/search?like=1' }")
+    heading = page.locator("h2.asked-for")
+    heading.locator("a.person").wait_for()
+    picture = {"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"}
+    page.set_input_files("input[type=file]", picture)
+    heading.locator("img").wait_for()
+    assert page.evaluate("() => location.hash") == "#/search"
+    page.evaluate("() => { location.hash = '#/search?like=1' }")
+    heading.locator("a.person").wait_for()
+    page.evaluate("() => { location.hash = '#/search?like=none' }")
+    page.wait_for_selector(".state-title:has-text('“none” is no id of a person')")
+    assert heading.count() == 0

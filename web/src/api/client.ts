@@ -68,7 +68,13 @@ export class Client {
   /** Ask, and return the answer of a request that went well. Throws `ApiError`. */
   async ask(path: string, init: RequestInit = {}): Promise<Response> {
     const headers = new Headers(init.headers);
-    if (this.token !== null) headers.set("Authorization", `Bearer ${this.token}`);
+    if (this.token !== null) {
+      // A header cannot hold others; to `fetch` that is as if the server was away.
+      if (/[^\x21-\x7e]/.test(this.token)) {
+        throw new ApiError(401, "unauthorised", "a token has letters, digits and signs of ASCII only, without spaces");
+      }
+      headers.set("Authorization", `Bearer ${this.token}`);
+    }
     const answer = await fetch(this.base + path, {
       ...init,
       headers,

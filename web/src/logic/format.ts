@@ -43,10 +43,10 @@ function two(value: number, base: number, large: string, small: string): string 
   return `${Math.floor(value / base)} ${large}${rest ? ` ${rest} ${small}` : ""}`;
 }
 
-/** Return how long ago a time was: `just now`, `12 s ago`. */
+/** Return how long ago a time was, in whole seconds: `just now`, `12 s ago`. */
 export function ago(ns: number, nowMs = Date.now()): string {
   const seconds = nowMs / 1000 - ns / 1e9;
-  return seconds < 2 ? "just now" : `${span(seconds)} ago`;
+  return seconds < 2 ? "just now" : `${span(Math.round(seconds))} ago`;
 }
 
 /** Return a number with so many digits after the point, and a true minus. */

@@ -27,11 +27,8 @@ export function IdentitiesPage({ route }: { route: Route }) {
   const { query } = route;
   const cameras = useLoaded<Cameras>("/cameras");
   const cursor = query.get("cursor") || null;
-  const narrowed: Narrowed = {
-    camera: query.get("camera") || null,
-    sinceNs: nsOfField(query.get("since") ?? ""),
-    untilNs: nsOfField(query.get("until") ?? ""),
-  };
+  const [sinceNs, untilNs] = [nsOfField(query.get("since") ?? ""), nsOfField(query.get("until") ?? "")];
+  const narrowed: Narrowed = { camera: query.get("camera") || null, sinceNs, untilNs };
   const path = pathOf(narrowed, cursor);
   const { value, error, loading, reload } = useLoaded<Identities>(path, EVERY_S);
   const [kept, setKept] = useState<Kept | null>(null);
@@ -65,6 +62,7 @@ export function IdentitiesPage({ route }: { route: Route }) {
       }),
     [session, path, empty],
   );
+  const backwards = sinceNs !== null && untilNs !== null && BigInt(sinceNs) > BigInt(untilNs);
   const refresh = () => {
     setTold(NOBODY);
     setKept(null);
@@ -75,6 +73,7 @@ export function IdentitiesPage({ route }: { route: Route }) {
     <>
       <header class="page-head">
         <h1>People</h1>
+        <p>Newest ids first</p>
         <p role="status">
           {fresh > 0 && (
             <button type="button" class="link" onClick={refresh}>
@@ -83,11 +82,11 @@ export function IdentitiesPage({ route }: { route: Route }) {
           )}
         </p>
       </header>
-      <Filters key={query.toString()} query={query} cameras={cameras.value?.cameras ?? []} />
+      <Filters query={query} cameras={cameras.value?.cameras ?? []} />
       {error && <Failed error={error} retry={reloadAll} />}
       {loading && <Loading what="people" />}
       {list && !list.identities.length && (
-        <Empty title={filtered ? "Nobody fits" : "Nobody yet"}>
+        <Empty title={!filtered ? "Nobody yet" : backwards ? "“Seen since” is later than “Seen until”" : "Nobody fits"}>
           {filtered ? <a href={href("identities")}>Show everybody</a> : "People appear here once a camera has seen them well."}
         </Empty>
       )}
@@ -130,22 +129,29 @@ function Filters({ query, cameras }: { query: URLSearchParams; cameras: Camera[]
   const camera = query.get("camera") ?? "";
   const names = cameras.map((each) => each.id);
   if (camera && !names.includes(camera)) names.push(camera);
+  const form = useRef<HTMLFormElement>(null);
+  useEffect(() => {
+    // Only now: what somebody is at is not taken from under their hands when people are told of.
+    for (const field of form.current?.elements ?? []) {
+      if (field instanceof HTMLInputElement || field instanceof HTMLSelectElement) field.value = query.get(field.name) ?? "";
+    }
+  }, [query.toString()]);
   return (
-    <form class="filters" aria-label="Filter people" onSubmit={apply}>
+    <form class="filters" aria-label="Filter people" ref={form} onSubmit={apply}>
       <label>
         Camera
         <select name="camera">
           <option value="">All</option>
-          {names.map((each) => <option key={each} value={each} selected={each === camera}>{each}</option>)}
+          {names.map((each) => <option key={each} value={each}>{each}</option>)}
         </select>
       </label>
       <label>
         Seen since
-        <input type="datetime-local" name="since" value={query.get("since") ?? ""} />
+        <input type="datetime-local" name="since" />
       </label>
       <label>
         Seen until
-        <input type="datetime-local" name="until" value={query.get("until") ?? ""} />
+        <input type="datetime-local" name="until" />
       </label>
       <button type="submit">Filter</button>
       {query.toString() && <a href={href("identities")}>Clear</a>}

@@ -74,7 +74,7 @@ function Found({ person }: { person: IdentityPage }) {
         <div><dt>Last seen</dt><dd><Ago ns={person.last_ns} /></dd></div>
         <div><dt>First seen</dt><dd title={exact(person.first_ns)}>{clock(person.first_ns)}</dd></div>
         <div><dt>Stays</dt><dd>{person.tracklets}</dd></div>
-        <div><dt>Cameras</dt><dd>{person.cameras.join(", ")}</dd></div>
+        <div><dt>Cameras</dt><dd class="tags">{person.cameras.map((each) => <span key={each} class="tag">{each}</span>)}</dd></div>
         <div><dt>State</dt><dd>{person.state === "known" ? "would be known again" : "no longer recognised"}</dd></div>
         {person.names.length > 0 && <div><dt>Also was</dt><dd>{person.names.join(", ")}</dd></div>}
       </dl>

@@ -22,13 +22,15 @@ interface Answer {
 
 export function SearchPage({ route }: { route: Route }) {
   const session = useSession();
-  const like = route.query.get("like");
+  const given = route.query.get("like") ?? "";
+  const like = /^\d+$/.test(given) ? given : "";
   const stay = route.query.get("stay") ?? "";
   const [asked, setAsked] = useState<Asked | null>(like ? { kind: "person", id: like, stay } : null);
   const [answer, setAnswer] = useState<Answer | null>(null);
   useEffect(() => {
     // What is asked already is not asked twice: the server searches one at a time.
-    if (like) setAsked((old) => (old?.kind === "person" && old.id === like && old.stay === stay ? old : { kind: "person", id: like, stay }));
+    if (!like) setAsked((old) => (old?.kind === "person" ? null : old));
+    else setAsked((old) => (old?.kind === "person" && old.id === like && old.stay === stay ? old : { kind: "person", id: like, stay }));
   }, [like, stay]);
   useEffect(() => {
     if (asked === null) return undefined;
@@ -39,6 +41,11 @@ export function SearchPage({ route }: { route: Route }) {
       .catch((thrown: unknown) => ended.signal.aborted || setAnswer({ found: null, error: asApiError(thrown) }));
     return () => ended.abort();
   }, [session, asked]);
+  /** Ask for something else than the address does, which then says so no longer. */
+  const askFor = (next: Asked) => {
+    setAsked(next);
+    if (like) location.hash = href("search");
+  };
   const byPicture = session.offer("POST /search/picture");
   const byText = session.offer("POST /search/text");
   return (
@@ -50,11 +57,12 @@ export function SearchPage({ route }: { route: Route }) {
         <NotAllowed what="what others look like" role="operator" />
       ) : (
         <div class="search-ways">
-          {byPicture ? <PictureField onPicture={(file) => setAsked({ kind: "picture", file })} /> : <NotOffered what="a search by picture" route="POST /search/picture" />}
+          {byPicture ? <PictureField onPicture={(file) => askFor({ kind: "picture", file })} /> : <NotOffered what="a search by picture" route="POST /search/picture" />}
           {byText && session.me?.words === false && <NoWords />}
-          {byText && session.me?.words !== false && <TextField onText={(text) => setAsked({ kind: "text", text })} />}
+          {byText && session.me?.words !== false && <TextField onText={(text) => askFor({ kind: "text", text })} />}
         </div>
       )}
+      {given !== like && <Empty title={`“${given}” is no id of a person`} />}
       {asked !== null && (
         <section aria-label="Results" aria-busy={answer === null}>
           <AskedFor asked={asked} />
