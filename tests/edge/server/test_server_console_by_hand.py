@@ -21,16 +21,18 @@ def site(tmp_path_factory):
     found = Site(tmp_path_factory.mktemp("by-hand"), needed()[1])
     found.start()
     ends = time.monotonic() + 400
-    while True:
-        while not splittable(found):
-            assert time.monotonic() < ends, "nobody came twice"
-            time.sleep(1)
-        found.calm()
-        if agreed(found, ends):
-            break
-        found.go_on()  # who was matched last was somebody else, when all was looked at again
-    yield found
-    found.stop()
+    try:
+        while True:
+            while not splittable(found):
+                assert time.monotonic() < ends, "nobody came twice"
+                time.sleep(1)
+            found.calm()
+            if agreed(found, ends):
+                break
+            found.go_on()  # who was matched last was somebody else, when all was looked at again
+        yield found
+    finally:
+        found.stop()
 
 
 def agreed(site, ends):

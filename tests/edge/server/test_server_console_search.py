@@ -110,7 +110,7 @@ def test_a_search_by_one_stay_of_somebody(enter, ask):
     page.on("request", lambda request: "/similar" in request.url and asked.append(request.url))
     page.locator("details.stays summary").click()
     row = page.locator("details.stays tbody tr").first
-    camera, track = row.locator("td").first.inner_text(), row.locator("td").nth(4).inner_text()
+    camera, track = row.locator("td").first.inner_text(), row.locator("td").last.inner_text()
     row.get_by_role("link", name="alike").click()
     page.wait_for_selector(f".asked-for:has-text('in the stay {camera}/{track}')")
     page.wait_for_selector(".matches, section .state-title")

@@ -74,9 +74,9 @@ function Found({ person }: { person: IdentityPage }) {
         <div><dt>Last seen</dt><dd><Ago ns={person.last_ns} /></dd></div>
         <div><dt>First seen</dt><dd title={exact(person.first_ns)}>{clock(person.first_ns)}</dd></div>
         <div><dt>Stays</dt><dd>{person.tracklets}</dd></div>
-        <div><dt>Cameras</dt><dd class="tags">{person.cameras.map((each) => <span key={each} class="tag">{each}</span>)}</dd></div>
         <div><dt>State</dt><dd>{person.state === "known" ? "would be known again" : "no longer recognised"}</dd></div>
         {person.names.length > 0 && <div><dt>Also was</dt><dd>{person.names.join(", ")}</dd></div>}
+        <div class="broad"><dt>Cameras</dt><dd class="tags">{person.cameras.map((each) => <span key={each} class="tag">{each}</span>)}</dd></div>
       </dl>
       <section aria-labelledby="journey">
         <h2 id="journey">Journey</h2>
@@ -101,15 +101,13 @@ function JourneyTable({ person }: { person: IdentityPage }) {
       <summary>{plural(stays.length, "stay")} as a table</summary>
       <div class="table-wrap" tabIndex={0} role="region" aria-label="Stays">
         <table>
-          <thead><tr><th scope="col">Camera</th><th scope="col">From</th><th scope="col">For</th><th scope="col">Pictures</th><th scope="col">Track</th>{searches && <th scope="col">Others</th>}</tr></thead>
+          <thead><tr><th scope="col">Camera</th><th scope="col">From</th><th scope="col">For</th>{searches && <th scope="col">Others</th>}<th scope="col">Pictures</th><th scope="col">Track</th></tr></thead>
           <tbody>
             {stays.map((each) => (
               <tr key={`${each.camera}/${each.track}`}>
                 <td>{each.camera}</td>
                 <td title={exact(each.start_ns)}>{clock(each.start_ns)}</td>
                 <td>{span((each.end_ns - each.start_ns) / 1e9)}</td>
-                <td>{each.observations}</td>
-                <td>{each.track}</td>
                 {searches && (
                   <td>
                     <a href={href("search", "", { like: String(person.global_id), stay: `${each.camera}/${each.track}` })}>
@@ -117,6 +115,8 @@ function JourneyTable({ person }: { person: IdentityPage }) {
                     </a>
                   </td>
                 )}
+                <td>{each.observations}</td>
+                <td>{each.track}</td>
               </tr>
             ))}
           </tbody>
