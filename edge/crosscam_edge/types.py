@@ -100,6 +100,7 @@ class Tracklet:
         exit_box: `(4,)` float32, last box.
         image_size: `(width, height)` of the camera in pixels.
         embeddings: `(M, D)` float32, L2-normalised; a bounded, diverse sample of the good crops.
+            In float16 where a live run keeps it, see `crosscam_edge.track.tracklets.at_rest`.
         embedding_times_ns: `(M,)` int64, when each was taken.
         qualities: `(M,)` float32 in (0, 1], weight of each embedding.
         exit_velocity: `(2,)` float32, pixels per second of the box centre at the end.

@@ -27,7 +27,7 @@ class Attempt:
         labels: `(N,)` groups of the tracklets in order of time.
         calibration: What was learned.
         knowledge: The same, to judge further tracklets by.
-        explain: Returns why each tracklet has its identity.
+        explain: Returns why each tracklet has its identity; holds the similarities of all pairs.
     """
 
     labels: NDArray[np.int64]

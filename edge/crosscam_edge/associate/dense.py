@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +12,13 @@ from crosscam_edge.associate.attempt import Attempt, fit_models
 from crosscam_edge.associate.constraints import Spans, every_pair
 from crosscam_edge.associate.evidence import Evidence
 from crosscam_edge.associate.features import (
+    Looks,
+    blocks,
     centred,
+    diverse,
     halves,
     looks_of,
+    mean_embedding,
     paired_similarity,
     similarity,
 )
@@ -56,16 +61,7 @@ class DenseRun:
         self._blind = np.linalg.norm(self.mean, axis=1) == 0
         split = [(i, masks) for i, t in enumerate(tracklets) if (masks := halves(t)) is not None]
         self._split = np.array([i for i, _ in split], np.int64)
-        self._ends = [
-            looks_of(
-                [
-                    (tracklets[i].embeddings[masks[end]], tracklets[i].qualities[masks[end]])
-                    for i, masks in split
-                ],
-                size,
-            )
-            for end in (0, 1)
-        ]
+        self._ends = [[_End.of(tracklets[i], masks[end]) for i, masks in split] for end in (0, 1)]
 
     def attempt(
         self,
@@ -79,11 +75,11 @@ class DenseRun:
         by_item = shift[self.camera]
         looks = centred(self._looks, by_item)
         scores = similarity(looks, looks)
+        del looks
         seen = ~(self._blind[:, None] | self._blind[None, :])
         upper = np.triu(np.ones(scores.shape, np.bool_), 1) & seen
         within = self.camera[:, None] == self.camera[None, :]
-        a, b = (centred(end, by_item[self._split]) for end in self._ends)
-        impostors, ends = scores[upper & self._hard], paired_similarity(a, b)
+        impostors, ends = scores[upper & self._hard], self._ends_alike(by_item[self._split])
         model, returning = fit_models(
             impostors,
             ends,
@@ -95,23 +91,64 @@ class DenseRun:
             sights=len(self.camera) / max(rivals, 1),
             learned=self._config.learned,
         )
-        shared = self._spans.shared(*self._pairs)
         config, names = self._config, self._names
-        counts = count_all(scores, self.camera, names, shared, model.threshold, config)
+        counts = count_all(scores, self.camera, names, self._shared(), model.threshold, config)
         evidence = Evidence(
             self._spans,
             self._blind,
             learn_presence(counts, names, config),
             learn_travel(self._spans, names, transits, config),
         )
-        odds, forbidden = evidence.judge(*self._pairs)
-        weights = np.where(within, returning.log_odds(scores), model.log_odds(scores)) + odds
+        weights, forbidden = np.empty_like(scores), np.empty(scores.shape, np.bool_)
+        i, j = self._pairs
+        for rows in blocks(len(scores)):
+            looks_odds = np.where(
+                within[rows], returning.log_odds(scores[rows]), model.log_odds(scores[rows])
+            )
+            odds, forbidden[rows] = evidence.judge(i[rows], j)
+            weights[rows] = looks_odds + odds
         labels = refine(weights, forbidden, average_linkage(weights, forbidden))
         labels, out = reunite(weights, forbidden, labels, self._frames)
         labels = refine(weights, forbidden, labels, movable=out)
+        tracklets = self._tracklets  # whoever holds the answer shall not hold the run
         return Attempt(
             labels,
             calibrate.report(model, model_id, impostors, ends),
             Knowledge(names, shift, model, returning, evidence.presence, evidence.travel),
-            lambda: explain(self._tracklets, labels, scores, forbidden),
+            lambda: explain(tracklets, labels, scores, forbidden),
         )
+
+    def _ends_alike(self, shift: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Return `(S,)`: similarities of the two ends of S tracklets, less `shift` `(S, D)`."""
+        out = np.empty(len(self._split), np.float32)
+        for rows in blocks(len(out)):
+            of = [self._tracklets[i] for i in self._split[rows].tolist()]
+            looks = [_looks(end[rows], of) for end in self._ends]
+            out[rows] = paired_similarity(*(centred(each, shift[rows]) for each in looks))
+        return out
+
+    def _shared(self) -> NDArray[np.float32]:
+        """Return `(N, N)`: seconds during which both are seen; see `Spans.shared`."""
+        i, j = self._pairs
+        out = np.empty((len(i), len(i)), np.float32)
+        for rows in blocks(len(out)):
+            out[rows] = self._spans.shared(i[rows], j)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Looks of one end of a tracklet: their mean `(D,)`, and which embeddings are exemplars."""
+
+    mean: NDArray[np.float64]
+    exemplars: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, tracklet: Tracklet, mask: NDArray[np.bool_]) -> _End:
+        mean = mean_embedding(tracklet.embeddings[mask], tracklet.qualities[mask])
+        return cls(mean, np.flatnonzero(mask)[diverse(tracklet.embeddings[mask], mean)])
+
+
+def _looks(ends: Sequence[_End], tracklets: Sequence[Tracklet]) -> Looks:
+    rows = [t.embeddings[end.exemplars] for t, end in zip(tracklets, ends, strict=True)]
+    return Looks(np.stack([end.mean for end in ends]), np.stack(rows).astype(np.float32))

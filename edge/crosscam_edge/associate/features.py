@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -18,7 +18,7 @@ T = TypeVar("T", bound=np.floating)
 
 EXEMPLARS = 4
 _TINY = 1e-12
-_BLOCK = 256  # tracklets compared with all others at once; bounds the memory of `similarity`
+_BLOCK = 32  # tracklets that are compared, or centred, at once; bounds the memory that this takes
 # People that the origin of the embedding space counts for when the centre of all people is taken.
 _ORIGIN_WEIGHT = 2.0
 
@@ -29,11 +29,11 @@ class Looks:
 
     Attributes:
         mean: `(N, D)` quality-weighted mean embeddings of length 1; zeros when there is none.
-        exemplars: `(N, K, D)` diverse embeddings; a short tracklet repeats its own.
+        exemplars: `(N, K, D)` float32, diverse embeddings; a short tracklet repeats its own.
     """
 
     mean: NDArray[np.floating]
-    exemplars: NDArray[np.floating]
+    exemplars: NDArray[np.float32]
 
 
 def normalise(vectors: NDArray[T]) -> NDArray[T]:
@@ -53,9 +53,9 @@ def mean_embedding(
 
 
 def diverse(
-    embeddings: NDArray[np.floating], mean: NDArray[np.float64], size: int = EXEMPLARS
-) -> NDArray[np.float64]:
-    """Return `(size, D)`: the most typical embedding, then each time the one farthest from those.
+    embeddings: NDArray[np.floating], mean: NDArray[np.floating], size: int = EXEMPLARS
+) -> NDArray[np.intp]:
+    """Return `(size,)`: which embedding is most typical, then each time the farthest from those.
 
     Farthest-point sampling (Gonzalez 1985). With fewer than `size` embeddings they are repeated.
     """
@@ -65,7 +65,7 @@ def diverse(
     while len(chosen) < min(size, len(rows)):
         chosen.append(int(np.argmin(nearest)))
         nearest = np.maximum(nearest, rows @ rows[chosen[-1]])
-    return rows[np.resize(np.array(chosen), size)]
+    return np.resize(np.array(chosen, np.intp), size)
 
 
 def looks_of(
@@ -73,11 +73,11 @@ def looks_of(
 ) -> Looks:
     """Return the looks of `(embeddings (M, D), qualities (M,))` samples; M may be 0."""
     mean = np.zeros((len(samples), dimensions))
-    exemplars = np.zeros((len(samples), EXEMPLARS, dimensions))
+    exemplars = np.zeros((len(samples), EXEMPLARS, dimensions), np.float32)
     for i, (embeddings, qualities) in enumerate(samples):
         if len(embeddings):
             mean[i] = mean_embedding(embeddings, qualities)
-            exemplars[i] = diverse(embeddings, mean[i])
+            exemplars[i] = embeddings[diverse(embeddings, mean[i])]
     return Looks(mean, exemplars)
 
 
@@ -151,10 +151,17 @@ def _means(rows: NDArray[np.floating], person: NDArray[np.int64]) -> NDArray[np.
 def centred(looks: Looks, shift: NDArray[np.floating]) -> Looks:
     """Return looks with `shift` `(N, D)` subtracted and lengths 1 again; no looks stay none."""
     seen = (np.linalg.norm(looks.mean, axis=1) > 0).astype(looks.mean.dtype)[:, None]
-    return Looks(
-        normalise((looks.mean - shift) * seen),
-        normalise((looks.exemplars - shift[:, None]) * seen[:, None]),
-    )
+    exemplars = np.empty_like(looks.exemplars)
+    for rows in blocks(len(exemplars)):
+        moved = (looks.exemplars[rows] - shift[rows, None]) * seen[rows, None]
+        exemplars[rows] = normalise(moved)
+    return Looks(normalise((looks.mean - shift) * seen), exemplars)
+
+
+def blocks(count: int) -> Iterator[slice]:
+    """Yield all of `count` items in order, some at a time."""
+    for start in range(0, count, _BLOCK):
+        yield slice(start, min(start + _BLOCK, count))
 
 
 def similarity(a: Looks, b: Looks) -> NDArray[np.float32]:
@@ -166,16 +173,17 @@ def similarity(a: Looks, b: Looks) -> NDArray[np.float32]:
     out = np.empty((len(a.mean), len(b.mean)), np.float32)
     k = a.exemplars.shape[1]
     best = max(1, k * k // 4)
-    right = b.exemplars.reshape(-1, b.exemplars.shape[2]).astype(np.float32).T
-    for start in range(0, len(out), _BLOCK):
-        rows = slice(start, min(start + _BLOCK, len(out)))
+    right = b.exemplars.reshape(-1, b.exemplars.shape[2]).T
+    for rows in blocks(len(out)):
         # Of a run with itself the part below the diagonal is a mirror image.
-        columns = slice(start if a is b else 0, len(b.mean))
-        left = a.exemplars[rows].astype(np.float32)
+        columns = slice(rows.start if a is b else 0, len(b.mean))
+        left = a.exemplars[rows]
         pairs = left.reshape(-1, left.shape[2]) @ right[:, columns.start * k :]
         pairs = pairs.reshape(len(left), k, -1, k).transpose(0, 2, 1, 3)
-        top = np.partition(pairs.reshape(len(left), -1, k * k), -best, axis=2)[..., -best:]
-        block = top.mean(axis=2) + (a.mean[rows] @ b.mean[columns].T).astype(np.float32)
+        pairs = pairs.reshape(len(left), -1, k * k)
+        pairs.partition(-best, axis=2)
+        block = pairs[..., -best:].mean(axis=2)
+        block += (a.mean[rows] @ b.mean[columns].T).astype(np.float32)
         out[rows, columns] = np.clip(block / 2, -1.0, 1.0)
         if a is b:
             out[rows.stop :, rows] = out[rows, rows.stop :].T
@@ -185,7 +193,7 @@ def similarity(a: Looks, b: Looks) -> NDArray[np.float32]:
 def paired_similarity(a: Looks, b: Looks) -> NDArray[np.float32]:
     """Return `(N,)`: the similarity of each row of `a` with the same row of `b`."""
     k = a.exemplars.shape[1]
-    pairs = a.exemplars.astype(np.float32) @ b.exemplars.astype(np.float32).transpose(0, 2, 1)
+    pairs = a.exemplars @ b.exemplars.transpose(0, 2, 1)
     best = max(1, k * k // 4)
     top = np.partition(pairs.reshape(len(pairs), k * k), -best, axis=1)[:, -best:]
     means = (a.mean * b.mean).sum(axis=1).astype(np.float32)

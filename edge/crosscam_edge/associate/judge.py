@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from crosscam_edge.associate.calibrate import ScoreModel
     from crosscam_edge.associate.evidence import Evidence
 
-_CHUNK_BYTES = 32 << 20  # of exemplars gathered at once
+_CHUNK_BYTES = 4 << 20  # of exemplars gathered at once
 SAMPLE = 64  # members of a group that speak for it
 _BLOCK = 500_000  # pairs whose rules are looked up at once
 

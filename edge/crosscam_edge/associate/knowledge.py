@@ -55,18 +55,31 @@ class Knowledge:
             looks: How they look, not yet centred.
             site: What is said of the site now: it holds at once, whatever was learned from.
         """
-        new = sorted({t.camera_id for t in tracklets} - set(self.names))
-        spans = Spans.of(tracklets, (*self.names, *new))
-        shift, more = self.shift, len(new)
-        if more:
-            shift = np.concatenate([shift, np.tile(shift.mean(axis=0), (more, 1))])
         blind = np.linalg.norm(looks.mean, axis=1) == 0
+        evidence = self.evidence(tracklets, blind, site)
+        shift, more = self.shift, int(evidence.spans.camera.max(initial=-1)) + 1 - len(self.names)
+        if more > 0:
+            shift = np.concatenate([shift, np.tile(shift.mean(axis=0), (more, 1))])
+        looks = centred(looks, shift[evidence.spans.camera])
+        return Judge(looks, self.across, self.within, evidence)
+
+    def evidence(
+        self, tracklets: Sequence[Tracklet], blind: NDArray[np.bool_], site: AssociationConfig
+    ) -> Evidence:
+        """Return what place and time say of pairs of tracklets; see `judge`.
+
+        Args:
+            tracklets: N of them.
+            blind: `(N,)` whether nobody knows what the tracklet looks like.
+            site: What is said of the site now.
+        """
+        new = sorted({t.camera_id for t in tracklets} - set(self.names))
+        spans, more = Spans.of(tracklets, (*self.names, *new)), len(new)
         presence, travel = _wider_presence(self.presence, more), _wider_travel(self.travel, more)
         if site.clocks_agree:
             names = (*self.names, *new)
             presence, travel = _said(presence, names, site), _given(travel, names, site)
-        evidence = Evidence(spans, blind, presence, travel)
-        return Judge(centred(looks, shift[spans.camera]), self.across, self.within, evidence)
+        return Evidence(spans, blind, presence, travel)
 
 
 def _wider_presence(presence: Presence, more: int) -> Presence:

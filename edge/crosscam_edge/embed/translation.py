@@ -2,7 +2,7 @@
 
 Embeddings of two models say nothing about each other, so a run that changes its model has to see
 everybody again with the new one. Here is what it has seen so far: found by the very bytes of the
-old embedding, which nobody on the way changes.
+old embedding in half precision, as it is kept, and which nobody on the way changes.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Translation:
             while len(self._rows) > self._most:
                 del self._rows[next(iter(self._rows))]
 
-    def of(self, old: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def of(self, old: NDArray[np.floating]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Return what the new model made of crops.
 
         Args:
@@ -81,5 +81,5 @@ def translated(tracklet: Tracklet, translation: Translation) -> Tracklet:
     )
 
 
-def _name(row: NDArray[np.float32]) -> bytes:
-    return np.ascontiguousarray(row, np.float32).tobytes()
+def _name(row: NDArray[np.floating]) -> bytes:
+    return np.ascontiguousarray(row, np.float16).tobytes()

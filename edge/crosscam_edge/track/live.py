@@ -20,7 +20,7 @@ from crosscam_edge.track.refine import RefineConfig, spurious
 from crosscam_edge.track.summary import TrackSummary
 from crosscam_edge.track.things import Things
 from crosscam_edge.track.tracker import Tracker
-from crosscam_edge.track.tracklets import TrackletBuilder
+from crosscam_edge.track.tracklets import TrackletBuilder, at_rest
 from crosscam_edge.types import TrackletKey, Tracks
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class LiveTracking:
         """Go over to another model in the middle of everything: tracks keep their ids."""
         self.tracker.translate(translation)
         self._builder.translate(translation)
-        self._ended = {k: translated(each, translation) for k, each in self._ended.items()}
+        self._ended = {k: at_rest(translated(each, translation)) for k, each in self._ended.items()}
 
     def flush(self) -> LiveFrame:
         """End all tracks: the camera is gone, or its picture is another one."""
@@ -187,7 +187,7 @@ class LiveTracking:
             if known or tracklet is None or not track.confirmed:
                 self._summaries.pop(track.track_id, None)
                 continue
-            self._ended[track.track_id] = tracklet
+            tracklet = self._ended[track.track_id] = at_rest(tracklet)
             why = self._spurious().get(track.track_id)
             if why is None:
                 out.ended.append(tracklet)

@@ -96,7 +96,7 @@ def test_the_two_spaces_never_meet(old):
         new.observe(tracklet("b", 9, 50, 0))
 
 
-def test_a_translation_is_bounded_and_knows_rows_by_their_bytes():
+def test_a_translation_is_bounded_and_knows_rows_by_their_bytes_in_half_precision():
     translation = Translation(2, most=3)
     old = np.eye(4, dtype=np.float32)
     new = np.array([[1, 0], [0, 1], [0.6, 0.8], [0, 0]], np.float32)
@@ -107,7 +107,8 @@ def test_a_translation_is_bounded_and_knows_rows_by_their_bytes():
     assert known.tolist() == [True, False, True]
     translation.put(2 * old[:1], new[:1])
     assert translation.of(old[:1])[1].tolist() == [False]  # the oldest has gone
-    nudged = np.nextafter(old[1:2], np.float32(2))
+    assert translation.of(old[1:2].astype(np.float16))[1].all()  # as it is kept
+    nudged = np.nextafter(old[1:2].astype(np.float16), np.float16(2))
     assert not translation.of(nudged)[1].any()
     with pytest.raises(ValueError, match="4 old and 3 new"):
         translation.put(old, new[:3])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from crosscam_deploy.detections import Detections
+from crosscam_edge.associate.online import OnlineAssociation
 from crosscam_edge.track import TrackerConfig
 from crosscam_edge.track.live import LiveTracking
 from crosscam_edge.track.refine import RefineConfig
@@ -66,6 +67,21 @@ def test_a_walk_from_its_first_crop_to_its_end():
     assert [t.key for t in ended] == [TrackletKey("a", tracks.pop())]
     assert ended[0].end_ns == 59 * STEP
     assert not any(frame.nobody for frame in seen + after)
+
+
+def test_a_track_that_has_ended_is_kept_once_and_in_half_precision():
+    camera = live()
+    online = OnlineAssociation(dim=DIM, model_id="m")
+    grown = [tracklet for frame in walk(camera, 0) for tracklet in frame.grown]
+    assert {tracklet.embeddings.dtype for tracklet in grown} == {np.dtype(np.float32)}
+    (ended,) = [
+        tracklet for frame in [*empty(camera, 60, 60), camera.flush()] for tracklet in frame.ended
+    ]
+    assert ended.embeddings.dtype == np.float16
+    online.observe(ended, ended=True)
+    online.step(ended.end_ns)
+    (person,) = online.people
+    assert person.members[ended.key].tracklet is ended
 
 
 @pytest.mark.parametrize("every", [5, 15])

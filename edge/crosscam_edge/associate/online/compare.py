@@ -43,30 +43,35 @@ def compare(
     out = np.full((len(newcomers), len(identities)), -np.inf)
     if not out.size:
         return out
+    rows, columns = (grid.ravel() for grid in np.indices(out.shape))
     speakers = [identity.representatives(representatives) for identity in identities]
-    everybody = [list(identity.members.values()) for identity in identities]
-    for groups, score in ((speakers, True), (everybody, False)):
-        members = [*newcomers, *(member for group in groups for member in group)]
-        sizes = [1] * len(newcomers) + [len(group) for group in groups]
-        labels = np.repeat(np.arange(len(sizes)), sizes)
-        looks = Looks(
-            np.stack([member.mean for member in members]),
-            np.stack([member.exemplars for member in members]),
-        )
-        judge = knowledge.judge([member.tracklet for member in members], looks, site)
-        rows, columns = (grid.ravel() for grid in np.indices(out.shape))
-        if score:
-            found = judge.between(Groups(labels), rows, columns + len(newcomers))
-            with np.errstate(invalid="ignore"):
-                mean = found.total / np.maximum(found.allowed, 1)
-            out[rows, columns] = np.where(found.barred > 0, -np.inf, mean)
-        else:
-            barred = np.zeros(len(rows), np.int64)
-            for pair, i, j in Groups(labels).cross(rows, columns + len(newcomers), None):
-                _, forbidden = judge.evidence.judge(i, j)
-                barred += np.bincount(pair[forbidden], minlength=len(rows))
-            out[rows[barred > 0], columns[barred > 0]] = -np.inf
+    members, groups = _grouped(newcomers, speakers)
+    looks = Looks(
+        np.stack([member.mean for member in members]),
+        np.stack([member.exemplars for member in members]),
+    )
+    judge = knowledge.judge([member.tracklet for member in members], looks, site)
+    found = judge.between(groups, rows, columns + len(newcomers))
+    mean = found.total / np.maximum(found.allowed, 1)
+    out[rows, columns] = np.where(found.barred > 0, -np.inf, mean)
+
+    members, groups = _grouped(newcomers, [list(each.members.values()) for each in identities])
+    blind = np.array([not member.mean.any() for member in members])
+    evidence = knowledge.evidence([member.tracklet for member in members], blind, site)
+    for pair, i, j in groups.cross(rows, columns + len(newcomers), None):
+        _, forbidden = evidence.judge(i, j)
+        barred = pair[forbidden]
+        out[rows[barred], columns[barred]] = -np.inf
     return out
+
+
+def _grouped(
+    newcomers: Sequence[Member], groups: Sequence[Sequence[Member]]
+) -> tuple[list[Member], Groups]:
+    """Return all members, newcomers first, and whose they are; each newcomer is a group."""
+    members = [*newcomers, *(member for group in groups for member in group)]
+    sizes = [1] * len(newcomers) + [len(group) for group in groups]
+    return members, Groups(np.repeat(np.arange(len(sizes)), sizes))
 
 
 class Answer(NamedTuple):

@@ -9,6 +9,7 @@ import numpy as np
 
 from crosscam_edge.associate.constraints import Spans
 from crosscam_edge.associate.features import EXEMPLARS, diverse, mean_embedding
+from crosscam_edge.track.tracklets import at_rest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -25,22 +26,30 @@ class Member:
     Attributes:
         tracklet: It, with one crop at least.
         ended: Whether nothing more comes.
-        mean: `(D,)` mean embedding of length 1.
-        exemplars: `(K, D)` diverse embeddings.
+        mean: `(D,)` float32, mean embedding of length 1.
+        diverse: `(K,)` which of its embeddings are diverse.
     """
 
     tracklet: Tracklet
     ended: bool
-    mean: NDArray[np.float64]
-    exemplars: NDArray[np.float64]
+    mean: NDArray[np.float32]
+    diverse: NDArray[np.intp]
+
+    @property
+    def exemplars(self) -> NDArray[np.float32]:
+        """`(K, D)` diverse embeddings."""
+        return self.tracklet.embeddings[self.diverse].astype(np.float32, copy=False)
 
     @classmethod
     def of(cls, tracklet: Tracklet, *, ended: bool, before: Member | None = None) -> Member:
         """Return a member; its looks are taken from the one before it where nothing is new."""
+        if ended:
+            tracklet = at_rest(tracklet)
         if before is not None and _same_crops(before.tracklet, tracklet):
-            return cls(tracklet, ended, before.mean, before.exemplars)
+            return cls(tracklet, ended, before.mean, before.diverse)
         mean = mean_embedding(tracklet.embeddings, tracklet.qualities)
-        return cls(tracklet, ended, mean, diverse(tracklet.embeddings, mean, EXEMPLARS))
+        rows = diverse(tracklet.embeddings, mean, EXEMPLARS)
+        return cls(tracklet, ended, mean.astype(np.float32), rows)
 
 
 def _same_crops(a: Tracklet, b: Tracklet) -> bool:

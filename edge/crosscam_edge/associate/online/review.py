@@ -9,7 +9,7 @@ the people in them, and what must change for that.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,8 +45,8 @@ class Review:
     movable: frozenset[TrackletKey]
 
     def solve(self, model_id: str, config: AssociationConfig) -> Attempt:
-        """Return the groups, and what was learned."""
-        return solve(self.tracklets, model_id=model_id, config=config)
+        """Return the groups, and what was learned; not why, for nobody asks and it is large."""
+        return replace(solve(self.tracklets, model_id=model_id, config=config), explain=list)
 
 
 def gather(people: People, settings: OnlineConfig, now_ns: int) -> Review:

@@ -79,7 +79,7 @@ class OnlineConfig:
         agreement: A review's correction is made when so many reviews in a row ask for it.
         ttl_s: An identity that was not seen for longer is forgotten.
         most_identities: At most so many are remembered; who was not seen for longest is forgotten.
-        most_tracklets: The same of their tracklets; each takes about 20 kB.
+        most_tracklets: The same of their tracklets; each takes 5 to 12 kB.
         most_members: Tracklets kept of an identity.
         representatives: Tracklets that speak for an identity when a new one is compared with it.
         candidates: Identities, the most alike, that a tracklet is compared with.
