@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Identities } from "../src/api/types";
-import { freshIn, heard, listOf, restOf, type Narrowed, type Told } from "../src/logic/people";
+import { freshIn, heard, idOf, listOf, restOf, type Narrowed, type Told } from "../src/logic/people";
 
 const people = (next: number | null, ...ids: [id: number, tracklets: number][]): Identities => ({
   identities: ids.map(([global_id, tracklets]) => ({
@@ -10,6 +10,10 @@ const people = (next: number | null, ...ids: [id: number, tracklets: number][]):
 });
 const idsOf = (list: Identities) => list.identities.map((each) => [each.global_id, each.tracklets]);
 const NOBODY: ReadonlySet<number> = new Set();
+
+test("an id is a whole number that is counted from one", () => {
+  expect(["7", "0", "007", "-1", "1e3", "abc", "", "99999999999999999999"].map(idOf)).toEqual([7, ...Array(7).fill(null)]);
+});
 
 test("who is new waits, who is gone goes, and the others are as they are now", () => {
   const first = people(3, [5, 1], [4, 1], [3, 1]);

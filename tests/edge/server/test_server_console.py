@@ -161,7 +161,25 @@ def test_cameras_tell_what_is_wrong_and_what_to_do(page, site):
     go(page, "cameras")
     dead = page.locator(".card", has_text="dead")
     assert "check the port" in dead.inner_text()
+    assert "Comes\nnothing" in dead.inner_text()
     page.wait_for_selector(".card:has-text('street') .badge.good")
+
+
+def test_a_map_that_is_not_saved_yet_is_there_when_one_comes_back(page, site):
+    sign_in(page, site)
+    go(page, "map")
+    page.locator(".node").first.press("ArrowRight")
+    place = page.locator(".node").first.get_attribute("transform")
+    go(page, "cameras")
+    go(page, "map")
+    page.wait_for_selector(".save:has-text('Not saved yet.')")
+    assert page.locator(".node").first.get_attribute("transform") == place
+    page.get_by_role("button", name="Drop changes").click()
+    assert page.locator(".node").first.get_attribute("transform") != place
+    go(page, "cameras")
+    go(page, "map")
+    page.wait_for_selector(".save")
+    assert "Not saved" not in page.inner_text(".save")
 
 
 def test_live_pictures_are_drawn_and_a_click_opens_somebody(page, site):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from console_parts import browser, chromium_path
+from console_parts import AUDIT, browser, chromium_path
 from serving_parts import serving
 
 from crosscam_edge.gallery import Gallery
@@ -165,3 +165,10 @@ def test_a_search_by_picture_takes_the_place_of_one_by_somebody(page, people):
     page.evaluate("() => { location.hash = '#/search?like=none' }")
     page.wait_for_selector(".state-title:has-text('“none” is no id of a person')")
     assert heading.count() == 0
+
+
+def test_names_of_cameras_may_be_long_on_a_phone(page, people):
+    people.seen([1], "hall", 100)
+    page.set_viewport_size({"width": 360, "height": 740})
+    show(page, f"?camera={'a-camera-at-the-back-door-' * 2}")
+    assert page.evaluate(AUDIT) == []

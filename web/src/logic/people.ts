@@ -18,6 +18,11 @@ export interface Narrowed {
   untilNs: string | null;
 }
 
+/** Return the id that somebody wrote; null where it is none. */
+export function idOf(text: string): number | null {
+  return /^[1-9]\d*$/.test(text) && Number.isSafeInteger(Number(text)) ? Number(text) : null;
+}
+
 /**
  * Return the list to show: those who stood there, as they are now, so that nothing moves under a pointer.
  *

@@ -87,7 +87,7 @@ function CameraCard({ camera }: { camera: Camera }) {
       )}
       {camera.state === "running" && PACES[camera.pace] && <p class="slow">{PACES[camera.pace]}</p>}
       <dl class="figures">
-        <Figure name="Comes" value={`${camera.frame_rate.toFixed(1)} /s`} />
+        <Figure name="Comes" value={camera.state === "running" ? `${camera.frame_rate.toFixed(1)} /s` : "nothing"} />
         <Figure name="Looked at" value={rate === null ? "…" : `${rate.toFixed(1)} /s`} />
         <Figure name="Last picture" value={camera.last_ns === null ? "none yet" : ago(camera.last_ns)} />
         <Figure

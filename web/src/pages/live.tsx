@@ -22,6 +22,7 @@ export function LivePage({ route }: { route: Route }) {
   const all = value?.cameras ?? [];
   const one = route.item || null;
   const cameras = one === null ? all : all.filter((each) => each.id === one);
+  const usual = all.find((each) => each.size !== null)?.size ?? [16, 9];
   const offered = session.offer("GET /live");
   const tiles = useMemo(() => new Tiles(), []);
   useEffect(() => () => tiles.close(), [tiles]);
@@ -41,7 +42,7 @@ export function LivePage({ route }: { route: Route }) {
       {value && !cameras.length && <Empty title={one === null ? "No camera that your token may know of" : `No camera ${one} that your token may know of`} />}
       {offered && (
         <ul class={`mosaic n${Math.min(cameras.length, 9)}`}>
-          {cameras.map((each) => <Tile key={each.id} camera={each} tiles={tiles} single={one !== null} />)}
+          {cameras.map((each) => <Tile key={each.id} camera={each} tiles={tiles} usual={usual} single={one !== null} />)}
         </ul>
       )}
     </>
@@ -83,7 +84,15 @@ function useStream(tiles: Tiles, wanted: boolean, one: string | null, count: num
   return lost;
 }
 
-function Tile({ camera, tiles, single }: { camera: Camera; tiles: Tiles; single: boolean }) {
+interface TileProps {
+  camera: Camera;
+  tiles: Tiles;
+  /** Width and height of pictures, for a camera that has not sent any. */
+  usual: [number, number];
+  single: boolean;
+}
+
+function Tile({ camera, tiles, usual, single }: TileProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const last = useRef<Shown | null>(null);
   const hover = useRef<number | null>(null);
@@ -123,7 +132,7 @@ function Tile({ camera, tiles, single }: { camera: Camera; tiles: Tiles; single:
     const box = (event.currentTarget as HTMLElement).getBoundingClientRect();
     return personAt(found.header, event.clientX - box.left, event.clientY - box.top, box.width, box.height);
   };
-  const [w, h] = camera.size ?? [16, 9];
+  const [w, h] = camera.size ?? usual;
   return (
     <li class="tile" aria-labelledby={`tile-${camera.id}`}>
       <div class="tile-head">
@@ -150,9 +159,10 @@ function Tile({ camera, tiles, single }: { camera: Camera; tiles: Tiles; single:
           }}
         />
         {!any && <p class="screen-note">{camera.fix && camera.state !== "running" ? sentence(camera.fix) : "Waiting for a picture…"}</p>}
-        {any && stale !== null && <p class="screen-note old">No picture for {span(stale)}</p>}
+        {any && stale !== null && <p class="screen-note old">No picture for {span(Math.round(stale))}</p>}
       </div>
       <p class="tile-people">
+        {stale !== null && people.length > 0 && <span class="dim">seen last:</span>}
         {people.map((id) => <PersonChip key={id} id={id} />)}
         {strangers > 0 && <span class="dim">{strangers} not known yet</span>}
         {any && !people.length && !strangers && <span class="dim">nobody</span>}

@@ -5,10 +5,19 @@ import { asApiError, type ApiError } from "../api/client";
 import type { Link, Topology } from "../api/types";
 import { span } from "../logic/format";
 import { bodyOf, placed, type Placed } from "../logic/places";
+import type { Session } from "../logic/session";
 import { useLoaded, useSession } from "../parts/context";
 import { MapDrawing } from "../parts/drawing";
 import { LinkTable } from "../parts/links";
 import { Empty, Failed, Loading, NotOffered } from "../parts/states";
+
+interface Draft {
+  places: Placed[];
+  links: Link[];
+}
+
+/** What somebody has not saved yet is there again when they come back to the page. */
+const drafts = new WeakMap<Session, Draft>();
 
 export function MapPage() {
   const session = useSession();
@@ -29,9 +38,9 @@ export function MapPage() {
 function Editor({ topology, reload }: { topology: Topology; reload: () => void }) {
   const session = useSession();
   const editable = session.may("admin") && session.offer("PUT /topology");
-  const [places, setPlaces] = useState<Placed[]>(() => placed(topology.cameras));
-  const [links, setLinks] = useState<Link[]>(topology.links);
-  const [changed, setChanged] = useState(false);
+  const [places, setPlaces] = useState<Placed[]>(() => drafts.get(session)?.places ?? placed(topology.cameras));
+  const [links, setLinks] = useState<Link[]>(() => drafts.get(session)?.links ?? topology.links);
+  const [changed, setChanged] = useState(() => drafts.has(session));
   const [told, setTold] = useState("");
   const [error, setError] = useState<ApiError | null>(null);
   useEffect(() => {
@@ -45,6 +54,10 @@ function Editor({ topology, reload }: { topology: Topology; reload: () => void }
     addEventListener("beforeunload", warn);
     return () => removeEventListener("beforeunload", warn);
   }, [changed]);
+  useEffect(() => {
+    if (changed) drafts.set(session, { places, links });
+    else drafts.delete(session);
+  }, [session, changed, places, links]);
   const edit = () => {
     setChanged(true);
     setTold("");

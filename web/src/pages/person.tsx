@@ -5,6 +5,7 @@ import type { IdentityPage } from "../api/types";
 import { Afterwards } from "../logic/afterwards";
 import { colourOf } from "../logic/colour";
 import { clock, exact, plural, span } from "../logic/format";
+import { idOf } from "../logic/people";
 import { href, type Route } from "../logic/route";
 import { Ago } from "../parts/ago";
 import { useLoaded, useSession } from "../parts/context";
@@ -19,7 +20,7 @@ const EVERY_S = 60;
 
 export function PersonPage({ route }: { route: Route }) {
   const session = useSession();
-  const id = /^\d+$/.test(route.item) ? Number(route.item) : null;
+  const id = idOf(route.item);
   const { value, error, loading, reload } = useLoaded<IdentityPage>(id === null ? null : `/identities/${id}`, EVERY_S);
   const [gone, setGone] = useState(false);
   const shown = useRef(id);

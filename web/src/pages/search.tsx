@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { asApiError, type ApiError } from "../api/client";
 import type { Match, Matches, PictureMatches } from "../api/types";
 import { decimal } from "../logic/format";
+import { idOf } from "../logic/people";
 import { checkPicture } from "../logic/picture";
 import { href, type Route } from "../logic/route";
 import { patiently } from "../logic/patience";
@@ -23,7 +24,7 @@ interface Answer {
 export function SearchPage({ route }: { route: Route }) {
   const session = useSession();
   const given = route.query.get("like") ?? "";
-  const like = /^\d+$/.test(given) ? given : "";
+  const like = idOf(given) === null ? "" : given;
   const stay = route.query.get("stay") ?? "";
   const [asked, setAsked] = useState<Asked | null>(like ? { kind: "person", id: like, stay } : null);
   const [answer, setAnswer] = useState<Answer | null>(null);

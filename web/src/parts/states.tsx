@@ -81,5 +81,5 @@ export function sentence(text: string): string {
 
 /** Return what to do, for whoever sits before the console: routes of the interface are no help there. */
 export function advice(error: ApiError): string {
-  return /^[A-Z]+ \/api\//.test(error.fix) ? "" : error.fix;
+  return /^[A-Z]+ \/api\/|openapi\.json/.test(error.fix) ? "" : error.fix;
 }
