@@ -152,8 +152,14 @@ def fit(
     certain_mean = mi
     centre, si0 = mi, si = (mi, si) if prior is None else prior.model.impostor
     for _ in range(_ROUNDS if len(x) else 0):
-        log_ratio = _log_normal(x, mg, sg) - _log_normal(x, mi, si) + np.log(share / (1 - share))
-        p = 1.0 / (1.0 + np.exp(-np.clip(log_ratio, -50, 50)))
+        # In place, for it is done often: p = 1 / (1 + exp(-log_ratio)).
+        p = _log_normal(x, mg, sg)
+        p -= _log_normal(x, mi, si)
+        p += np.log(share / (1 - share))
+        np.clip(p, -50, 50, out=p)
+        np.exp(np.negative(p, out=p), out=p)
+        p += 1.0
+        np.divide(1.0, p, out=p)
         # Above the genuine mean a narrow impostor is no explanation, and the reverse.
         p[x >= mg], p[x <= mi] = 1.0, 0.0
         total = float(p.sum())
@@ -162,11 +168,11 @@ def fit(
         count = float(bulk.sum()) + weight
         mi = (float(bulk @ x) + weight * centre) / count
         mi = float(np.clip(mi, certain_mean - 0.35 * reach, certain_mean + 0.1 * reach))
-        var = (float(bulk @ (x - mi) ** 2) + weight * si0**2) / count
+        var = (float(bulk @ _squares(x, mi)) + weight * si0**2) / count
         si = float(np.clip(np.sqrt(var), 0.08 * reach, 0.40 * reach))
         mg = (float(p @ x) + many * expected) / (total + many)
         mg = float(np.clip(mg, mi + _TRANSFER_RANGE[0] * reach, mi + _TRANSFER_RANGE[1] * reach))
-        var = (float(p @ (x - mg) ** 2) + spread_many * spread**2) / (total + spread_many)
+        var = (float(p @ _squares(x, mg)) + spread_many * spread**2) / (total + spread_many)
         sg = float(np.clip(np.sqrt(var), 0.10 * reach, 0.30 * reach))
         if best is not None:
             likelier = _log_normal(best, mg, sg) > _log_normal(best, mi, si)
@@ -221,5 +227,15 @@ def _posterior(
 
 
 def _log_normal(x: NDArray[np.floating], mean: float, spread: float) -> NDArray[np.float64]:
-    out: NDArray[np.float64] = -0.5 * ((x - mean) / spread) ** 2 - np.log(spread)
+    part = x - mean
+    part /= spread
+    np.square(part, out=part)
+    part *= -0.5
+    out: NDArray[np.float64] = part - np.log(spread)
+    return out
+
+
+def _squares(x: NDArray[np.float64], mean: float) -> NDArray[np.float64]:
+    out: NDArray[np.float64] = x - mean
+    np.square(out, out=out)
     return out

@@ -92,6 +92,7 @@ class DenseRun:
             learned=self._config.learned,
         )
         config, names = self._config, self._names
+        del upper, seen
         counts = count_all(scores, self.camera, names, self._shared(), model.threshold, config)
         evidence = Evidence(
             self._spans,

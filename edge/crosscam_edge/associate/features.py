@@ -38,7 +38,7 @@ class Looks:
 
 def normalise(vectors: NDArray[T]) -> NDArray[T]:
     """Return `(..., D)` vectors of length 1; a zero vector stays zero."""
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    length = np.sqrt(np.square(vectors).sum(axis=-1, keepdims=True))
     unit: NDArray[T] = vectors / np.maximum(length, _TINY)
     return unit
 
@@ -65,7 +65,7 @@ def diverse(
     while len(chosen) < min(size, len(rows)):
         chosen.append(int(np.argmin(nearest)))
         nearest = np.maximum(nearest, rows @ rows[chosen[-1]])
-    return np.resize(np.array(chosen, np.intp), size)
+    return np.array((chosen * size)[:size], np.intp)
 
 
 def looks_of(
@@ -182,7 +182,11 @@ def similarity(a: Looks, b: Looks) -> NDArray[np.float32]:
         pairs = pairs.reshape(len(left), k, -1, k).transpose(0, 2, 1, 3)
         pairs = pairs.reshape(len(left), -1, k * k)
         pairs.partition(-best, axis=2)
-        block = pairs[..., -best:].mean(axis=2)
+        top = pairs[..., -best:]
+        block = top[..., 0].copy()
+        for place in range(1, best):  # far quicker than a mean over a few numbers each
+            block += top[..., place]
+        block /= best
         block += (a.mean[rows] @ b.mean[columns].T).astype(np.float32)
         out[rows, columns] = np.clip(block / 2, -1.0, 1.0)
         if a is b:

@@ -79,12 +79,14 @@ def solve(tracklets: Sequence[Tracklet], *, model_id: str, config: AssociationCo
         shift = centres(run.mean, run.camera, out.labels)
         # With n people around their common centre, two of them are at -1 / (n - 1) on average;
         # the centre is kept in part, so what remains is between that and the raw value.
-        people = len(np.unique(out.labels))
+        labels = out.labels
+        del out  # it holds the similarities of all pairs, and the next pass makes its own
+        people = len(np.unique(labels))
         if learned is not None:
-            seen = people_by_camera(run.camera, out.labels, len(names))
+            seen = people_by_camera(run.camera, labels, len(names))
             shift = learned.blend(shift, names, seen)
         prior = _RAW_IMPOSTOR / (1.0 + people)
-        transits = _transits(tracklets, out.labels)
+        transits = _transits(tracklets, labels)
         out = run.attempt(model_id, shift, prior, people, transits)
     return out
 
