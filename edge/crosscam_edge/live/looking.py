@@ -57,7 +57,7 @@ class Look:
         detect_s: From then to when its people were known, seconds.
         track_s: From then to when its tracks were known, seconds.
         detector_s: Seconds for which the detector was taken up, see `Found`.
-        waited_s: Seconds for which its tracking waited for the detector.
+        convert_s: Seconds that its pixels took.
     """
 
     watched: Watched
@@ -70,7 +70,7 @@ class Look:
     detect_s: float = 0.0
     track_s: float = 0.0
     detector_s: float = 0.0
-    waited_s: float = 0.0
+    convert_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -80,12 +80,10 @@ class Round:
     Attributes:
         looks: One for each picture.
         people: What waits for its people; None without pixels.
-        seconds: That it took to begin.
     """
 
     looks: list[Look]
     people: list[_Waiting | None]
-    seconds: float
 
 
 class Looking:
@@ -139,12 +137,11 @@ class Looking:
             taken: The cameras and their pictures.
             now_ns: UTC.
         """
-        began = time.perf_counter()
         looks = [Look(watched, picture, now_ns) for watched, picture in taken]
         self.waiting += len(looks)
         for each in looks:
             self._convert(each)
-        return Round(looks, self._people(looks), time.perf_counter() - began)
+        return Round(looks, self._people(looks))
 
     def finish(self, begun: Round, cameras: Collection[Watched]) -> Iterator[Look]:
         """Track in the pictures of a round; yields them in order.
@@ -165,16 +162,19 @@ class Looking:
             yield look
 
     def _looks(self, looks: list[Look], people: list[_Waiting | None]) -> Iterator[Look]:
-        meeting = self._meeting
-        together = pictures_a_call(self._embedder, self._asked) > 1 and len(looks) > 1
-        if meeting is None or not together:
-            for each, found in zip(looks, people, strict=True):
-                self._tracked(each, found, self._embedder.embed)
-                yield each
+        if len(looks) == 1:
+            self._tracked(looks[0], people[0], self._embedder.embed)
+            yield looks[0]
             return
-        meeting.expect(len(looks))
+        meeting = self._meeting
+        if meeting is None or pictures_a_call(self._embedder, self._asked) == 1:
+            work = partial(self._alone, embed=self._embedder.embed)
+        else:
+            meeting.expect(len(looks))
+            work = partial(self._met, meeting=meeting)
+        # Side by side: while one waits for its embeddings, others get on with what is Python's.
         futures = [
-            self._tracking.submit(self._met, each, found, meeting)
+            self._tracking.submit(work, each, found)
             for each, found in zip(looks, people, strict=True)
         ]
         for future in futures:
@@ -196,15 +196,23 @@ class Looking:
         ]  # fmt: skip
 
     def _detected(self, own: Detector, image: NDArray[np.uint8]) -> Found:
+        began = time.perf_counter()
         with self._timers.measure("detect"):
-            return Found(own.detect([image])[0], 0.0)
+            people = own.detect([image])[0]
+        return Found(people, time.perf_counter() - began)
 
     def _convert(self, look: Look) -> None:
         try:
+            began = time.perf_counter()
             with self._timers.measure("convert"):
                 look.frame = look.picture.frame()
+            look.convert_s = time.perf_counter() - began
         except Exception as error:  # the next picture may do, and other cameras go on
             look.error = error
+
+    def _alone(self, look: Look, found: _Waiting | None, embed: Embed) -> Look:
+        self._tracked(look, found, embed)
+        return look
 
     def _met(self, look: Look, found: _Waiting | None, meeting: Meeting) -> Look:
         try:
@@ -217,11 +225,8 @@ class Looking:
         if look.frame is None or found is None:
             return
         try:
-            began_s = time.perf_counter()
             people, look.detector_s = found()
             known_s = time.perf_counter()
-            if look.watched.detector is None:
-                look.waited_s = known_s - began_s
             with self._timers.measure("track"):
                 look.seen = look.watched.analysis.look(look.frame, people, embed)
             look.detect_s = known_s - look.began_s

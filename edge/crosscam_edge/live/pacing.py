@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,10 @@ if TYPE_CHECKING:
     from crosscam_edge.live.watched import Watched
 
 _EVERY_S = 1.0
-_NEWS = 0.2  # share of the last second in how far costs are believed
 
 
 class Pacing:
     """Counts what is done, and once a second decides how often each camera is looked at.
-
-    What pictures take is measured one by one, with whatever waiting for a core or for the
-    interpreter is in it, and several go on at the same time: together it may be more than the time
-    for which the run's thread was busy. So costs are believed as far as their sum is that time.
 
     Args:
         target: Pictures of a camera in a second, when there is time enough.
@@ -42,12 +38,12 @@ class Pacing:
         self.latency = Latency()
         self.stages = {stage: Latency() for stage in STAGES}
         self._now = now_ns
-        self._other_s = self._idle_s = self._spent_s = 0.0
+        self._looked: Counter[str] = Counter()
+        self._idle_s = 0.0
         self._decided_s = time.perf_counter()
-        self._scale: float | None = None
 
     def count(self, look: Look) -> None:
-        """Add a picture that is done and told to the latencies."""
+        """Count a picture that is done and told, and what it took."""
         picture = look.picture
         total = (self._now() - picture.time_ns) / 1e9
         parts = {
@@ -61,18 +57,12 @@ class Pacing:
             self.stages[stage].add(seconds)
         self.latency.add(total)
         look.watched.latency.add(total)
-
-    def took(self, looks: Sequence[Look], seconds: float) -> None:
-        """Note what the pictures of a round took, see `share_out`."""
-        self._spent_s += share_out(looks, seconds)
+        look.watched.took(look.convert_s + look.detector_s + look.track_s)
+        self._looked[look.watched.name] += 1
 
     def idle(self, seconds: float) -> None:
-        """Add time in which the run's thread waited and there was nothing to begin with."""
+        """Add time in which there was no picture to be looked at, nor one on its way."""
         self._idle_s += seconds
-
-    def other(self, seconds: float) -> None:
-        """Add time of the run's thread that was not for pictures."""
-        self._other_s += seconds
 
     def decide(self, cameras: Sequence[Watched]) -> None:
         """Decide anew, if a second has passed."""
@@ -80,52 +70,18 @@ class Pacing:
         passed = now - self._decided_s
         if passed < _EVERY_S:
             return
-        now_ns, other = self._now(), min(1.0, self._other_s / passed)
-        busy = max(0.0, 1.0 - self._idle_s / passed - other)
-        if self._spent_s:
-            measured = min(1.0, busy * passed / self._spent_s)
-            before = measured if self._scale is None else self._scale
-            self._scale = before + _NEWS * (measured - before)
-        scale = 1.0 if self._scale is None else self._scale
+        now_ns = self._now()
         needs = {each.name: each.need(self.control.target, now_ns) for each in cameras}
         self.control.step(
-            {
-                name: replace(need, cost_s=scale * need.cost_s)
-                for name, need in needs.items()
-                if need is not None
-            },
-            other,
+            {name: need for name, need in needs.items() if need is not None},
+            {name: count / passed for name, count in self._looked.items()},
+            min(1.0, self._idle_s / passed),
         )
         self._decided_s = now
-        self._other_s = self._idle_s = self._spent_s = 0.0
+        self._looked.clear()
+        self._idle_s = 0.0
 
     def health(self, watched: Watched) -> CameraHealth:
         """Return how a camera is, and how often it is looked at."""
         rate, pace = self.control.rate(watched.name), self.control.pace(watched.name)
         return replace(watched.camera.health(), look_rate=rate, pace=pace)
-
-
-def share_out(looks: Sequence[Look], seconds: float) -> float:
-    """Note what each picture took: of the run's thread, or of the detector if that is more.
-
-    Both work at the same time, so the one that has less time left says how much can be done.
-
-    Args:
-        looks: Pictures of a round.
-        seconds: Of the run's thread, for all of them, with its waiting for the detector.
-
-    Returns:
-        What they took together.
-    """
-    tracking = sum(look.track_s for look in looks)
-    waiting = sum(look.waited_s for look in looks)
-    if tracking + waiting > seconds:  # side by side
-        tracking, waiting = 0.0, max((look.waited_s for look in looks), default=0.0)
-    rest = max(0.0, seconds - waiting - tracking)
-    total = 0.0
-    for look in looks:
-        own = look.track_s if tracking else 0.0
-        took = max(own + rest / len(looks), look.detector_s)
-        look.watched.took(took)
-        total += took
-    return total

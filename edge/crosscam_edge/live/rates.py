@@ -1,7 +1,7 @@
 """How often each camera is looked at when there is not time enough for all: fairly, and steadily.
 
-Every camera is wanted so many times a second, and looking at a picture of it takes so long. While
-all of that fits into the time there is, nothing is lowered. Where it does not, time is shared:
+Every camera is wanted so many times a second. While all of them are looked at so often, nothing is
+lowered. Where they are not, what the machine does (`Capacity`) is shared:
 
 1. every camera gets two pictures a second, fewer only when not even that fits, and one in five
    seconds in any case;
@@ -15,21 +15,21 @@ make them flicker.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from crosscam_edge.live.capacity import Capacity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 FLOOR = 2.0
 """Pictures a second below which nobody goes while it can be avoided: people walk past."""
-BEGIN, BUDGET, END = 0.97, 0.92, 0.75
-"""Shares of the time: with more wanted rates are lowered, to so much, until less is wanted."""
 FELL = 0.95
 """A rate is lowered when it should be below this share of what it is."""
 _ROSE = 1.1
-_STEPS_TO_BEGIN, _STEPS_TO_RISE, _STEPS_TO_END = 2, 3, 5
+_STEPS_TO_RISE, _STEPS_TO_END = 3, 5
 _LEAST_COST_S = 1e-6
 SLOWEST = 0.2
 """Pictures a second that everybody gets, also while other work takes all the time."""
@@ -55,7 +55,7 @@ class Need:
 
     Attributes:
         wanted: Pictures a second, > 0; no more than it sends.
-        cost_s: Time that one takes, seconds.
+        cost_s: Work that one is, seconds; only how they compare among cameras counts.
         occupied: Whether somebody is in the picture.
     """
 
@@ -69,10 +69,10 @@ def share(needs: Sequence[Need], budget: float) -> list[float]:
 
     Args:
         needs: Of the cameras.
-        budget: Seconds in a second that there are, >= 0.
+        budget: Work in a second that is possible, in the unit of the costs, >= 0.
 
     Returns:
-        Pictures a second of each camera; together they take no longer than the budget.
+        Pictures a second of each camera; together they are no more than the budget.
     """
     costs = [max(each.cost_s, _LEAST_COST_S) for each in needs]
     wanted = [each.wanted for each in needs]
@@ -117,16 +117,20 @@ class RateControl:
 
     Attributes:
         target: As above; may be changed at any time.
-        limiting: Whether rates are lowered.
     """
 
     def __init__(self, target: float) -> None:
         self.target = target
-        self.limiting = False
+        self._capacity = Capacity()
         self._rates: dict[str, float] = {}
         self._needs: dict[str, Need] = {}
-        self._begin = self._end = 0
+        self._end = 0
         self._rise: Counter[str] = Counter()
+
+    @property
+    def limiting(self) -> bool:
+        """Whether rates are lowered."""
+        return self._capacity.known is not None
 
     def rate(self, name: str) -> float:
         """Return how often a camera is to be looked at, pictures a second, > 0."""
@@ -144,30 +148,42 @@ class RateControl:
             return Pace.FULL
         return Pace.TOO_LOW if rate < min(FLOOR, need.wanted) - 1e-9 else Pace.LOWERED
 
-    def step(self, needs: Mapping[str, Need], other: float = 0.0) -> None:
+    def step(self, needs: Mapping[str, Need], looked: Mapping[str, float], idle: float) -> None:
         """Decide anew; call it once a second.
 
         Args:
             needs: Of all cameras that send pictures, by name.
-            other: Share of the time that all else takes, in [0, 1].
+            looked: Pictures a second that were looked at since the last step, by name; 0 where
+                one is missing.
+            idle: Share of that time in which there was nothing to do, in [0, 1].
         """
-        before = self._needs
-        self._needs = dict(needs)
-        wanted = other + sum(each.wanted * each.cost_s for each in needs.values())
-        self._begin = self._begin + 1 if wanted > BEGIN else 0
-        self._end = self._end + 1 if wanted < END else 0
-        if not self.limiting and self._begin >= _STEPS_TO_BEGIN:
-            self.limiting = True
-            self._rates = {name: each.wanted for name, each in needs.items()}
-        elif self.limiting and self._end >= _STEPS_TO_END:
-            self.limiting = False
+        before, self._needs = self._needs, dict(needs)
+        average = _average([max(each.cost_s, _LEAST_COST_S) for each in needs.values()])
+        weighed = {
+            name: replace(need, cost_s=max(need.cost_s, _LEAST_COST_S) / average)
+            for name, need in needs.items()
+        }
+        known = [name for name in needs if name in before]  # others were not there all the time
+        self._capacity.step(
+            sum(weighed[name].cost_s * min(self.rate(name), needs[name].wanted) for name in known),
+            sum(weighed[name].cost_s * looked.get(name, 0.0) for name in known),
+            idle,
+        )
+        possible = self._capacity.known
+        if possible is None:
+            self._rates = {name: need.wanted for name, need in needs.items()}
+            return
+        wanted = sum(each.wanted * each.cost_s for each in weighed.values())
+        self._end = self._end + 1 if wanted <= possible else 0
+        if self._end >= _STEPS_TO_END:
+            self._capacity.forget()
+            self._end = 0
             self._rise.clear()
-        if self.limiting:
-            plan = share([*needs.values()], max(0.0, BUDGET - other))
-            self._rates = {
-                name: self._towards(name, rate, before)
-                for name, rate in zip(needs, plan, strict=True)
-            }
+            return
+        plan = share([*weighed.values()], possible)
+        self._rates = {
+            name: self._towards(name, rate, before) for name, rate in zip(needs, plan, strict=True)
+        }
 
     def _towards(self, name: str, plan: float, before: Mapping[str, Need]) -> float:
         """Return the rate of a camera, which follows the plan downwards at once."""
@@ -184,3 +200,7 @@ class RateControl:
             self._rise[name] = 0
             return plan
         return min(now, need.wanted)
+
+
+def _average(costs: Sequence[float]) -> float:
+    return sum(costs) / len(costs) if costs else 1.0

@@ -271,14 +271,12 @@ class LiveRun:
                     began = time.perf_counter()
                     self._wake.wait(_WAIT_S)
                     self._pacing.idle(time.perf_counter() - began)
-                began = time.perf_counter()
                 self._pacing.decide(self._watched)
                 self._commands.carry_out()
                 self._telling.cameras()
                 with self.timers.measure("associate"):
                     events = self.identities.step(self._now())
                 self._telling.people(events)
-                self._pacing.other(time.perf_counter() - began)
             if self._begun is not None:
                 self._finish(self._begun)
         finally:
@@ -305,14 +303,11 @@ class LiveRun:
         if taken:
             self._begun = self._looking.begin(taken, self._now())
         if before is not None:
-            waited_s = self._finish(before)
-            if not taken:
-                self._pacing.idle(waited_s)
+            self._finish(before)
         return bool(taken) or before is not None
 
-    def _finish(self, begun: Round) -> float:
-        """Track in the pictures of a round, and tell; returns its waiting for them, seconds."""
-        began, done = time.perf_counter(), []
+    def _finish(self, begun: Round) -> None:
+        """Track in the pictures of a round, and tell."""
         for look in self._looking.finish(begun, self._watched):
             each, picture = look.watched, look.picture
             if look.frame is None or look.seen is None:
@@ -325,9 +320,6 @@ class LiveRun:
             if look.seen.rows:
                 each.people_ns = look.taken_ns
             self._pacing.count(look)
-            done.append(look)
-        self._pacing.took(done, begun.seconds + time.perf_counter() - began)
-        return sum(look.waited_s for look in done)
 
     def _take(self, cameras: Iterable[Watched], most: int) -> list[tuple[Watched, Picture]]:
         """Take the newest picture of cameras that are due and have one, the longest due first."""

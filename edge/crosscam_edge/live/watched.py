@@ -31,7 +31,7 @@ class Watched:
         detector: Its own; None where all cameras share one.
         latency: From capture to what is known of the picture.
         due_ns: When the next picture shall be taken.
-        cost_s: Time that a picture takes of late, seconds, see `share_out`; None before one.
+        cost_s: Work that a picture is of late, seconds; None before one.
         people_ns: When somebody was in the picture last; None when nobody was yet.
         failures: Pictures that could not be looked at.
         state: What was last told of it.
@@ -65,7 +65,7 @@ class Watched:
             )
 
     def took(self, seconds: float) -> None:
-        """Note how long a picture took."""
+        """Note how much work a picture was."""
         self.cost_s = seconds if self.cost_s is None else 0.8 * self.cost_s + 0.2 * seconds
 
     def need(self, target: float, now_ns: int) -> Need | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from test_live_run import BarDetector, SameEmbedder, watch
 
-from crosscam_edge.live.looking import Look, Looking
-from crosscam_edge.live.pacing import share_out
+from crosscam_edge.live.looking import Looking
 from crosscam_edge.opening import Models
 from crosscam_edge.timers import StageTimers
 
@@ -21,7 +21,7 @@ class Camera:
     detector = None
 
     def __init__(self, meanwhile=lambda: None):
-        self.meanwhile, self.tracked, self.cost_s = meanwhile, [], None
+        self.meanwhile, self.tracked = meanwhile, []
         self.analysis = self
 
     def look(self, frame, found, embed):
@@ -33,9 +33,6 @@ class Camera:
         image = np.full((60, 80, 3), 40, np.uint8)
         image[:, 20:40] = 220
         return SimpleNamespace(frame=lambda: SimpleNamespace(image=image))
-
-    def took(self, seconds):
-        self.cost_s = seconds
 
 
 @pytest.fixture
@@ -92,30 +89,32 @@ def test_no_more_is_taken_than_keeps_the_detector_busy(looking, workers):
     assert looking(BarDetector(), workers).at_once == workers
 
 
-def look(camera, **more):
-    made = Look(camera, None, 0)
-    for name, value in more.items():
-        setattr(made, name, value)
-    return made
+def test_pictures_of_a_round_are_tracked_side_by_side(looking):
+    """Each waits for the other: one after the other they would wait for ever."""
+    both = threading.Barrier(2)
+    ours = looking(BarDetector(), 2)
+    cameras = [Camera(lambda: both.wait(20)) for _ in range(2)]
+    begun = ours.begin([(each, each.picture()) for each in cameras], 1)
+    looks = list(ours.finish(begun, cameras))
+    assert [each.error for each in looks] == [None, None]
+    assert [each.watched for each in looks] == cameras
 
 
-def test_the_thread_or_the_detector_is_what_a_picture_costs():
-    a, b = Camera(), Camera()
-    slow = look(a, track_s=0.01, waited_s=0.08, detector_s=0.05)
-    quick = look(b, track_s=0.03, waited_s=0.0, detector_s=0.02)
-    share_out([slow, quick], 0.14)  # 0.02 of it neither tracking nor waiting
-    assert a.cost_s == pytest.approx(0.05)
-    assert b.cost_s == pytest.approx(0.04)
+def test_what_a_picture_takes_is_measured_also_with_a_detector_of_its_own(looking):
+    class Slow(BarDetector):
+        def detect(self, images):
+            time.sleep(0.05 * len(images))
+            return super().detect(images)
 
-
-def test_pictures_tracked_side_by_side_share_the_time():
-    cameras = [Camera() for _ in range(4)]
-    share_out([look(each, track_s=0.03, waited_s=0.02) for each in cameras], 0.06)
-    assert [each.cost_s for each in cameras] == [pytest.approx(0.01)] * 4
-
-
-def test_nothing_costs_nothing():
-    share_out([], 0.1)
+    shared, own = Camera(lambda: time.sleep(0.02)), Camera()
+    own.detector = Slow()
+    ours = looking(Slow(), 2)
+    begun = ours.begin([(shared, shared.picture()), (own, own.picture())], 1)
+    first, second = ours.finish(begun, [shared, own])
+    assert first.detector_s >= 0.025  # two pictures at a time
+    assert second.detector_s >= 0.05
+    assert first.track_s >= 0.02
+    assert min(first.convert_s, second.convert_s) > 0
 
 
 def test_what_was_begun_is_finished_at_the_end(large):
