@@ -32,7 +32,7 @@ class Capacity:
     def __init__(self) -> None:
         self.known: float | None = None
         self._planned = self._done = self._idle = 0.0
-        self._short = self._since = self._hold = 0
+        self._short = self._calm = self._hold = 0
         self._wait = _FIRST_S
 
     def step(self, planned: float, done: float, idle: float) -> None:
@@ -51,8 +51,8 @@ class Capacity:
         self._idle += news * (idle - self._idle)
         short = self._done < _ENOUGH * self._planned and self._idle < _IDLE
         self._short = self._short + 1 if short else 0
-        self._since = 0 if short else self._since + 1
-        if self._since > _LONGEST_S:
+        self._calm = self._calm + 1 if self.known is None and not short else 0
+        if self._calm > _LONGEST_S:
             self._wait = _FIRST_S
         if self._short >= _STEPS:
             self.known = max(self._done, _LEAST)

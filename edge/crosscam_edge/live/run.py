@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -201,9 +202,11 @@ class LiveRun:
         Returns:
             Whether the identity was remembered.
         """
-        wanted = set(tracks)
+        wanted: defaultdict[str, set[int]] = defaultdict(set)
+        for key in tracks:
+            wanted[key.camera_id].add(key.track_id)
         for each in self._watched:
-            each.analysis.forget(key.track_id for key in wanted if key.camera_id == each.name)
+            each.analysis.forget(wanted[each.name])
         return self.identities.online.erase(global_id)
 
     def merge(self, absorbed: int, into: int) -> int:

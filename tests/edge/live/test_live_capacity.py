@@ -49,6 +49,20 @@ def test_a_little_more_is_tried_and_less_often_each_time_that_it_was_too_much():
     assert waits[0] < waits[1] < waits[2]
 
 
+def test_it_goes_on_being_tried_seldom_until_all_was_well_for_long():
+    capacity = Capacity()
+    seconds(capacity, 5, 50, 30)
+    for _ in range(4):  # too much each time
+        seconds(capacity, 100, 30, 30)
+        seconds(capacity, 6, 40, 30)
+    known = capacity.known
+    assert seconds(capacity, 60, 30, 30) == pytest.approx(known, rel=0.001)
+    capacity.forget()
+    seconds(capacity, 80, 30, 30)
+    seconds(capacity, 6, 50, 30)
+    assert seconds(capacity, 30, 30, 30) > 1.1 * known
+
+
 def test_nothing_planned_teaches_nothing():
     capacity = Capacity()
     seconds(capacity, 5, 50, 30)
