@@ -132,3 +132,19 @@ def test_help_is_light() -> None:
     )
     roots = {name.split(".")[0] for name in loaded}
     assert not roots & (HEAVY | {"cv2", "numpy", "openvino", "onnxruntime", "av", "pyarrow"})
+
+
+def test_a_live_run_tells_openblas_its_threads_before_it_is_loaded() -> None:
+    """Later it would not be heard, and its threads spin on cores that pictures need."""
+    loaded = _loaded_modules(
+        "import os\n"
+        "os.environ.pop('OPENBLAS_NUM_THREADS', None)\n"
+        "import sys\n"
+        "import crosscam_edge.cli.run\n"
+        "assert 'numpy' not in sys.modules\n"
+        "from click.testing import CliRunner\n"
+        "from crosscam_edge.cli import cli\n"
+        "CliRunner().invoke(cli, ['run', os.devnull, '-o', 'out'])\n"
+        "assert os.environ['OPENBLAS_NUM_THREADS'] == '1'\n"
+    )
+    assert "numpy" in loaded
