@@ -61,7 +61,7 @@ class Pacing:
         self._looked[look.watched.name] += 1
 
     def idle(self, seconds: float) -> None:
-        """Add time in which there was no picture to be looked at, nor one on its way."""
+        """Add time in which no picture was on its way; with half of what can be, half."""
         self._idle_s += seconds
 
     def decide(self, cameras: Sequence[Watched]) -> None:

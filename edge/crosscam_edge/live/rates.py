@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from crosscam_edge.live.capacity import Capacity
+from crosscam_edge.live.capacity import MORE, Capacity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +29,7 @@ FLOOR = 2.0
 FELL = 0.95
 """A rate is lowered when it should be below this share of what it is."""
 _ROSE = 1.1
+_ALL = 0.98  # of what is wanted; cameras do not keep time
 _STEPS_TO_RISE, _STEPS_TO_END = 3, 5
 _LEAST_COST_S = 1e-6
 SLOWEST = 0.2
@@ -133,13 +134,20 @@ class RateControl:
         return self._capacity.known is not None
 
     def rate(self, name: str) -> float:
-        """Return how often a camera is to be looked at, pictures a second, > 0."""
+        """Return how often a camera is looked at, pictures a second, > 0."""
         if not self.limiting:
             return self.target
         rate, need = self._rates.get(name), self._needs.get(name)
         if rate is None or need is None:  # it sends nothing; when it does it begins modestly
             return min(FLOOR, self.target)
         return self.target if rate >= need.wanted else max(rate, min(SLOWEST, self.target))
+
+    def asked(self, name: str) -> float:
+        """Return how often to look at a camera, pictures a second: a little more than `rate`.
+
+        Those that look seldom keep time, and those that look often miss some: see `Capacity`.
+        """
+        return min(self.target, MORE * self.rate(name))
 
     def pace(self, name: str) -> Pace:
         """Return what that means for a camera."""
@@ -155,7 +163,7 @@ class RateControl:
             needs: Of all cameras that send pictures, by name.
             looked: Pictures a second that were looked at since the last step, by name; 0 where
                 one is missing.
-            idle: Share of that time in which there was nothing to do, in [0, 1].
+            idle: Share of that time, and of what can be done at once, that was not used.
         """
         before, self._needs = self._needs, dict(needs)
         average = _average([max(each.cost_s, _LEAST_COST_S) for each in needs.values()])
@@ -165,7 +173,7 @@ class RateControl:
         }
         known = [name for name in needs if name in before]  # others were not there all the time
         self._capacity.step(
-            sum(weighed[name].cost_s * min(self.rate(name), needs[name].wanted) for name in known),
+            sum(weighed[name].cost_s * min(self.asked(name), needs[name].wanted) for name in known),
             sum(weighed[name].cost_s * looked.get(name, 0.0) for name in known),
             idle,
         )
@@ -174,7 +182,7 @@ class RateControl:
             self._rates = {name: need.wanted for name, need in needs.items()}
             return
         wanted = sum(each.wanted * each.cost_s for each in weighed.values())
-        self._end = self._end + 1 if wanted <= possible else 0
+        self._end = self._end + 1 if _ALL * wanted <= possible else 0
         if self._end >= _STEPS_TO_END:
             self._capacity.forget()
             self._end = 0

@@ -270,10 +270,12 @@ class LiveRun:
         try:
             while not stop.is_set():
                 self._wake.clear()
-                if not self._round():
-                    began = time.perf_counter()
+                began = time.perf_counter()
+                pictures = self._round()
+                if not pictures:
                     self._wake.wait(_WAIT_S)
-                    self._pacing.idle(time.perf_counter() - began)
+                room = max(0.0, 1.0 - pictures / self._looking.at_once)
+                self._pacing.idle(room * (time.perf_counter() - began))
                 self._pacing.decide(self._watched)
                 self._commands.carry_out()
                 self._telling.cameras()
@@ -294,10 +296,10 @@ class LiveRun:
             self._telling.cameras(at_once=True)
             self.service.close()
 
-    def _round(self) -> bool:
+    def _round(self) -> int:
         """Begin with the newest pictures of cameras, and finish those that were begun before.
 
-        Returns whether there were any.
+        Returns how many they were.
         """
         taken = self._take(self._watched, self._looking.at_once)
         if taken and self._looking.batch > 1:
@@ -305,9 +307,10 @@ class LiveRun:
         before, self._begun = self._begun, None
         if taken:
             self._begun = self._looking.begin(taken, self._now())
-        if before is not None:
-            self._finish(before)
-        return bool(taken) or before is not None
+        if before is None:
+            return len(taken)
+        self._finish(before)
+        return len(taken) + len(before.looks)
 
     def _finish(self, begun: Round) -> None:
         """Track in the pictures of a round, and tell."""
@@ -335,7 +338,7 @@ class LiveRun:
             if picture is None:
                 self.identities.take(each.analysis.gone(now), now)
                 continue
-            step = round(1e9 / self._pacing.control.rate(each.name))
+            step = round(1e9 / self._pacing.control.asked(each.name))
             # A camera that is a little early keeps its place; one that was away begins anew.
             each.due_ns = max(each.due_ns + step, now + round((0.5 - _EARLY) * step))
             taken.append((each, picture))

@@ -66,7 +66,7 @@ class Machine:
         self.spent = 0.0
 
     def second(self, needs):
-        asked = {name: min(self.control.rate(name), need.wanted) for name, need in needs.items()}
+        asked = {name: min(self.control.asked(name), need.wanted) for name, need in needs.items()}
         work = sum(need.cost_s * asked[name] for name, need in needs.items())
         managed = min(1.0, self.does / work) if work else 1.0
         self.spent = work * managed
