@@ -97,10 +97,11 @@ def watch(site: Path, out: Path, fps: float, seconds: float) -> dict[str, Any]:
         memory, used, began = [], 0.0, time.monotonic()
         while running.poll() is None:
             try:
-                used = cpu_s(running.pid)
-                memory.append((time.monotonic() - began, resident_mib(running.pid)))
+                used, mib = cpu_s(running.pid), resident_mib(running.pid)
             except (OSError, IndexError):
                 break  # it has just ended
+            if mib:  # what has ended and was not waited for has none
+                memory.append((time.monotonic() - began, mib))
             if time.monotonic() - began > 2 * seconds + 120:
                 running.send_signal(signal.SIGKILL)
             time.sleep(1)

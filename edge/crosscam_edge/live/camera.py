@@ -80,7 +80,7 @@ class CameraHealth:
         connections: Times that it was connected.
         received: Pictures that came.
         dropped: Those that a newer one replaced before anybody took them.
-        frame_rate: Pictures a second, of late.
+        frame_rate: Pictures a second, of late; 0 while none come.
         last_ns: When the last one was taken, UTC; None before the first.
         size: `(width, height)` of the last one; None before the first.
         size_changes: Times that the size changed.
@@ -219,8 +219,8 @@ class LiveCamera:
         found = replace(found, dropped=self._latest.dropped)
         silent = arrival is not None and self._now() - arrival > self._stall_ns
         if found.state is CameraState.RUNNING and silent and arrival is not None:
-            return replace(found, state=CameraState.STALLED, since_ns=arrival + self._stall_ns)
-        return found
+            found = replace(found, state=CameraState.STALLED, since_ns=arrival + self._stall_ns)
+        return found if found.state is CameraState.RUNNING else replace(found, frame_rate=0.0)
 
     def wait(self, seconds: float) -> bool:
         """Wait, or return True as soon as the camera is stopped."""

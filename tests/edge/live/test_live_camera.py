@@ -58,11 +58,11 @@ def test_sender_reports_date_the_pictures(server, camera):
 
 def test_a_server_that_dies_and_comes_back(server, camera):
     hall = camera(server.url("hall.mp4"))
-    until(lambda: running(hall))
+    until(lambda: running(hall) and hall.health().frame_rate > 0)
     server.kill()
     until(lambda: hall.health().fault is not None)
     health = hall.health()
-    assert health.state is CameraState.BACKING_OFF
+    assert (health.state, health.frame_rate) == (CameraState.BACKING_OFF, 0.0)
     assert health.fault in (FaultCode.ENDED, FaultCode.REFUSED)
     until(lambda: hall.health().fault is FaultCode.REFUSED)
     assert hall.health().fix
