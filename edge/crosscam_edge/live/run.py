@@ -274,8 +274,8 @@ class LiveRun:
                 pictures = self._round()
                 if not pictures:
                     self._wake.wait(_WAIT_S)
-                room = max(0.0, 1.0 - pictures / self._looking.at_once)
-                self._pacing.idle(room * (time.perf_counter() - began))
+                most = max(1, min(self._looking.at_once, len(self._watched)))
+                self._pacing.idle(max(0.0, 1 - pictures / most) * (time.perf_counter() - began))
                 self._pacing.decide(self._watched)
                 self._commands.carry_out()
                 self._telling.cameras()

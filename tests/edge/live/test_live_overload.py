@@ -50,6 +50,16 @@ def test_too_much_is_told_and_cameras_with_people_come_first(large, tmp_path):
     assert not run.failures()
 
 
+def test_one_camera_is_too_much_also_for_an_engine_that_takes_many(large):
+    """It has a picture for one of eight places, and more of them would not come sooner."""
+    run, _ = watch(
+        [{"id": "hall", "video": str(large / "hall.mp4")}],
+        lambda run, _: run.health()[0].pace is not Pace.FULL,
+        detector=Slow(), live={"batch": 8},
+    )  # fmt: skip
+    assert run.health()[0].look_rate < 5
+
+
 def test_latency_is_told_by_camera_and_by_stage(large):
     run, _ = watch(
         [
