@@ -162,10 +162,10 @@ def run(minutes: int, review_s: float, seed: int, folder: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=int, default=10)
+    parser.add_argument("--minutes", type=int, default=10, help="that are made up")
     parser.add_argument("--review", type=float, default=20.0, help="seconds between reviews")
-    parser.add_argument("--traced", action="store_true")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--traced", action="store_true", help="what Python allocated, too")
+    parser.add_argument("--seed", type=int, default=1, help="of the people")
     args = parser.parse_args()
     if args.traced:
         tracemalloc.start()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 sys.path.append(str(Path(__file__).parents[1] / "live"))
 from rtsp_server import write_video
@@ -101,3 +103,14 @@ def serving(site, keyring, tls=None, **settings):
         yield f"{'http' if tls is None else 'https'}://127.0.0.1:{server.address[1]}"
     finally:
         server.stop()
+
+
+def deaf(base, path, token):
+    """Return a socket that has asked for something, and takes hardly any of the answer."""
+    parts = urlsplit(base)
+    asked = socket.socket()
+    asked.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    asked.connect((parts.hostname, parts.port))
+    head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
+    asked.sendall(head.encode())
+    return asked

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import socket
 import sys
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from serving_parts import serving
+from serving_parts import deaf, serving
 
 from crosscam_edge.server.hub import Hub, Missed, visible
 from crosscam_edge.server.site import Site
@@ -128,15 +126,7 @@ def test_followers_of_one_camera_get_nothing_else(apart, tokens):
 
 def test_who_takes_nothing_is_dropped_and_counted(apart, tokens):
     hub, url = apart
-    parts = urlsplit(url)
-    deaf = socket.socket()
-    deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    deaf.connect((parts.hostname, parts.port))
-    deaf.sendall(
-        b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "
-        + tokens["viewer"].encode()
-        + b"\r\n\r\n"
-    )
+    one = deaf(url, "/api/v1/events", tokens["viewer"])
     settle()
     ends = time.monotonic() + 20
     while hub.missed == 0:
@@ -146,7 +136,7 @@ def test_who_takes_nothing_is_dropped_and_counted(apart, tokens):
         assert time.monotonic() - began < 1  # the run never waits
         assert time.monotonic() < ends
         time.sleep(0.05)
-    deaf.close()
+    one.close()
     follower = Follower(url, tokens["viewer"])  # others are well
     settle()
     hub.put(person(77))

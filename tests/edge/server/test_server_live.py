@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 from contextlib import ExitStack, contextmanager
-from urllib.parse import urlsplit
 
 import cv2
 import httpx
 import numpy as np
 import pytest
-from serving_parts import serving
+from serving_parts import deaf, serving
 
 from crosscam_edge.config import CameraConfig, SiteConfig
 from crosscam_edge.server.settings import shown_settings
@@ -131,19 +129,12 @@ def test_so_many_may_look_and_places_come_back(url, tokens, live):
 def test_who_takes_nothing_is_hung_up_on_and_holds_up_nobody(live, tokens, tokens_file):
     site = Site(live.run, None, live.path, live.hub)
     with serving(site, Keyring(tokens_file), send_s=0.3) as base:
-        parts = urlsplit(base)
-        deaf = socket.socket()
-        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        deaf.connect((parts.hostname, parts.port))
-        deaf.sendall(
-            b"GET /api/v1/live?fps=25&height=2160 HTTP/1.1\r\nHost: localhost\r\n"
-            b"Authorization: Bearer " + tokens["viewer"].encode() + b"\r\n\r\n"
-        )
+        one = deaf(base, "/api/v1/live?fps=25&height=2160", tokens["viewer"])
         live.until(lambda: site.view.newest())
         looked = live.run.looked_at()["hall"]
         live.until(lambda: live.run.looked_at()["hall"] > looked + 5, seconds=5)
         live.until(lambda: not site.view.newest(), seconds=60)
-        deaf.close()
+        one.close()
         with following(base + "/api/v1", tokens["viewer"]) as frames:  # others are well
             frames.until(lambda h: h["camera"])
     site.close()
